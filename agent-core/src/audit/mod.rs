@@ -1,0 +1,1 @@
+//! The audit trail: its records and the hash chain that binds them.

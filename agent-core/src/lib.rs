@@ -1,0 +1,15 @@
+//! lineal's pure decisions.
+//!
+//! Nothing in this crate performs I/O, reads a clock or knows an async runtime: bytes, events and the
+//! current time come in as arguments, and what should happen comes out as values. One executor, in the
+//! `agent` crate, performs them.
+//!
+//! Protocol code ([`postgres`]) and policy code (the `agent-policy` crate) never import each other.
+//! [`facts`] is what passes from the first to the second, [`decision`] what comes back.
+
+pub mod audit;
+pub mod credential;
+pub mod decision;
+pub mod facts;
+pub mod lineage;
+pub mod postgres;

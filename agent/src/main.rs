@@ -1,0 +1,2 @@
+//! `lineal`: the host agent and its command line.
+fn main() {}
