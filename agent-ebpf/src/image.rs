@@ -32,8 +32,7 @@ pub fn record(task: *const u8, bprm: *const u8) -> u64 {
     let image = unsafe { &mut *image };
     image.flags = 0;
     image.uid = bpf_get_current_uid_gid() as u32;
-    image.exe_len = walk(image, bprm).unwrap_or(0);
-    if image.exe_len == 0 {
+    if walk(image, bprm).is_none() {
         image.flags |= IMAGE_EXE_TRUNCATED;
     }
     image.argv_len = arguments(image, task).unwrap_or(0);
@@ -69,35 +68,37 @@ fn arguments(image: &mut Image, task: *const u8) -> Option<u32> {
     Some(len as u32)
 }
 
-/// Writes the path's components, leaf first, each ended by NUL; answers the bytes written.
+/// Writes the path's components, leaf first, each ended by NUL, and their length to `exe_len`.
+///
+/// The length lives in the map value, not in a register: the verifier then knows nothing of it at each
+/// turn and finds every turn's state equal to the one before, instead of following each possible length.
 #[inline(always)]
-fn walk(image: &mut Image, bprm: *const u8) -> Option<u32> {
-    let mut used: u32 = 0;
-    // SAFETY: fields of the kernel's own structures at their BTF offsets, by checked reads.
+fn walk(image: &mut Image, bprm: *const u8) -> Option<()> {
+    let used = &raw mut image.exe_len;
+    // SAFETY: fields of the kernel's own structures at their BTF offsets, by checked reads; `used` is part
+    // of `image`.
     unsafe {
+        used.write_volatile(0);
         let file: *const u8 = read(bprm, &OFF_BPRM_FILE)?;
         let path = file.wrapping_add(OFF_FILE_PATH.load() as usize);
         let mut dentry: *const u8 = read(path, &OFF_PATH_DENTRY)?;
         let mut vfsmount: *const u8 = read(path, &OFF_PATH_MNT)?;
         for _ in 0..EXE_COMPONENTS_MAX {
             let root: *const u8 = read(vfsmount, &OFF_VFSMOUNT_ROOT)?;
-            if dentry == root {
+            let parent: *const u8 = read(dentry, &OFF_DENTRY_PARENT)?;
+            if dentry == root || dentry == parent {
                 // The root of a mount: go on at the place where it is mounted.
                 let mount = vfsmount.wrapping_sub(OFF_MOUNT_MNT.load() as usize);
-                let parent: *const u8 = read(mount, &OFF_MOUNT_PARENT)?;
-                if parent == mount {
-                    return Some(used);
+                let above: *const u8 = read(mount, &OFF_MOUNT_PARENT)?;
+                if above == mount {
+                    return Some(());
                 }
                 dentry = read(mount, &OFF_MOUNT_MOUNTPOINT)?;
-                vfsmount = parent.wrapping_add(OFF_MOUNT_MNT.load() as usize);
+                vfsmount = above.wrapping_add(OFF_MOUNT_MNT.load() as usize);
                 continue;
             }
-            let parent: *const u8 = read(dentry, &OFF_DENTRY_PARENT)?;
-            if parent == dentry {
-                return Some(used); // No mount above: memfd and the like.
-            }
             let name: *const u8 = read(dentry.wrapping_add(OFF_DENTRY_NAME.load() as usize), &OFF_QSTR_NAME)?;
-            let at = used as usize;
+            let at = used.read_volatile() as usize;
             if at >= EXE_BYTES_MAX {
                 break;
             }
@@ -109,10 +110,10 @@ fn walk(image: &mut Image, bprm: *const u8) -> Option<u32> {
             if written <= 0 {
                 return None;
             }
-            used += written as u32;
+            used.write_volatile(at as u32 + written as u32);
             dentry = parent;
         }
     }
     image.flags |= IMAGE_EXE_TRUNCATED;
-    Some(used)
+    Some(())
 }

@@ -1,2 +1,5 @@
 //! `lineal`: the host agent and its command line.
-fn main() {}
+mod kernel;
+fn main() {
+    for f in kernel::probe() { println!("{f:?}"); }
+}
