@@ -1,5 +1,21 @@
 //! `lineal`: the host agent and its command line.
+
+mod audit;
+mod cli;
+mod config;
+mod control;
+mod daemon;
+mod ids;
+mod identity;
+mod jobs;
 mod kernel;
-fn main() {
-    for f in kernel::probe() { println!("{f:?}"); }
+mod logging;
+mod metrics;
+mod policy;
+mod proxy;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
 }

@@ -56,6 +56,8 @@ pub struct Job {
     pub credential: Credential,
     /// Host PID of its root.
     pub root_pid: u32,
+    /// Cookie of the network namespace its root was in.
+    pub netns: u64,
     /// Open sessions.
     pub sessions: AtomicUsize,
     standing: watch::Sender<Standing>,
@@ -65,6 +67,20 @@ impl Job {
     /// Follows the job's standing; subscribe before asking for its present value.
     pub fn standing(&self) -> watch::Receiver<Standing> {
         self.standing.subscribe()
+    }
+
+    /// The job as `lineal jobs --json` shows it.
+    pub fn to_json(&self, processes: usize) -> serde_json::Value {
+        let Credential { issuer, subject, groups, claims, expires_unix: _ } = &self.credential;
+        serde_json::json!({
+            "id": self.id.to_string(),
+            "name": self.name,
+            "state": self.standing.borrow().word(),
+            "credential": { "issuer": issuer, "subject": subject, "groups": groups, "claims": claims },
+            "root_pid": self.root_pid,
+            "processes": processes,
+            "flows": self.sessions.load(Ordering::Acquire),
+        })
     }
 
     /// The job as the trail names it.
@@ -83,6 +99,8 @@ pub struct Enrolment {
     pub name: Option<String>,
     /// Who it acts for: verified.
     pub credential: Credential,
+    /// Cookie of its network namespace, which is served already.
+    pub netns: u64,
 }
 
 /// Why a process isn't enrolled.
@@ -155,7 +173,7 @@ impl Registry {
 
     /// Puts a process into a new job. When this returns, the process is tagged and the trail says so.
     pub fn enrol(&self, enrolment: Enrolment) -> Result<Arc<Job>, EnrolError> {
-        let Enrolment { pid, uid, name, credential } = enrolment;
+        let Enrolment { pid, uid, name, credential, netns } = enrolment;
         let gone = |source| EnrolError::Gone { pid, source };
         if let Some(tag) = self.kernel.tag_of(pid) {
             return Err(EnrolError::AlreadyFollowed { job: Id(tag.job) });
@@ -174,6 +192,7 @@ impl Registry {
             name,
             credential,
             root_pid: pid,
+            netns,
             sessions: AtomicUsize::new(0),
             standing,
         });

@@ -326,6 +326,11 @@ pub fn words_of(address: IpAddr) -> [u32; 4] {
     words
 }
 
+/// The key of a connection that was accepted from `from` on the listener of `family` (4 or 6).
+pub fn flow_key(netns: u64, from: SocketAddr, family: u32) -> FlowKey {
+    FlowKey { netns, address: words_of(from.ip()), port: from.port().into(), listener: family }
+}
+
 /// The reverse of [`words_of`]; v4-mapped addresses come out as IPv4.
 pub fn address_of(words: [u32; 4], port: u32) -> SocketAddr {
     let mut octets = [0u8; 16];

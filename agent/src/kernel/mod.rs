@@ -8,5 +8,5 @@ pub mod netns;
 mod probe;
 
 pub use load::{KernelConfig, KernelError, cgroup_root, load};
-pub use maps::{EventStream, Kernel, Statistics};
+pub use maps::{EventStream, Kernel, Statistics, address_of, flow_key};
 pub use probe::{Finding, probe};
