@@ -17,16 +17,9 @@ pub async fn serve(mut session: Session, client: std::net::TcpStream) {
         }
     };
     let mut standing = session.standing.clone();
-    let mut drain = session.proxy.parts.drain.clone();
-    let ended = async {
-        tokio::select! {
-            _ = standing.wait_for(|standing| *standing != crate::jobs::Standing::Valid) => "revoked",
-            _ = drain.wait_for(|draining| *draining) => "agent_stopped",
-        }
-    };
     let reason = tokio::select! {
         biased;
-        reason = ended => reason,
+        _ = standing.wait_for(|standing| *standing != crate::jobs::Standing::Valid) => "revoked",
         copied = copy_bidirectional(&mut client, &mut upstream) => match copied {
             Ok(_) => "closed",
             Err(_) => "broken",
