@@ -1,2 +1,5 @@
 //! `lineal`: the host agent and its command line.
+
+mod audit;
+
 fn main() {}
