@@ -1,0 +1,154 @@
+//! Records as they are read back: owned, and only what a search needs of them. No `Debug`: statements can
+//! hold what must not reach a log.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
+
+/// What every line has.
+#[derive(Deserialize)]
+pub(super) struct Head<'a> {
+    #[serde(borrow)]
+    pub(super) kind: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(super) time: Cow<'a, str>,
+}
+
+#[derive(Clone, Deserialize, Serialize)]
+pub(super) struct Job {
+    pub(super) id: Rc<str>,
+    pub(super) name: String,
+}
+
+#[derive(Clone, Deserialize, Serialize)]
+pub(super) struct Credential {
+    pub(super) issuer: String,
+    pub(super) subject: String,
+    pub(super) groups: Vec<String>,
+    pub(super) claims: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct JobRow {
+    pub(super) state: String,
+    pub(super) job: Job,
+    pub(super) credential: Option<Credential>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct ProcessRow {
+    pub(super) process: u64,
+    pub(super) job: Rc<str>,
+    pub(super) pid: u32,
+    pub(super) exe: String,
+    pub(super) argv: Vec<String>,
+    pub(super) cwd: String,
+    pub(super) uid: u32,
+    pub(super) container: String,
+    pub(super) parent: Option<u64>,
+}
+
+#[derive(Clone, Deserialize, Serialize)]
+pub(super) struct Upstream {
+    pub(super) name: String,
+    pub(super) address: String,
+    pub(super) database: String,
+    pub(super) user: String,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "state", rename_all = "lowercase")]
+pub(super) enum SessionRow {
+    Opened { session: Rc<str>, job: Rc<str>, process: u64, upstream: Upstream },
+    Closed { session: Rc<str> },
+}
+
+#[derive(Deserialize, Serialize)]
+pub(super) struct Statement {
+    pub(super) text: String,
+    pub(super) fingerprint: String,
+    pub(super) parameters: Vec<Option<String>>,
+}
+
+#[derive(Deserialize, Serialize)]
+pub(super) struct DecisionRow {
+    pub(super) v: u64,
+    pub(super) seq: u64,
+    pub(super) time: String,
+    pub(super) host: String,
+    pub(super) kind: String,
+    pub(super) session: Rc<str>,
+    pub(super) command: u64,
+    pub(super) protocol: String,
+    pub(super) actions: Vec<String>,
+    pub(super) resources: Vec<String>,
+    pub(super) statement: Option<Statement>,
+    pub(super) decision: String,
+    pub(super) policies: Vec<String>,
+    pub(super) reason: String,
+    pub(super) masked: Vec<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) observed: bool,
+    pub(super) hash: String,
+}
+
+#[derive(Deserialize, Serialize)]
+pub(super) struct OutcomeError {
+    pub(super) code: String,
+    pub(super) message: String,
+}
+
+/// An outcome; which command's it is stands beside it once it is joined.
+#[derive(Deserialize, Serialize)]
+pub(super) struct OutcomeRow {
+    #[serde(skip_serializing)]
+    pub(super) session: Rc<str>,
+    #[serde(skip_serializing)]
+    pub(super) command: u64,
+    pub(super) rows: Option<u64>,
+    pub(super) bytes: u64,
+    pub(super) error: Option<OutcomeError>,
+    pub(super) duration_us: u64,
+}
+
+/// One process of an ancestry.
+#[derive(Serialize)]
+pub(super) struct Ancestor {
+    pub(super) pid: u32,
+    pub(super) exe: String,
+    pub(super) argv: Vec<String>,
+}
+
+/// The connecting process.
+#[derive(Serialize)]
+pub(super) struct Process {
+    pub(super) pid: u32,
+    pub(super) exe: String,
+    pub(super) argv: Vec<String>,
+    pub(super) cwd: String,
+    pub(super) uid: u32,
+    pub(super) container: String,
+    /// From the job's root to the process itself, both included.
+    pub(super) ancestry: Vec<Ancestor>,
+}
+
+/// Where a session comes from and where it goes; `null` for what the trail does not say.
+#[derive(Default, Serialize)]
+pub(super) struct Origin {
+    pub(super) job: Option<Job>,
+    pub(super) credential: Option<Rc<Credential>>,
+    pub(super) process: Option<Process>,
+    pub(super) upstream: Option<Upstream>,
+}
+
+/// A decision with all that belongs to it: what `audit query --json` prints.
+#[derive(Serialize)]
+pub(super) struct Joined {
+    #[serde(flatten)]
+    pub(super) decision: DecisionRow,
+    #[serde(flatten)]
+    pub(super) origin: Rc<Origin>,
+    pub(super) outcome: Option<OutcomeRow>,
+}
