@@ -167,4 +167,7 @@ pub struct SqlFacts {
     pub functions: Vec<Box<str>>,
     /// Settings changed by `SET`, `RESET` or `set_config`; `?` for a name that isn't a constant; sorted, unique.
     pub settings: Vec<Box<str>>,
+    /// True when an `INSERT`, `UPDATE`, `DELETE` or `MERGE` stands inside a `WITH` or in any other nested place,
+    /// rather than being the statement itself.
+    pub writes_in_cte: bool,
 }
