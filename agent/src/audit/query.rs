@@ -250,7 +250,7 @@ impl Search<'_> {
         while let Some(found) = self.pending.pop() {
             match found {
                 Found::Decision(joined) if json => {
-                    serde_json::to_writer(&mut *out, &joined).map_err(std::io::Error::from)?;
+                    serde_json::to_writer(&mut *out, &joined.json()).map_err(std::io::Error::from)?;
                     out.write_all(b"\n")?;
                 }
                 Found::Decision(joined) => print::decision(&joined, out)?,
@@ -306,7 +306,7 @@ impl<'a> Filter<'a> {
     fn takes_decision(&self, row: &DecisionRow, origin: &Origin) -> bool {
         let args = self.args;
         args.decision.is_none_or(|decision| row.decision == decision.name())
-            && args.session.as_deref().is_none_or(|session| *row.session == *session)
+            && args.session.as_deref().is_none_or(|session| row.session == session)
             && self.takes_origin(origin)
             && self.text.as_deref().is_none_or(|text| {
                 row.statement.as_ref().is_some_and(|statement| statement.text.to_lowercase().contains(text))
@@ -315,7 +315,7 @@ impl<'a> Filter<'a> {
 
     fn takes_origin(&self, origin: &Origin) -> bool {
         let job =
-            |wanted: &str| origin.job.as_ref().is_some_and(|job| &*job.id == wanted || job.name == wanted);
+            |wanted: &str| origin.job.as_ref().is_some_and(|job| job.id == wanted || job.name == wanted);
         let subject =
             |wanted: &str| origin.credential.as_ref().is_some_and(|credential| credential.subject == wanted);
         self.args.job.as_deref().is_none_or(job) && self.args.subject.as_deref().is_none_or(subject)
