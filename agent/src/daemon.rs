@@ -10,7 +10,7 @@ use std::{
 };
 
 use agent_core::{
-    audit::{AgentRecord, AgentState, Detail, Details, Record},
+    audit::record::{AgentRecord, AgentState, Detail, Details, Record},
     identity::token::Token,
 };
 use anyhow::Context;
@@ -25,7 +25,10 @@ use crate::{
     audit::Trail,
     config::Config,
     control::{self, Request, peer::Peer},
-    identity::{uses::UseStore, verify::Verifier},
+    identity::{
+        uses::{UseStore, enroller},
+        verify::Verifier,
+    },
     jobs::{Enrolment, Registry, RegistryConfig, RevocationStore},
     kernel::{self, EventStream, Kernel},
     logging,
@@ -254,7 +257,7 @@ impl Agent {
         let now_unix = unix_now();
         let verified = self.verifier.verify(&token, now_unix).await.map_err(|error| error.to_string())?;
         drop(token);
-        self.uses.admit(&verified, peer.pid, peer.uid, now_unix).map_err(|error| error.to_string())?;
+        self.uses.admit(&verified, &enroller(peer.pid, peer.uid), now_unix).map_err(|error| error.to_string())?;
         let netns = self.listeners.ensure(peer.pid).map_err(|error| error.to_string())?;
         let enrolment = Enrolment { pid: peer.pid, uid: peer.uid, name, credential: verified.credential, netns };
         let job = self.registry.enrol(enrolment).map_err(|error| error.to_string())?;

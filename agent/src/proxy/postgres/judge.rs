@@ -6,7 +6,7 @@
 use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 use agent_core::{
-    audit::StatementRef,
+    audit::record::StatementRef,
     decision::{Decision, Verdict},
     facts::{Access, Action, Facts, Resource, SqlFacts},
     postgres::{Bound, Question, startup::Startup},
@@ -157,7 +157,7 @@ impl Judge {
             let by_sql = self.prepared.get(&*name).cloned().unwrap_or_default();
             for statement in &portal.candidates {
                 let Some(analysed) = &statement.note else { continue };
-                let facts = self.complete(machine, &analysed.analysis);
+                let facts = self.complete(machine, &analysed.analysis).into_owned();
                 if !verdicts.iter().any(|(known, other)| *known == facts && Arc::ptr_eq(other, analysed)) {
                     verdicts.push((facts, Arc::clone(analysed)));
                 }

@@ -13,7 +13,7 @@ use std::{
 };
 
 use agent_core::{
-    audit::{OutcomeError, OutcomeRecord, Record},
+    audit::record::{OutcomeError, OutcomeRecord, Record},
     postgres::{Event, Outcome, Then, Violation, wire::error_response},
 };
 use tokio::{
