@@ -263,6 +263,18 @@ async fn a_token_that_names_no_key_is_verified_if_only_one_would_do() {
 }
 
 #[tokio::test]
+async fn an_https_issuer_is_believed_by_the_configured_authority_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let provider = Provider::start_tls(folder.path());
+    assert!(provider.issuer.starts_with("https://"), "{}", provider.issuer);
+    let token = provider.mint(json!({"claims": claims(&provider.issuer, json!({}))})).await;
+    let ca_file = format!("ca_file = \"{}\"", folder.path().join("ca.pem").display());
+    check(&verifier(&provider.issuer, &ca_file), &token, NOW, Ok(())).await;
+    let refused = verify(&verifier(&provider.issuer, ""), &token, NOW).await.unwrap_err();
+    assert!(refused.contains("it can't be reached (invalid peer certificate: UnknownIssuer)"), "{refused}");
+}
+
+#[tokio::test]
 async fn keys_can_come_from_a_file_and_the_issuer_is_never_asked() {
     let (server, token) = stand_in().await;
     let file = tempfile::NamedTempFile::new().unwrap();

@@ -12,6 +12,7 @@ pub(super) struct Provider {
     child: Child,
     pub(super) issuer: String,
     facts: Value,
+    client: reqwest::Client,
 }
 
 impl Provider {
@@ -29,7 +30,25 @@ impl Provider {
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let facts: Value = serde_json::from_str(&line).expect("the provider says where it listens");
         let issuer = facts["issuer"].as_str().unwrap().to_owned();
-        Self { child, issuer, facts }
+        Self { child, issuer, facts, client: reqwest::Client::new() }
+    }
+
+    /// Starts one that speaks TLS with a certificate of a private authority, which is written to `folder`
+    /// as `ca.pem`.
+    pub(super) fn start_tls(folder: &Path) -> Self {
+        let path = |name: &str| folder.join(name).display().to_string();
+        let (ca, ca_key, certificate, key) =
+            (path("ca.pem"), path("ca.key"), path("cert.pem"), path("key.pem"));
+        let new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
+        openssl(&[&new_key[..], &["-subj", "/CN=lab-ca", "-keyout", &ca_key, "-out", &ca]].concat());
+        let leaf = ["-subj", "/CN=lab", "-addext", "subjectAltName=IP:127.0.0.1"];
+        let no_ca = ["-addext", "basicConstraints=critical,CA:FALSE"];
+        let signed = ["-CA", &ca, "-CAkey", &ca_key, "-keyout", &key, "-out", &certificate];
+        openssl(&[&new_key[..], &leaf, &no_ca, &signed].concat());
+        let mut provider = Self::start(&["--tls-key", &key, "--tls-cert", &certificate]);
+        let root = reqwest::Certificate::from_pem(&fs::read(ca).unwrap()).unwrap();
+        provider.client = reqwest::Client::builder().add_root_certificate(root).build().unwrap();
+        provider
     }
 
     /// A token as a client gets it.
@@ -53,14 +72,23 @@ impl Provider {
 
     /// The published keys.
     pub(super) async fn jwks(&self) -> String {
-        reqwest::get(format!("{}/jwks", self.issuer)).await.unwrap().text().await.unwrap()
+        self.client.get(format!("{}/jwks", self.issuer)).send().await.unwrap().text().await.unwrap()
     }
 
     async fn post(&self, path: &str, content_type: &str, body: String) -> Value {
-        let request = reqwest::Client::new().post(format!("{}{path}", self.issuer));
+        let request = self.client.post(format!("{}{path}", self.issuer));
         let answer = request.header("content-type", content_type).body(body).send().await.unwrap();
         serde_json::from_str(&answer.text().await.unwrap()).unwrap()
     }
+}
+
+fn openssl(arguments: &[&str]) {
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-days", "2"])
+        .args(arguments)
+        .output()
+        .expect("these tests need OpenSSL's command: install Debian's `openssl`");
+    assert!(made.status.success(), "openssl: {}", String::from_utf8_lossy(&made.stderr));
 }
 
 impl Drop for Provider {

@@ -25,7 +25,9 @@ impl Job {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, content: &Option<String>| {
             let path = folder.path().join(name);
-            content.as_ref().map(|content| std::fs::write(&path, content).unwrap());
+            if let Some(content) = content {
+                std::fs::write(&path, content).unwrap();
+            }
             path
         };
         let token_file = write("token", &self.token_file);
