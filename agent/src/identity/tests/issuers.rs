@@ -270,8 +270,14 @@ async fn an_https_issuer_is_believed_by_the_configured_authority_alone() {
     let token = provider.mint(json!({"claims": claims(&provider.issuer, json!({}))})).await;
     let ca_file = format!("ca_file = \"{}\"", folder.path().join("ca.pem").display());
     check(&verifier(&provider.issuer, &ca_file), &token, NOW, Ok(())).await;
-    let refused = verify(&verifier(&provider.issuer, ""), &token, NOW).await.unwrap_err();
-    assert!(refused.contains("it can't be reached (invalid peer certificate: UnknownIssuer)"), "{refused}");
+    // Neither the public authorities nor another private one vouch for it.
+    let other = tempfile::tempdir().unwrap();
+    let _other = Provider::start_tls(other.path());
+    let other = format!("ca_file = \"{}\"", other.path().join("ca.pem").display());
+    for more in ["", &other] {
+        let refused = verify(&verifier(&provider.issuer, more), &token, NOW).await.unwrap_err();
+        assert!(refused.contains("it can't be reached (invalid peer certificate: "), "{more}: {refused}");
+    }
 }
 
 #[tokio::test]

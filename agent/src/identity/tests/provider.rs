@@ -12,7 +12,7 @@ pub(super) struct Provider {
     child: Child,
     pub(super) issuer: String,
     facts: Value,
-    client: reqwest::Client,
+    root: Option<reqwest::Certificate>,
 }
 
 impl Provider {
@@ -30,7 +30,7 @@ impl Provider {
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let facts: Value = serde_json::from_str(&line).expect("the provider says where it listens");
         let issuer = facts["issuer"].as_str().unwrap().to_owned();
-        Self { child, issuer, facts, client: reqwest::Client::new() }
+        Self { child, issuer, facts, root: None }
     }
 
     /// Starts one that speaks TLS with a certificate of a private authority, which is written to `folder`
@@ -46,8 +46,7 @@ impl Provider {
         let signed = ["-CA", &ca, "-CAkey", &ca_key, "-keyout", &key, "-out", &certificate];
         openssl(&[&new_key[..], &leaf, &no_ca, &signed].concat());
         let mut provider = Self::start(&["--tls-key", &key, "--tls-cert", &certificate]);
-        let root = reqwest::Certificate::from_pem(&fs::read(ca).unwrap()).unwrap();
-        provider.client = reqwest::Client::builder().add_root_certificate(root).build().unwrap();
+        provider.root = Some(reqwest::Certificate::from_pem(&fs::read(ca).unwrap()).unwrap());
         provider
     }
 
@@ -72,11 +71,17 @@ impl Provider {
 
     /// The published keys.
     pub(super) async fn jwks(&self) -> String {
-        self.client.get(format!("{}/jwks", self.issuer)).send().await.unwrap().text().await.unwrap()
+        self.client().get(format!("{}/jwks", self.issuer)).send().await.unwrap().text().await.unwrap()
+    }
+
+    /// A client of the calling test alone: a pooled connection dies with the runtime of the test that opened it.
+    fn client(&self) -> reqwest::Client {
+        let builder = reqwest::Client::builder().no_proxy();
+        self.root.iter().cloned().fold(builder, reqwest::ClientBuilder::add_root_certificate).build().unwrap()
     }
 
     async fn post(&self, path: &str, content_type: &str, body: String) -> Value {
-        let request = self.client.post(format!("{}{path}", self.issuer));
+        let request = self.client().post(format!("{}{path}", self.issuer));
         let answer = request.header("content-type", content_type).body(body).send().await.unwrap();
         serde_json::from_str(&answer.text().await.unwrap()).unwrap()
     }
