@@ -67,7 +67,7 @@ impl Bundle {
     }
 
     /// What the bundle is known by in the trail: 16 hex digits of a SHA-256 over the names and texts of all its
-    /// files that decide anything.
+    /// files that decide anything, wherever the directory lies.
     pub fn version(&self) -> &str {
         &self.version
     }
@@ -125,7 +125,7 @@ impl Bundle {
 fn version(sources: &[Source]) -> Box<str> {
     let mut hash = Sha256::new();
     for source in sources.iter().filter(|source| source.kind() != Some(Kind::Cases)) {
-        for text in [&source.path, &source.text] {
+        for text in [source.file_name(), &source.text] {
             hash.update(u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());
             hash.update(text);
         }

@@ -111,23 +111,21 @@ impl Place<'_> {
 
     /// A table and the schema it stands in. Both name all their ancestors, so that no closure needs computing.
     pub(crate) fn table(&self, resource: &Resource, relation: &Relation) -> Result<[Entity; 2], EngineError> {
-        let above =
-            HashSet::from([self.uid(&Resource::Upstream), self.uid(&Resource::Database)]);
+        let above = HashSet::from([self.uid(&Resource::Upstream), self.uid(&Resource::Database)]);
         let schema = uid(&self.types.schema, &spell_schema(&self.upstream.name, self.database, relation));
         let name = schema_name(relation);
         let schema_tags = self.tags.of_schema(&self.upstream.name, self.database, relation);
         let table_tags = self.tags.of(&self.upstream.name, self.database, resource);
-        let schema_entity =
-            entity(schema.clone(), vec![("name", string(&name)), ("tags", strings(schema_tags))], above.clone())?;
+        let schema_entity = entity(
+            schema.clone(),
+            vec![("name", string(&name)), ("tags", strings(schema_tags))],
+            above.clone(),
+        )?;
         let mut above = above;
         above.insert(schema);
         let table_entity = entity(
             self.uid(resource),
-            vec![
-                ("name", string(&relation.name)),
-                ("schema", string(&name)),
-                ("tags", strings(table_tags)),
-            ],
+            vec![("name", string(&relation.name)), ("schema", string(&name)), ("tags", strings(table_tags))],
             above,
         )?;
         Ok([schema_entity, table_entity])

@@ -91,6 +91,12 @@ impl Session {
         &self.upstream
     }
 
+    /// The resources of a command as policies and decisions spell them, one for each access.
+    pub fn resources(&self, facts: &Facts) -> Vec<String> {
+        let spelled = |access: &Access| spell(&self.upstream.name, &self.database, &access.resource);
+        facts.accesses.iter().map(spelled).collect()
+    }
+
     /// Decides a command: allowed only if every one of its accesses is.
     ///
     /// `approvals` are the approver groups that have approved it. Denied facts are never a failure: what cannot
@@ -207,7 +213,9 @@ pub(crate) fn decide_undeclared(
 ) -> Decision {
     let destination = SocketAddr::new(canonical(destination.ip()), destination.port());
     if bundle.upstreams.undeclared == Undeclared::Deny {
-        return deny(format!("undeclared destination {destination}: no upstream in upstreams.toml has this address"));
+        return deny(format!(
+            "undeclared destination {destination}: no upstream in upstreams.toml has this address"
+        ));
     }
     if !subject.identified {
         return deny(UNIDENTIFIED.to_owned());

@@ -36,9 +36,14 @@ impl Subject {
         let job = uid(&types.job, job_id);
         let (identified, entities) = match principal {
             Principal::Credential(credential) => (true, job_entities(&types, &job, credential)?),
-            Principal::Unidentified => {
-                (false, vec![entity(job.clone(), vec![("issuer", string("")), ("subject", string(""))], HashSet::new())?])
-            }
+            Principal::Unidentified => (
+                false,
+                vec![entity(
+                    job.clone(),
+                    vec![("issuer", string("")), ("subject", string(""))],
+                    HashSet::new(),
+                )?],
+            ),
         };
         Ok(Self { identified, job, entities, process: process(lineage)? })
     }
@@ -46,8 +51,7 @@ impl Subject {
 
 fn job_entities(types: &Types, job: &EntityUid, credential: &Credential) -> Result<Vec<Entity>, EngineError> {
     let groups: HashSet<_> = credential.groups.iter().map(|group| uid(&types.group, group)).collect();
-    let attributes =
-        [("issuer", string(&credential.issuer)), ("subject", string(&credential.subject))];
+    let attributes = [("issuer", string(&credential.issuer)), ("subject", string(&credential.subject))];
     let claims = credential.claims.iter().map(|(name, value)| (name.clone(), string(value)));
     let job = Entity::new_with_tags(
         job.clone(),
