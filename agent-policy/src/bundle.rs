@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use agent_core::decision::Decision;
-use cedar_policy::{Entities, Schema};
+use cedar_policy::Schema;
 use sha2::{Digest as _, Sha256};
 
 use crate::entities::{EngineError, Types};
@@ -24,8 +24,6 @@ pub struct Bundle {
     pub(crate) upstreams: Upstreams,
     pub(crate) tags: Tags,
     pub(crate) types: Types,
-    /// The schema's action groups: policies ask for `action in …`.
-    pub(crate) action_entities: Entities,
     #[cfg(test)]
     pub(crate) schema: Schema,
 }
@@ -59,8 +57,7 @@ impl Bundle {
             policies: Policies::load(&policies, &schema)?,
             upstreams: Upstreams::load(&upstreams)?,
             tags: Tags::load(&resources)?,
-            types: Types::new().map_err(|e| ours(e.to_string()))?,
-            action_entities: schema.action_entities().map_err(|e| ours(e.to_string()))?,
+            types: Types::new(&schema).map_err(|e| ours(e.to_string()))?,
             #[cfg(test)]
             schema,
         })

@@ -85,6 +85,8 @@ mod tests {
     use std::path::Path;
     use std::time::Duration;
 
+    use tokio::sync::watch::Receiver;
+
     use super::super::store::InForce;
     use super::*;
 
@@ -100,13 +102,19 @@ mod tests {
         let outer = tempfile::tempdir().unwrap();
         let dir = outer.path().join("policies");
         fs::create_dir_all(dir.join("default")).unwrap();
-        fs::write(dir.join("default/a.cedar"), policy("a")).unwrap();
         let store = Arc::new(PolicyStore::open(&dir, "ci-7").unwrap());
         let mut state = store.subscribe();
         let watching = tokio::spawn(Arc::clone(&store).watch());
+        // Seen by the watch's first reading: whatever comes after it is seen by its events alone.
+        fs::write(dir.join("default/a.cedar"), policy("a")).unwrap();
+        wait_for(&mut state, holds(&["a"])).await;
         change(&dir);
-        tokio::time::timeout(PATIENCE, state.wait_for(expect)).await.unwrap().unwrap();
+        wait_for(&mut state, expect).await;
         watching.abort();
+    }
+
+    async fn wait_for(state: &mut Receiver<InForce>, expect: impl FnMut(&InForce) -> bool) {
+        tokio::time::timeout(PATIENCE, state.wait_for(expect)).await.unwrap().unwrap();
     }
 
     fn holds(names: &[&str]) -> impl FnMut(&InForce) -> bool {
