@@ -11,5 +11,6 @@ pub mod audit;
 pub mod credential;
 pub mod decision;
 pub mod facts;
+pub mod identity;
 pub mod lineage;
 pub mod postgres;

@@ -1,6 +1,22 @@
 //! `lineal`: the host agent and its command line.
 
-#[allow(dead_code, unused_imports, reason = "the daemon that uses it is composed elsewhere")]
+#[allow(dead_code, unused_imports, reason = "the daemon that writes the trail is not here yet")]
+mod audit;
+mod cli;
+mod config;
+mod control;
+mod daemon;
+mod ids;
+mod identity;
+mod jobs;
+mod kernel;
+mod logging;
+mod metrics;
 mod policy;
+mod proxy;
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

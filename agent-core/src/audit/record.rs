@@ -1,0 +1,432 @@
+//! What the audit trail's records hold, borrowed from whoever writes them.
+//!
+//! A record here is only its own fields; [`Chain::append`](super::Chain::append) puts the common ones
+//! (`v, seq, time, host, kind`) before them and the hash after them. Field order is the order of
+//! declaration: the line's bytes are what is hashed. docs/audit.schema.json describes the same shapes.
+//!
+//! No record implements `Debug`: statements and arguments can hold what must not reach a log.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::ser::SerializeSeq;
+use serde::{Serialize, Serializer};
+
+use crate::credential::Credential;
+use crate::decision::Verdict;
+use crate::facts::Action;
+
+/// One record of the trail.
+#[derive(Clone, Copy, Serialize)]
+#[serde(untagged)]
+pub enum Record<'a> {
+    /// A job was enrolled or ended.
+    Job(JobRecord<'a>),
+    /// A process of a job took on an image.
+    Process(ProcessRecord<'a>),
+    /// A session opened or closed.
+    Session(SessionRecord<'a>),
+    /// Policy's answer to one command.
+    Decision(DecisionRecord<'a>),
+    /// What came of a command.
+    Outcome(OutcomeRecord<'a>),
+    /// A step in the life of a held command.
+    Approval(ApprovalRecord<'a>),
+    /// Access was ended by an operator.
+    Revocation(RevocationRecord<'a>),
+    /// A policy bundle was loaded or refused.
+    Bundle(BundleRecord<'a>),
+    /// The agent started, stopped, or found that something is missing from the trail.
+    Agent(AgentRecord<'a>),
+    /// A signature over the chain so far.
+    Checkpoint(CheckpointRecord<'a>),
+}
+
+impl Record<'_> {
+    /// The record's `kind` in the trail.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Job(_) => "job",
+            Self::Process(_) => "process",
+            Self::Session(_) => "session",
+            Self::Decision(_) => "decision",
+            Self::Outcome(_) => "outcome",
+            Self::Approval(_) => "approval",
+            Self::Revocation(_) => "revocation",
+            Self::Bundle(_) => "bundle",
+            Self::Agent(_) => "agent",
+            Self::Checkpoint(_) => "checkpoint",
+        }
+    }
+}
+
+/// A job, as records name it.
+#[derive(Clone, Copy, Serialize)]
+pub struct JobRef<'a> {
+    /// The job's id: unique for ever.
+    pub id: &'a str,
+    /// The name its starter gave it.
+    pub name: &'a str,
+}
+
+/// Who a job acts for: a [`Credential`] without its expiry.
+#[derive(Clone, Copy, Serialize)]
+pub struct CredentialRef<'a> {
+    /// The issuer's URL.
+    pub issuer: &'a str,
+    /// The token's subject.
+    pub subject: &'a str,
+    /// Groups, sorted.
+    pub groups: &'a [String],
+    /// Claims, as text.
+    pub claims: &'a BTreeMap<String, String>,
+}
+
+impl<'a> From<&'a Credential> for CredentialRef<'a> {
+    fn from(credential: &'a Credential) -> Self {
+        let Credential { issuer, subject, groups, claims, expires_unix: _ } = credential;
+        Self { issuer, subject, groups, claims }
+    }
+}
+
+/// A job's state.
+#[derive(Clone, Copy, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum JobState {
+    /// Its root process was enrolled.
+    Enrolled,
+    /// Its last process ended.
+    Ended,
+}
+
+/// A job was enrolled or ended.
+#[derive(Clone, Copy, Serialize)]
+pub struct JobRecord<'a> {
+    /// Which of the two.
+    pub state: JobState,
+    /// The job.
+    pub job: JobRef<'a>,
+    /// Who it acts for; `null` for a job that runs unidentified.
+    pub credential: Option<CredentialRef<'a>>,
+    /// Host PID of the job's root process.
+    pub root_pid: u32,
+}
+
+/// A process took on an image: by the enrolment of the root, or by exec.
+#[derive(Clone, Copy, Serialize)]
+pub struct ProcessRecord<'a> {
+    /// The node's id, unique within its job: one for each image of each process.
+    pub process: u64,
+    /// The job's id.
+    pub job: &'a str,
+    /// Host PID.
+    pub pid: u32,
+    /// Path of the executable.
+    pub exe: &'a str,
+    /// Arguments as at exec, through the redactor ([`super::redact::argv`]).
+    pub argv: &'a [String],
+    /// Working directory.
+    pub cwd: &'a str,
+    /// User id, in the host's user namespace.
+    pub uid: u32,
+    /// Container id, or empty.
+    pub container: &'a str,
+    /// The node that created this one: the parent process's image at the time, or this process's previous
+    /// image. `null` for the job's root.
+    pub parent: Option<u64>,
+}
+
+/// A server a session is meant for.
+#[derive(Clone, Copy, Serialize)]
+pub struct UpstreamRef<'a> {
+    /// Its name in the policy bundle; empty for one that is not declared.
+    pub name: &'a str,
+    /// The original destination, `address:port`.
+    pub address: &'a str,
+    /// The database, or empty where the protocol has none.
+    pub database: &'a str,
+    /// The user at the upstream, or empty.
+    pub user: &'a str,
+}
+
+/// A session opened or closed.
+#[derive(Clone, Copy, Serialize)]
+#[serde(tag = "state", rename_all = "lowercase")]
+pub enum SessionRecord<'a> {
+    /// The protocol of a flow is known.
+    Opened {
+        /// The session's id.
+        session: &'a str,
+        /// The job's id.
+        job: &'a str,
+        /// The connecting process's node.
+        process: u64,
+        /// `postgres`, `ssh`, `http`, or `tcp` where nothing more is known.
+        protocol: &'a str,
+        /// Where it was meant to go.
+        upstream: UpstreamRef<'a>,
+    },
+    /// The session is over.
+    Closed {
+        /// The session's id.
+        session: &'a str,
+        /// The job's id.
+        job: &'a str,
+        /// Why, in one sentence.
+        reason: &'a str,
+    },
+}
+
+/// A command's text, redacted by the caller where the configuration asks for it.
+#[derive(Clone, Copy, Serialize)]
+pub struct StatementRef<'a> {
+    /// The statement.
+    pub text: &'a str,
+    /// What is equal for statements that differ in literals only; empty where the protocol has none.
+    pub fingerprint: &'a str,
+    /// Parameter values in order; `null` is SQL's null.
+    pub parameters: &'a [Option<Cow<'a, str>>],
+}
+
+/// A list of text, however its owner keeps it.
+#[derive(Clone, Copy)]
+pub enum Texts<'a> {
+    /// Borrowed pieces.
+    Strs(&'a [&'a str]),
+    /// Owned strings.
+    Strings(&'a [String]),
+    /// Boxed strings.
+    Boxed(&'a [Box<str>]),
+}
+
+impl<'a> From<&'a [&'a str]> for Texts<'a> {
+    fn from(texts: &'a [&'a str]) -> Self {
+        Self::Strs(texts)
+    }
+}
+
+impl<'a> From<&'a [String]> for Texts<'a> {
+    fn from(texts: &'a [String]) -> Self {
+        Self::Strings(texts)
+    }
+}
+
+impl<'a> From<&'a [Box<str>]> for Texts<'a> {
+    fn from(texts: &'a [Box<str>]) -> Self {
+        Self::Boxed(texts)
+    }
+}
+
+impl Serialize for Texts<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        fn list<S: Serializer>(
+            serializer: S,
+            texts: impl ExactSizeIterator<Item: AsRef<str>>,
+        ) -> Result<S::Ok, S::Error> {
+            let mut seq = serializer.serialize_seq(Some(texts.len()))?;
+            for text in texts {
+                seq.serialize_element(text.as_ref())?;
+            }
+            seq.end()
+        }
+        match self {
+            Self::Strs(texts) => list(serializer, texts.iter()),
+            Self::Strings(texts) => list(serializer, texts.iter()),
+            Self::Boxed(texts) => list(serializer, texts.iter()),
+        }
+    }
+}
+
+/// Policy's answer to one command.
+#[derive(Clone, Copy, Serialize)]
+pub struct DecisionRecord<'a> {
+    /// The session's id.
+    pub session: &'a str,
+    /// The command's number within the session.
+    pub command: u64,
+    /// The protocol.
+    pub protocol: &'a str,
+    /// What the command does.
+    pub actions: &'a [Action],
+    /// To what, as [`crate::facts::Resource::spell`] spells it.
+    pub resources: Texts<'a>,
+    /// The command itself; `null` where there is none, as for opening a connection.
+    pub statement: Option<StatementRef<'a>>,
+    /// The answer.
+    pub decision: Verdict,
+    /// The policies that decided.
+    pub policies: Texts<'a>,
+    /// One sentence.
+    pub reason: &'a str,
+    /// Columns masked.
+    pub masked: Texts<'a>,
+    /// True when the agent only observes: the decision was recorded, and the command passed whatever it
+    /// says. Absent when false.
+    #[serde(skip_serializing_if = "is_false")]
+    pub observed: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field by reference")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// The upstream's error.
+#[derive(Clone, Copy, Serialize)]
+pub struct OutcomeError<'a> {
+    /// The protocol's code: SQLSTATE, exit status, HTTP status.
+    pub code: &'a str,
+    /// Its message.
+    pub message: &'a str,
+}
+
+/// What came of a command.
+#[derive(Clone, Copy, Serialize)]
+pub struct OutcomeRecord<'a> {
+    /// The session's id.
+    pub session: &'a str,
+    /// The command's number within the session.
+    pub command: u64,
+    /// Rows returned or affected; `null` where it has no meaning or is not known.
+    pub rows: Option<u64>,
+    /// Bytes sent to the client.
+    pub bytes: u64,
+    /// The error, if it failed.
+    pub error: Option<OutcomeError<'a>>,
+    /// From forwarding to the last byte of the reply.
+    pub duration_us: u64,
+}
+
+/// A held command's state.
+#[derive(Clone, Copy, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ApprovalState {
+    /// It waits.
+    Requested,
+    /// Someone approved it.
+    Approved,
+    /// Someone denied it.
+    Denied,
+    /// No one answered in time.
+    Expired,
+}
+
+/// A step in the life of a held command.
+#[derive(Clone, Copy, Serialize)]
+pub struct ApprovalRecord<'a> {
+    /// The approval's id.
+    pub id: &'a str,
+    /// The new state.
+    pub state: ApprovalState,
+    /// The session's id.
+    pub session: &'a str,
+    /// The held command.
+    pub command: u64,
+    /// Who is asked.
+    pub group: &'a str,
+    /// Who answered; `null` before that.
+    pub by: Option<&'a str>,
+    /// What they said; `null` before that.
+    pub reason: Option<&'a str>,
+}
+
+/// Access was ended by an operator. One of `job`, `subject` and `claim` is given.
+#[derive(Clone, Copy, Serialize)]
+pub struct RevocationRecord<'a> {
+    /// The job's id.
+    pub job: Option<&'a str>,
+    /// The credential's subject.
+    pub subject: Option<&'a str>,
+    /// `name=value` of a claim.
+    pub claim: Option<&'a str>,
+    /// What the operator said.
+    pub reason: &'a str,
+    /// Who revoked, as the control socket's peer is named.
+    pub by: &'a str,
+    /// The ids of the live jobs it ended.
+    pub jobs: Texts<'a>,
+}
+
+/// What became of a bundle.
+#[derive(Clone, Copy, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BundleState {
+    /// It is in force.
+    Loaded,
+    /// It is not; the last good one stays.
+    Refused,
+}
+
+/// A policy bundle was loaded or refused.
+#[derive(Clone, Copy, Serialize)]
+pub struct BundleRecord<'a> {
+    /// What became of it.
+    pub state: BundleState,
+    /// The bundle's version.
+    pub version: &'a str,
+    /// Why it was refused, with file and line; `null` otherwise.
+    pub reason: Option<&'a str>,
+}
+
+/// What happened to the agent.
+#[derive(Clone, Copy, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AgentState {
+    /// It started.
+    Start,
+    /// It stopped in order.
+    Stop,
+    /// Something the trail should hold is missing: `reason` and `details` say what.
+    Gap,
+}
+
+/// The agent started, stopped, or found that something is missing from the trail.
+#[derive(Clone, Copy, Serialize)]
+pub struct AgentRecord<'a> {
+    /// Which of the three.
+    pub state: AgentState,
+    /// One sentence.
+    pub reason: &'a str,
+    /// Facts by name, such as `version`, `key`, `torn_bytes`, `lost_events`.
+    pub details: Details<'a>,
+}
+
+/// Facts by name; written as a JSON object, in the order given.
+#[derive(Clone, Copy)]
+pub struct Details<'a>(pub &'a [(&'a str, Detail<'a>)]);
+
+/// One fact.
+#[derive(Clone, Copy, Serialize)]
+#[serde(untagged)]
+pub enum Detail<'a> {
+    /// Text.
+    Text(&'a str),
+    /// A number.
+    Count(u64),
+}
+
+impl Serialize for Details<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().copied())
+    }
+}
+
+/// A signature over the chain as it stood before this record.
+#[derive(Clone, Copy, Serialize)]
+pub struct CheckpointRecord<'a> {
+    /// The last record signed for: the one before this.
+    pub upto: CheckpointUpto<'a>,
+    /// Fingerprint of the public key.
+    pub key: &'a str,
+    /// Ed25519 over [`super::Checkpoint::bytes_to_sign`], hex.
+    pub signature: &'a str,
+}
+
+/// The last record a checkpoint signs for.
+#[derive(Clone, Copy, Serialize)]
+pub struct CheckpointUpto<'a> {
+    /// Its number; 0 before a trail's first record.
+    pub seq: u64,
+    /// Its hash, hex; zeros before a trail's first record.
+    pub hash: &'a str,
+}

@@ -1,0 +1,151 @@
+//! Keeps secrets that were given as program arguments out of the trail.
+//!
+//! It masks in doubt: a masked file name costs a reader a glance, a kept password costs the password. It is a
+//! second line all the same: no rule can know every program's options. It must never lengthen what it is
+//! not masking, reorder, or drop an argument.
+
+mod names;
+mod programs;
+mod text;
+
+use names::is_secret;
+use programs::{SecretOption, Shape, options_of};
+
+/// What stands for a secret.
+pub const MASK: &str = "***";
+
+/// A script in an argument (`sh -c 'sh -c "…"'`) is read word by word this deep; deeper it is masked whole.
+const SCRIPT_DEPTH_MAX: u8 = 4;
+
+/// A process's arguments with secrets masked, one for one.
+pub fn argv<T: AsRef<str>>(arguments: &[T]) -> Vec<String> {
+    let mut words = Words::new(0);
+    arguments.iter().map(|argument| words.redact(argument.as_ref())).collect()
+}
+
+/// Free text, such as a shell command line, with secrets masked.
+pub fn command_line(text: &str) -> String {
+    Words::new(0).script(text)
+}
+
+/// What the words so far say about the next one.
+enum Next {
+    /// Nothing.
+    Plain,
+    /// It is the value of a secret option.
+    Secret,
+    /// It is `user:password`.
+    Pair,
+    /// It is a script.
+    Script,
+}
+
+/// Reads a command line word by word.
+struct Words {
+    options: &'static [SecretOption],
+    next: Next,
+    depth: u8,
+}
+
+impl Words {
+    fn new(depth: u8) -> Self {
+        Self { options: &[], next: Next::Plain, depth }
+    }
+
+    fn redact(&mut self, word: &str) -> String {
+        match std::mem::replace(&mut self.next, Next::Plain) {
+            Next::Secret => return MASK.to_owned(),
+            Next::Pair => return pair(word),
+            Next::Script if word.contains(char::is_whitespace) => return self.script(word),
+            Next::Script | Next::Plain => {}
+        }
+        if let Some(options) = options_of(word) {
+            self.options = options;
+            return word.to_owned();
+        }
+        if word.starts_with('-') { self.option(word) } else { self.operand(word) }
+    }
+
+    fn option(&mut self, word: &str) -> String {
+        for SecretOption { name, shape } in self.options {
+            let Some(value) = word.strip_prefix(name) else { continue };
+            let attached = if name.starts_with("--") { value.strip_prefix('=') } else { Some(value) };
+            match (shape, attached) {
+                (Shape::Attached, Some("")) | (_, None) => {}
+                (Shape::Secret, Some("")) => {
+                    self.next = Next::Secret;
+                    return word.to_owned();
+                }
+                (Shape::Pair, Some("")) => {
+                    self.next = Next::Pair;
+                    return word.to_owned();
+                }
+                (Shape::Attached | Shape::Secret, Some(_)) => return format!("{name}{MASK}"),
+                (Shape::Pair, Some(value)) => {
+                    let equals = if name.starts_with("--") { "=" } else { "" };
+                    return format!("{name}{equals}{}", pair(value));
+                }
+            }
+        }
+        match word.split_once('=') {
+            Some((name, _)) if is_secret(name) => return format!("{name}={MASK}"),
+            Some(_) => {}
+            // A secret may itself begin with a dash, so whatever comes next is masked.
+            None if is_secret(word) => self.next = Next::Secret,
+            // `sh -c`, `bash -lc`, `psql -c`, `python3 -c`: what comes next is a text with words of its own.
+            None if is_script_option(word) => self.next = Next::Script,
+            None => {}
+        }
+        text::redact(word)
+    }
+
+    fn operand(&self, word: &str) -> String {
+        // `PGPASSWORD=…` as given to env(1). A connection string that begins with its password has further
+        // settings, and a script is more than an assignment: those are read as text, value by value.
+        match word.split_once('=') {
+            Some((name, value)) if names::is_name(name) && is_secret(name) && !text::has_setting(value) => {
+                format!("{name}={MASK}")
+            }
+            _ => text::redact(word),
+        }
+    }
+
+    fn script(&self, script: &str) -> String {
+        if self.depth >= SCRIPT_DEPTH_MAX {
+            return MASK.to_owned();
+        }
+        let mut words = Self::new(self.depth + 1);
+        let mut out = String::with_capacity(script.len());
+        for piece in text::shell_words(script) {
+            match piece {
+                text::Piece::Space(space) => out.push_str(space),
+                text::Piece::Word(word) => {
+                    let bare = text::unquoted(word);
+                    let quote = word.get(..(word.len() - bare.len()) / 2).unwrap_or("");
+                    out.extend([quote, &words.redact(bare), quote]);
+                }
+            }
+        }
+        // Once more as a whole: SQL's PASSWORD '…' and headers span several words.
+        text::redact(&out)
+    }
+}
+
+/// `user:password` with the password masked; without a colon there is none.
+fn pair(word: &str) -> String {
+    match word.split_once(':') {
+        Some((user, _)) => format!("{user}:{MASK}"),
+        None => word.to_owned(),
+    }
+}
+
+fn is_script_option(word: &str) -> bool {
+    match word.strip_prefix('-') {
+        Some(letters) => letters.ends_with('c') && letters.bytes().all(|byte| byte.is_ascii_lowercase()),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,0 +1,159 @@
+//! The replay matrix: which second use of a token is let in.
+
+use super::*;
+
+const NOW: i64 = 1_700_000_000;
+const POD: &str = "6f1c2c0e-1111-4222-8333-444455556666";
+const OTHER_POD: &str = "00000000-1111-4222-8333-444455556666";
+
+fn run(id: &str) -> RunKey {
+    RunKey::try_from(BTreeMap::from([("run_id".to_owned(), id.to_owned())])).unwrap()
+}
+
+fn enroller(uid: u32, pod_uid: Option<&str>) -> Enroller {
+    Enroller { uid, pod_uid: pod_uid.map(str::to_owned) }
+}
+
+fn token(name: &str) -> TokenId {
+    TokenId::from_jti("https://issuer", name)
+}
+
+/// One use: the run and the pod the token names, and who presents it.
+struct Step(Option<&'static str>, Option<&'static str>, u32, Option<&'static str>);
+
+fn admit(table: &mut UseTable, Step(run_id, bound, uid, pod_uid): &Step) -> Result<Admitted, Refusal> {
+    let run = run_id.map(run);
+    let token = Use { token: token("t"), run: run.as_ref(), pod_uid: *bound, forget_unix: NOW + 60 };
+    table.admit(token, &enroller(*uid, *pod_uid), NOW)
+}
+
+fn check(first: Step, second: Step, expect: Result<Admitted, Refusal>) {
+    let mut table = UseTable::new(USES_MAX);
+    assert_eq!(admit(&mut table, &first), Ok(Admitted::First));
+    assert_eq!(admit(&mut table, &second), expect);
+    // The answer is the same after the agent was restarted, and however often it is asked.
+    let stored = serde_json::to_string(&table.save()).unwrap();
+    let mut table = UseTable::restore(serde_json::from_str(&stored).unwrap(), USES_MAX).unwrap();
+    assert_eq!(admit(&mut table, &second), expect);
+    assert_eq!(admit(&mut table, &second), expect);
+}
+
+fn replayed(elsewhere: Elsewhere) -> Result<Admitted, Refusal> {
+    Err(Refusal::Replayed { ago_s: 0, elsewhere })
+}
+
+#[test]
+fn the_run_a_token_was_issued_to_may_use_it_again() {
+    check(Step(Some("7"), None, 1000, None), Step(Some("7"), None, 1000, None), Ok(Admitted::Again));
+    let in_pod = || Step(Some("7"), None, 1000, Some(POD));
+    check(in_pod(), in_pod(), Ok(Admitted::Again));
+    let bound = || Step(Some("7"), Some(POD), 1000, Some(POD));
+    check(bound(), bound(), Ok(Admitted::Again));
+}
+
+#[test]
+fn a_token_that_names_no_run_is_good_once() {
+    check(Step(None, None, 1000, None), Step(None, None, 1000, None), replayed(Elsewhere::NoRun));
+    check(
+        Step(None, Some(POD), 1000, Some(POD)),
+        Step(None, Some(POD), 1000, Some(POD)),
+        replayed(Elsewhere::NoRun),
+    );
+}
+
+#[test]
+fn one_id_with_two_runs_is_a_replay_either_way() {
+    check(
+        Step(Some("7"), None, 1000, None),
+        Step(Some("8"), None, 1000, None),
+        replayed(Elsewhere::OtherRun),
+    );
+    check(Step(Some("7"), None, 1000, None), Step(None, None, 1000, None), replayed(Elsewhere::NoRun));
+    check(Step(None, None, 1000, None), Step(Some("7"), None, 1000, None), replayed(Elsewhere::NoRun));
+}
+
+#[test]
+fn another_user_may_not_use_it_root_neither() {
+    check(
+        Step(Some("7"), None, 1000, None),
+        Step(Some("7"), None, 1001, None),
+        replayed(Elsewhere::OtherUser),
+    );
+    check(Step(Some("7"), None, 1000, None), Step(Some("7"), None, 0, None), replayed(Elsewhere::OtherUser));
+}
+
+#[test]
+fn another_pod_may_not_use_it() {
+    let first = || Step(Some("7"), None, 1000, Some(POD));
+    check(first(), Step(Some("7"), None, 1000, Some(OTHER_POD)), replayed(Elsewhere::OtherPod));
+    check(first(), Step(Some("7"), None, 1000, None), replayed(Elsewhere::OtherPod));
+    let bound = || Step(Some("7"), Some(POD), 1000, Some(POD));
+    check(bound(), Step(Some("7"), Some(POD), 1000, Some(OTHER_POD)), Err(Refusal::WrongPod));
+}
+
+#[test]
+fn a_bound_token_is_refused_outside_its_pod_even_the_first_time_and_is_not_used_up() {
+    for pod_uid in [None, Some(OTHER_POD), Some("")] {
+        let mut table = UseTable::new(USES_MAX);
+        assert_eq!(admit(&mut table, &Step(Some("7"), Some(POD), 1000, pod_uid)), Err(Refusal::WrongPod));
+        assert!(table.is_empty());
+        assert_eq!(admit(&mut table, &Step(Some("7"), Some(POD), 1000, Some(POD))), Ok(Admitted::First));
+    }
+}
+
+fn use_at(table: &mut UseTable, name: &str, forget_unix: i64, now_unix: i64) -> Result<Admitted, Refusal> {
+    let token = Use { token: token(name), run: None, pod_uid: None, forget_unix };
+    table.admit(token, &enroller(1000, None), now_unix)
+}
+
+#[test]
+fn a_full_table_refuses_and_has_room_again_when_a_token_has_expired() {
+    let mut table = UseTable::new(2);
+    assert_eq!(use_at(&mut table, "a", NOW + 10, NOW), Ok(Admitted::First));
+    assert_eq!(use_at(&mut table, "b", NOW + 20, NOW), Ok(Admitted::First));
+    assert_eq!(use_at(&mut table, "c", NOW + 90, NOW), Err(Refusal::Full { uses_max: 2 }));
+    assert_eq!(use_at(&mut table, "c", NOW + 90, NOW + 9), Err(Refusal::Full { uses_max: 2 }));
+    assert_eq!(use_at(&mut table, "c", NOW + 90, NOW + 10), Ok(Admitted::First));
+    assert_eq!(table.len(), 2);
+    // A token the table knows is still answered for while it is full.
+    let replayed = Err(Refusal::Replayed { ago_s: 10, elsewhere: Elsewhere::NoRun });
+    assert_eq!(use_at(&mut table, "b", NOW + 20, NOW + 10), replayed);
+}
+
+#[test]
+fn a_table_restored_over_its_bound_forgets_nothing() {
+    let mut table = UseTable::new(3);
+    for name in ["a", "b", "c"] {
+        assert_eq!(use_at(&mut table, name, NOW + 10, NOW), Ok(Admitted::First));
+    }
+    let mut table = UseTable::restore(table.save(), 1).unwrap();
+    assert_eq!(table.len(), 3);
+    assert_eq!(use_at(&mut table, "d", NOW + 10, NOW), Err(Refusal::Full { uses_max: 1 }));
+}
+
+#[test]
+fn an_expired_token_is_refused_and_not_remembered() {
+    let mut table = UseTable::new(USES_MAX);
+    assert_eq!(use_at(&mut table, "a", NOW, NOW), Err(Refusal::Expired));
+    assert!(table.is_empty());
+}
+
+#[test]
+fn a_clock_set_back_revives_no_token() {
+    let mut table = UseTable::new(USES_MAX);
+    assert_eq!(use_at(&mut table, "a", NOW + 10, NOW), Ok(Admitted::First));
+    assert_eq!(use_at(&mut table, "b", NOW + 9_000, NOW + 5_000), Ok(Admitted::First));
+    assert_eq!(use_at(&mut table, "a", NOW + 10, NOW), Err(Refusal::Forgotten));
+    let mut table = UseTable::restore(table.save(), USES_MAX).unwrap();
+    assert_eq!(use_at(&mut table, "a", NOW + 10, NOW), Err(Refusal::Forgotten));
+    // A token younger than what was forgotten is unaffected.
+    assert_eq!(use_at(&mut table, "c", NOW + 11, NOW), Ok(Admitted::First));
+}
+
+#[test]
+fn a_stored_table_of_another_version_or_with_a_nameless_run_is_refused() {
+    let saved = serde_json::json!({"v": 2, "forgotten_unix": 0, "uses": {}});
+    let saved: SavedUses = serde_json::from_value(saved).unwrap();
+    assert_eq!(UseTable::restore(saved, USES_MAX).unwrap_err(), UnknownVersion { found: 2 });
+    assert!(serde_json::from_str::<RunKey>("{}").is_err());
+}

@@ -1,0 +1,117 @@
+//! Who descends from a job's root: fork, exec and exit, keyed by thread group.
+//!
+//! A tid is never a key: a threaded exec takes over the leader's tid, and io_uring workers share the
+//! tgid. The child's tag is written before it first runs, from the task that created it, so neither
+//! reparenting nor `CLONE_PARENT` leaves the job.
+
+use agent_abi::{EventKind, Node, TASKS_MAX, TaskTag, stat, word};
+use aya_ebpf::{
+    bindings::BPF_ANY,
+    helpers::{bpf_get_current_uid_gid, generated::bpf_send_signal},
+    macros::btf_tracepoint,
+    programs::BtfTracePointContext,
+};
+use aya_log_ebpf::warn;
+
+use crate::{
+    image,
+    maps::{NODES, TASKS, count, current_tgid, fetch_add, next_id, tag_of, tell},
+    offsets::{OFF_SIGNAL_LIVE, OFF_TASK_PID, OFF_TASK_SIGNAL, OFF_TASK_TGID, field},
+};
+
+const SIGKILL: u32 = 9;
+
+/// `sched_process_fork(parent, child)`: the parent is the creating task, whatever becomes the child's parent.
+#[btf_tracepoint(function = "sched_process_fork")]
+pub fn lineal_fork(ctx: BtfTracePointContext) -> i32 {
+    let child: *const u8 = ctx.arg(1);
+    // SAFETY: the tracepoint's own task_struct; offsets from this kernel's BTF.
+    let (pid, tgid) = unsafe { (field::<u32>(child, &OFF_TASK_PID), field::<u32>(child, &OFF_TASK_TGID)) };
+    if pid != tgid {
+        return 0; // A thread shares its group's tag.
+    }
+    let Some(creator) = tag_of(current_tgid()) else {
+        // A reused PID must not inherit the tag of the process that had it before.
+        let _ = TASKS.remove(tgid);
+        return 0;
+    };
+    if fetch_add(word::TASKS, 1).is_none_or(|tasks| tasks >= TASKS_MAX.into()) {
+        // The child is still tagged below; its creator makes no second one.
+        count(stat::TASKS_FULL);
+        kill_current();
+    }
+    let node = add_node(Node { job: creator.job, parent: creator.node, image: creator.image, tgid, uid: uid() });
+    let tag = TaskTag { job: creator.job, node, image: creator.image };
+    if TASKS.insert(tgid, tag, BPF_ANY.into()).is_err() {
+        count(stat::TASKS_FULL);
+        warn!(&ctx, "task map full: killing the creator of {}", tgid);
+        kill_current();
+    }
+    tell(EventKind::Fork, tgid, creator.job, node, 0);
+    0
+}
+
+/// `sched_process_exec(task, old_pid, bprm)`: the same process, another image.
+#[btf_tracepoint(function = "sched_process_exec")]
+pub fn lineal_exec(ctx: BtfTracePointContext) -> i32 {
+    let tgid = current_tgid();
+    let Some(before) = tag_of(tgid) else { return 0 };
+    let parent = match before.node {
+        0 => 0,
+        // SAFETY: a copy of an entry that only this process replaces.
+        node => match unsafe { NODES.get(node) } {
+            Some(node) => node.parent,
+            None => 0,
+        },
+    };
+    let image = image::record(ctx.arg(0), ctx.arg(2));
+    // An unattributable process stays one: a lost edge must not turn it into a root.
+    let node = if image == 0 || before.node == 0 {
+        0
+    } else {
+        add_node(Node { job: before.job, parent, image, tgid, uid: uid() })
+    };
+    if TASKS.insert(tgid, TaskTag { job: before.job, node, image }, BPF_ANY.into()).is_err() {
+        kill_current();
+    }
+    tell(EventKind::Exec, tgid, before.job, node, before.node);
+    0
+}
+
+/// `sched_process_exit(task)`: forget the group when its last thread goes.
+#[btf_tracepoint(function = "sched_process_exit")]
+pub fn lineal_exit(ctx: BtfTracePointContext) -> i32 {
+    let tgid = current_tgid();
+    let Some(tag) = tag_of(tgid) else { return 0 };
+    let task: *const u8 = ctx.arg(0);
+    // SAFETY: typed loads along the tracepoint's own task.
+    let live = unsafe { field::<i32>(field::<*const u8>(task, &OFF_TASK_SIGNAL), &OFF_SIGNAL_LIVE) };
+    if live != 0 {
+        return 0; // A zombie leader's threads run on.
+    }
+    let _ = TASKS.remove(tgid);
+    let _ = fetch_add(word::TASKS, u64::MAX);
+    tell(EventKind::Exit, tgid, tag.job, tag.node, 0);
+    0
+}
+
+#[inline(always)]
+fn add_node(node: Node) -> u64 {
+    let id = next_id();
+    if node.parent == 0 && node.image == 0 || NODES.insert(id, node, BPF_ANY.into()).is_err() {
+        count(stat::NODES_FULL);
+        return 0;
+    }
+    id
+}
+
+#[inline(always)]
+fn uid() -> u32 {
+    bpf_get_current_uid_gid() as u32
+}
+
+#[inline(always)]
+fn kill_current() {
+    // SAFETY: plain helper; it signals the current task's group.
+    let _ = unsafe { bpf_send_signal(SIGKILL) };
+}

@@ -1,0 +1,158 @@
+//! Every map, and the few operations on them that several programs share.
+//!
+//! No map here is LRU: an evicted tag would be an escape. Each has a named bound in `agent_abi`, and what
+//! happens there is counted.
+
+use core::arch::asm;
+
+use agent_abi::{
+    Datagram, EVENTS_BYTES, Event, EventKind, FLOWS_MAX, Flow, FlowKey, IMAGES_MAX, Image, LISTENERS_MAX,
+    Listener, NODES_MAX, Node, RESOLVERS_MAX, Refusal, SocketTag, TASKS_CAPACITY, TaskTag, stat, word,
+};
+use aya_ebpf::{
+    bindings::{BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
+    btf_maps::SkStorage,
+    helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns, generated::bpf_sk_storage_get},
+    macros::{btf_map, map},
+    maps::{Array, HashMap, PerCpuArray, RingBuf},
+};
+
+/// tgid → the job and node of a followed process.
+#[map]
+pub static TASKS: HashMap<u32, TaskTag> = HashMap::with_max_entries(TASKS_CAPACITY, 0);
+
+/// Node id → the node. The agent removes nodes that nothing descends from any more.
+#[map]
+pub static NODES: HashMap<u64, Node> = HashMap::with_max_entries(NODES_MAX, BPF_F_NO_PREALLOC);
+
+/// Image id → what was executed.
+#[map]
+pub static IMAGES: HashMap<u64, Image> = HashMap::with_max_entries(IMAGES_MAX, BPF_F_NO_PREALLOC);
+
+/// Connections on their way to the agent. The agent removes what it has accepted, and what is old.
+#[map]
+pub static FLOWS: HashMap<FlowKey, Flow> = HashMap::with_max_entries(FLOWS_MAX, 0);
+
+/// Network namespace cookie → the agent's listener in it.
+#[map]
+pub static LISTENERS: HashMap<u64, Listener> = HashMap::with_max_entries(LISTENERS_MAX, 0);
+
+/// Datagram destinations that jobs may use.
+#[map]
+pub static RESOLVERS: HashMap<Datagram, u8> = HashMap::with_max_entries(RESOLVERS_MAX, 0);
+
+/// Wakes the agent.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(EVENTS_BYTES, 0);
+
+/// Counters, see `agent_abi::stat`.
+#[map]
+pub static STATS: PerCpuArray<u64> = PerCpuArray::with_max_entries(stat::COUNT, 0);
+
+/// Words shared with the agent, see `agent_abi::word`.
+#[map]
+pub static WORDS: Array<u64> = Array::with_max_entries(word::COUNT, 0);
+
+/// Where an image is put together: larger than a program's stack.
+#[map]
+pub static IMAGE_SCRATCH: PerCpuArray<Image> = PerCpuArray::with_max_entries(1, 0);
+
+/// Socket → who made it and where it was meant to go.
+#[btf_map]
+pub static SOCKETS: SkStorage<SocketTag> = SkStorage::new();
+
+/// The current task's thread group.
+#[inline(always)]
+pub fn current_tgid() -> u32 {
+    (bpf_get_current_pid_tgid() >> 32) as u32
+}
+
+/// The tag of a process.
+#[inline(always)]
+pub fn tag_of(tgid: u32) -> Option<TaskTag> {
+    // SAFETY: a copy; entries are replaced whole, and a tag is only ever changed by its own process.
+    unsafe { TASKS.get(tgid) }.copied()
+}
+
+/// The storage of a socket, or null.
+#[inline(always)]
+pub fn socket_tag(sk: *mut bpf_sock) -> *mut SocketTag {
+    storage(sk, core::ptr::null_mut(), 0)
+}
+
+/// The storage of a socket, made with `value` if there was none; null when it can't be made.
+#[inline(always)]
+pub fn socket_tag_or_insert(sk: *mut bpf_sock, value: &mut SocketTag) -> *mut SocketTag {
+    storage(sk, value, BPF_SK_STORAGE_GET_F_CREATE.into())
+}
+
+#[inline(always)]
+fn storage(sk: *mut bpf_sock, value: *mut SocketTag, flags: u64) -> *mut SocketTag {
+    // SAFETY: the verifier checks the socket pointer's type and that it isn't null.
+    unsafe { bpf_sk_storage_get((&raw const SOCKETS).cast_mut().cast(), sk.cast(), value.cast(), flags) }.cast()
+}
+
+/// Counts one.
+#[inline(always)]
+pub fn count(index: u32) {
+    if let Some(counter) = STATS.get_ptr_mut(index) {
+        // SAFETY: a slot of this CPU; a preempted increment may lose a count, never memory.
+        unsafe { *counter += 1 };
+    }
+}
+
+/// Adds to a shared word, atomically; answers what it was before.
+#[inline(always)]
+pub fn fetch_add(index: u32, delta: u64) -> Option<u64> {
+    let word = WORDS.get_ptr_mut(index)?;
+    let mut value = delta;
+    // SAFETY: an aligned slot that lives as long as the map. `core` has no read-modify-write for this
+    // target, the instruction set (v3) has.
+    unsafe {
+        asm!("{value} = atomic_fetch_add((u64 *)({word} + 0), {value})", word = in(reg) word, value = inout(reg) value);
+    }
+    Some(value)
+}
+
+/// A fresh node or image id.
+#[inline(always)]
+pub fn next_id() -> u64 {
+    fetch_add(word::NEXT_ID, 2).unwrap_or(0)
+}
+
+/// Whether the agent has renewed its lease in time.
+#[inline(always)]
+pub fn lease_holds() -> bool {
+    // SAFETY: plain helper.
+    let now = unsafe { bpf_ktime_get_ns() };
+    WORDS.get(word::LEASE).is_some_and(|until| now < *until)
+}
+
+/// Tells the agent; a full ring is counted and loses only the wake-up.
+#[inline(always)]
+pub fn tell(kind: EventKind, tgid: u32, job: u64, node: u64, detail: u64) {
+    send(&Event { kind: kind as u32, tgid, job, node, detail, address: [0; 4], port: 0, reserved: 0 });
+}
+
+/// Counts a refusal and tells the agent of it.
+#[inline(always)]
+pub fn refused(why: Refusal, tag: &TaskTag, tgid: u32, address: [u32; 4], port: u32) {
+    count(why as u32);
+    send(&Event {
+        kind: EventKind::Refused as u32,
+        tgid,
+        job: tag.job,
+        node: tag.node,
+        detail: why as u64,
+        address,
+        port,
+        reserved: 0,
+    });
+}
+
+#[inline(always)]
+fn send(event: &Event) {
+    if EVENTS.output::<Event>(event, 0).is_err() {
+        count(stat::EVENTS_LOST);
+    }
+}

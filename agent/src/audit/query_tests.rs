@@ -1,0 +1,264 @@
+//! What a search finds, joins and prints.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::fd::AsFd;
+
+use agent_core::audit::Record;
+use agent_core::audit::record::*;
+use agent_core::decision::Verdict;
+use clap::Parser;
+use serde_json::{Value, json};
+
+use super::samples::*;
+use super::{QueryArgs, TailArgs, TrailError, query, tail};
+
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    args: QueryArgs,
+}
+
+fn search(place: &Place, options: &[&str]) -> Result<String, TrailError> {
+    let cli = Cli::try_parse_from([&["query"], options].concat()).unwrap();
+    let mut out = Vec::new();
+    query(&place.dir(), &cli.args, &mut out)?;
+    Ok(String::from_utf8(out).unwrap())
+}
+
+fn rows(place: &Place, options: &[&str]) -> Vec<Value> {
+    let out = search(place, &[&["--json"], options].concat()).unwrap();
+    out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// The text of each decision found, with the rows of its outcome.
+fn texts(place: &Place, options: &[&str]) -> Vec<(String, Option<u64>)> {
+    rows(place, options)
+        .iter()
+        .map(|row| (row["statement"]["text"].as_str().unwrap().to_owned(), row["outcome"]["rows"].as_u64()))
+        .collect()
+}
+
+fn pairs(expect: &[(&str, Option<u64>)]) -> Vec<(String, Option<u64>)> {
+    expect.iter().map(|(text, rows)| ((*text).to_owned(), *rows)).collect()
+}
+
+/// Two jobs with a session each, their commands and outcomes interleaved.
+fn two_jobs() -> Place {
+    let place = Place::new();
+    let trail = place.open();
+    enrol(&trail, "J1", "nightly", "alice");
+    image(&trail, "J1", 1, 100, "/bin/sh", None);
+    image(&trail, "J1", 2, 101, "/usr/bin/python3", Some(1));
+    image(&trail, "J1", 3, 102, "/usr/bin/python3", Some(2));
+    image(&trail, "J1", 4, 102, "/usr/bin/psql", Some(3));
+    enrol(&trail, "J2", "deploy", "bob");
+    image(&trail, "J2", 1, 200, "/bin/deploy", None);
+    trail.append(&opened("S1", "J1", 4)).unwrap();
+    trail.append(&opened("S2", "J2", 1)).unwrap();
+    trail.append(&decided("S1", 1, Verdict::Allow, "SELECT one")).unwrap();
+    trail.append(&decided("S2", 1, Verdict::Allow, "SELECT two")).unwrap();
+    trail.append_deferred(&outcome("S2", 1, 2)).unwrap();
+    trail.append(&decided("S2", 2, Verdict::Deny, "DROP three")).unwrap();
+    trail.append_deferred(&outcome("S1", 1, 1)).unwrap();
+    trail.append(&decided("S2", 3, Verdict::Hold, "UPDATE four")).unwrap();
+    trail.append(&closed("S2", "J2")).unwrap();
+    trail.append(&decided("S1", 2, Verdict::Allow, "SELECT five")).unwrap();
+    trail.close().unwrap();
+    place
+}
+
+#[test]
+fn decisions_come_joined_with_everything_that_belongs_to_them() {
+    let row = rows(&two_jobs(), &["--limit", "1"]).remove(0);
+    assert_eq!(row["kind"], "decision");
+    assert_eq!(row["job"], json!({"id": "J1", "name": "nightly"}));
+    assert_eq!(
+        row["credential"],
+        json!({"issuer": "https://ci.example", "subject": "alice", "groups": ["contractors"],
+               "claims": {"repository": "acme/shop"}})
+    );
+    assert_eq!(
+        row["process"],
+        json!({"pid": 102, "exe": "/usr/bin/psql", "argv": ["/usr/bin/psql", "-x"], "cwd": "/srv", "uid": 1000,
+               "container": "", "ancestry": [
+                   {"pid": 100, "exe": "/bin/sh", "argv": ["/bin/sh", "-x"]},
+                   {"pid": 101, "exe": "/usr/bin/python3", "argv": ["/usr/bin/python3", "-x"]},
+                   {"pid": 102, "exe": "/usr/bin/psql", "argv": ["/usr/bin/psql", "-x"]}]})
+    );
+    assert_eq!(
+        row["upstream"],
+        json!({"name": "shop", "address": "10.0.0.5:5432", "database": "shop", "user": "app"})
+    );
+    assert_eq!(row["outcome"], json!({"rows": 1, "bytes": 10, "error": null, "duration_us": 7}));
+    assert_eq!(row["statement"], json!({"text": "SELECT one", "fingerprint": "f", "parameters": []}));
+    assert_eq!((row["command"].as_u64(), row["decision"].as_str()), (Some(1), Some("allow")));
+    assert_eq!(row["hash"].as_str().map(str::len), Some(64));
+}
+
+#[test]
+fn decisions_come_in_their_order_with_the_outcomes_they_have() {
+    let place = two_jobs();
+    let all = [
+        ("SELECT one", Some(1)),
+        ("SELECT two", Some(2)),
+        ("DROP three", None),
+        ("UPDATE four", None),
+        ("SELECT five", None),
+    ];
+    assert_eq!(texts(&place, &[]), pairs(&all));
+}
+
+#[test]
+fn filters_keep_what_they_name() {
+    let place = two_jobs();
+    let check = |options: &[&str], expect: &[&str]| {
+        let found: Vec<_> = texts(&place, options).into_iter().map(|(text, _)| text).collect();
+        assert_eq!(found, expect, "{options:?}");
+    };
+    check(&["--job", "J1"], &["SELECT one", "SELECT five"]);
+    check(&["--job", "deploy"], &["SELECT two", "DROP three", "UPDATE four"]);
+    check(&["--subject", "alice"], &["SELECT one", "SELECT five"]);
+    check(&["--subject", "carol"], &[]);
+    check(&["--session", "S2", "--decision", "deny"], &["DROP three"]);
+    check(&["--decision", "hold"], &["UPDATE four"]);
+    check(&["--text", "select"], &["SELECT one", "SELECT two", "SELECT five"]);
+    check(&["--limit", "2"], &["SELECT one", "SELECT two"]);
+    check(&["--limit", "0"], &[]);
+    check(&["--since", "1h"], &["SELECT one", "SELECT two", "DROP three", "UPDATE four", "SELECT five"]);
+    check(&["--until", "2020-01-01"], &[]);
+    check(&["--since", "2020-01-01T00:00:00Z", "--until", "2020-01-02T00:00:00+02:00"], &[]);
+}
+
+#[test]
+fn other_kinds_come_as_they_were_written() {
+    let place = two_jobs();
+    let found = rows(&place, &["--kind", "session", "--kind", "job", "--job", "J2"]);
+    let states: Vec<_> =
+        found.iter().map(|row| (row["kind"].as_str().unwrap(), row["state"].as_str().unwrap())).collect();
+    assert_eq!(states, [("job", "enrolled"), ("session", "opened"), ("session", "closed")]);
+    assert!(place.lines().contains(&found[1]));
+    assert_eq!(rows(&place, &["--kind", "process", "--subject", "alice"]).len(), 4);
+    assert_eq!(rows(&place, &["--kind", "outcome", "--job", "J1"]).len(), 1);
+}
+
+#[test]
+fn a_filter_that_says_nothing_is_refused() {
+    let error = search(&two_jobs(), &["--since", "yesterday"]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "--since yesterday: give RFC 3339 (2026-01-31T12:00:00Z), a date, or an age such as 15m, 2h, 7d"
+    );
+}
+
+#[test]
+fn people_read_one_block_a_decision() {
+    let out = search(&two_jobs(), &["--limit", "1"]).unwrap();
+    let (time, rest) = out.split_once("  ").unwrap();
+    assert_eq!(time.len(), 27);
+    assert_eq!(
+        rest,
+        "ALLOW  sql:select on shop/shop.?.orders\n\
+         \x20   SELECT one\n\
+         \x20   by   reads: because\n\
+         \x20   job  nightly (J1): alice from https://ci.example\n\
+         \x20   from sh[100] > python3[101] > psql[102], uid 1000, in /srv\n\
+         \x20   to   shop at 10.0.0.5:5432, database shop, user app\n\
+         \x20   session S1 command 1\n\
+         \x20   then 1 rows, 10 bytes, 7 us\n"
+    );
+}
+
+#[test]
+fn an_ended_job_is_known_to_the_decisions_before_its_end_only() {
+    let place = two_jobs();
+    let trail = place.open();
+    let job = JobRef { id: "J1", name: "nightly" };
+    let ended = JobRecord { state: JobState::Ended, job, credential: None, root_pid: 100 };
+    trail.append(&Record::Job(ended)).unwrap();
+    trail.close().unwrap();
+    assert_eq!(rows(&place, &["--job", "J1"]).len(), 2);
+    assert_eq!(rows(&place, &["--kind", "job", "--job", "nightly"]).len(), 2);
+}
+
+#[test]
+fn what_the_trail_does_not_say_is_null() {
+    let place = Place::new();
+    let trail = place.open();
+    trail.append(&decided("S9", 1, Verdict::Deny, "x")).unwrap();
+    trail.close().unwrap();
+    let row = rows(&place, &[]).remove(0);
+    for name in ["job", "credential", "process", "upstream", "outcome"] {
+        assert_eq!(row.get(name), Some(&Value::Null), "{name}");
+    }
+}
+
+#[test]
+fn a_late_outcome_is_found_past_any_number_of_other_decisions() {
+    let place = Place::new();
+    let trail = place.open();
+    let count = 20_000;
+    trail.append(&decided("slow", 1, Verdict::Allow, "slow")).unwrap();
+    for command in 0..count {
+        trail.append_deferred(&decided("fast", command, Verdict::Allow, "fast")).unwrap();
+        trail.append_deferred(&outcome("fast", command, command)).unwrap();
+    }
+    trail.append(&outcome("slow", 1, 9)).unwrap();
+    trail.close().unwrap();
+    let found = texts(&place, &[]);
+    assert_eq!(found[0], ("slow".to_owned(), Some(9)));
+    assert!(found[1..].iter().zip(0..).all(|((_, rows), command)| *rows == Some(command)));
+    assert_eq!(found.len() as u64, count + 1);
+}
+
+#[test]
+fn a_directory_without_a_trail_is_an_error_not_an_empty_answer() {
+    let place = Place::new();
+    std::fs::create_dir(place.dir()).unwrap();
+    assert!(matches!(search(&place, &[]), Err(TrailError::Empty { .. })));
+}
+
+#[test]
+fn tail_prints_what_is_written_across_segments_and_ends_with_its_reader() {
+    let place = Place::new();
+    let trail = place.open_with(|config| config.rotate_bytes = 4096).unwrap();
+    trail.append(&bundle("before")).unwrap();
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let dir = place.dir();
+    let following = std::thread::spawn(move || {
+        let args = TailArgs { json: true, from_start: true, dir: None };
+        let output = writer.try_clone().unwrap();
+        tail(&dir, &args, &mut writer, Some(output.as_fd()))
+    });
+    let mut reader = BufReader::new(reader);
+    let mut next = || {
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        serde_json::from_str::<Value>(&line).unwrap()
+    };
+    assert_eq!(next()["kind"], "checkpoint");
+    assert_eq!(next()["version"], "before");
+    let mut versions = Vec::new();
+    for number in 0..100 {
+        let version = number.to_string();
+        trail.append(&bundle(&version)).unwrap();
+        // Checkpoints begin the segments; what was appended must come before the next is.
+        let mut line = next();
+        while line["kind"] == "checkpoint" {
+            line = next();
+        }
+        versions.push(line["version"].as_str().unwrap().to_owned());
+    }
+    assert!(place.segments().len() > 2);
+    assert_eq!(versions, (0..100).map(|number| number.to_string()).collect::<Vec<_>>());
+    drop(reader);
+    following.join().unwrap().unwrap();
+}
+
+#[test]
+fn tail_for_people_is_one_line_a_record() {
+    let mut out = Vec::new();
+    super::print::line(br#"{"v":1,"seq":1,"time":"T","host":"h","kind":"bundle","state":"loaded","version":"a\u001b","reason":null,"hash":"x"}"#, &mut out)
+        .unwrap();
+    out.flush().unwrap();
+    assert_eq!(String::from_utf8(out).unwrap(), "T  bundle state=loaded version=a\\u{1b}\n");
+}

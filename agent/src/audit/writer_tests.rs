@@ -1,0 +1,483 @@
+//! What the writer promises, tried with full disks, killed writers, torn ends and changed copies.
+
+use std::fs::{self, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use agent_core::decision::Verdict;
+
+use super::samples::*;
+use super::{AuditError, Trail, VerifyArgs};
+
+/// The public key that lies beside a trail.
+fn public_key(place: &Place) -> std::path::PathBuf {
+    let mut files = fs::read_dir(place.dir()).unwrap().map(|entry| entry.unwrap().path());
+    files.find(|file| file.extension().is_some_and(|extension| extension == "pem")).unwrap()
+}
+
+/// Names the role that a copy of this test program is to play; see [`play_a_role`].
+const ROLE: &str = "LINEAL_AUDIT_TEST_ROLE";
+const ROLE_DIR: &str = "LINEAL_AUDIT_TEST_DIR";
+
+#[test]
+fn an_appended_record_is_in_the_file_when_append_returns() {
+    let place = Place::new();
+    let trail = place.open();
+    assert_eq!(trail.append(&bundle("a")).unwrap(), 2);
+    assert_eq!(place.kinds(), ["checkpoint", "bundle"]);
+    assert_eq!(place.lines()[1]["host"], "ci-1");
+    assert_eq!(trail.append(&bundle("b")).unwrap(), 3);
+    assert_eq!(place.lines()[2]["version"], "b");
+}
+
+#[test]
+fn a_deferred_record_keeps_its_place_and_comes_with_the_next() {
+    let place = Place::new();
+    let trail = place.open();
+    trail.append(&decided("S", 1, Verdict::Allow, "x")).unwrap();
+    trail.append_deferred(&outcome("S", 1, 1)).unwrap();
+    assert_eq!(place.kinds(), ["checkpoint", "decision"]);
+    trail.append(&decided("S", 2, Verdict::Allow, "y")).unwrap();
+    assert_eq!(place.kinds(), ["checkpoint", "decision", "outcome", "decision"]);
+    assert!(place.verify().0);
+}
+
+#[test]
+fn a_deferred_record_comes_by_itself_in_time() {
+    let place = Place::new();
+    let trail = place.open_with(|config| config.deferred_ms = 5).unwrap();
+    let watch = rustix::fs::inotify::init(rustix::fs::inotify::CreateFlags::CLOEXEC).unwrap();
+    trail.append(&bundle("a")).unwrap();
+    let file = place.segments().remove(0);
+    rustix::fs::inotify::add_watch(&watch, &file, rustix::fs::inotify::WatchFlags::MODIFY).unwrap();
+    trail.append_deferred(&outcome("S", 1, 1)).unwrap();
+    let mut buffer = [std::mem::MaybeUninit::uninit(); 512];
+    rustix::fs::inotify::Reader::new(&watch, &mut buffer).next().unwrap();
+    assert_eq!(place.kinds(), ["checkpoint", "bundle", "outcome"]);
+}
+
+#[test]
+fn deferred_records_are_bounded_in_memory() {
+    let place = Place::new();
+    let trail = place.open();
+    let text = "x".repeat(10_000);
+    for command in 0..30 {
+        trail.append_deferred(&decided("S", command, Verdict::Allow, &text)).unwrap();
+    }
+    assert_eq!(trail.metrics().deferred_full.load(Ordering::Relaxed), 1);
+    assert!(place.kinds().len() > 20);
+}
+
+#[test]
+fn closing_writes_what_is_deferred_and_signs_for_it() {
+    let place = Place::new();
+    let trail = place.open();
+    trail.append_deferred(&outcome("S", 1, 1)).unwrap();
+    drop(trail);
+    assert_eq!(place.kinds(), ["checkpoint", "outcome", "checkpoint"]);
+    let (unbroken, out) = place.verify();
+    assert!(unbroken, "{out}");
+    assert!(out.contains("signed up to record 2 of 3"), "{out}");
+}
+
+#[test]
+fn a_closed_trail_takes_nothing_more() {
+    let place = Place::new();
+    let trail = place.open();
+    trail.close().unwrap();
+    assert!(matches!(trail.append(&bundle("a")), Err(AuditError::Closed)));
+    assert!(matches!(trail.append_deferred(&bundle("a")), Err(AuditError::Closed)));
+    trail.close().unwrap();
+}
+
+#[test]
+fn a_second_agent_cannot_write_the_same_trail() {
+    let place = Place::new();
+    let first = place.open();
+    assert!(matches!(place.open_with(|_| {}), Err(AuditError::Locked { .. })));
+    drop(first);
+    place.open();
+}
+
+#[test]
+fn a_trail_goes_on_over_restarts_and_segments() {
+    let place = Place::new();
+    for start in 0..4 {
+        let trail = place.open_with(|config| config.rotate_bytes = 4096).unwrap();
+        for number in 0..20 {
+            trail.append(&bundle(&format!("{start}.{number}"))).unwrap();
+        }
+        trail.close().unwrap();
+    }
+    let lines = place.lines();
+    assert!(lines.iter().zip(1..).all(|(line, seq)| line["seq"] == seq));
+    assert_eq!(lines.iter().filter(|line| line["kind"] == "bundle").count(), 80);
+    assert!(place.segments().len() > 3);
+    for segment in place.segments() {
+        let first: serde_json::Value =
+            serde_json::from_str(fs::read_to_string(&segment).unwrap().lines().next().unwrap()).unwrap();
+        assert_eq!(first["kind"], "checkpoint");
+        assert!(
+            segment
+                .to_str()
+                .unwrap()
+                .ends_with(&format!("audit-{:020}.jsonl", first["seq"].as_u64().unwrap()))
+        );
+    }
+    let (unbroken, out) = place.verify();
+    assert!(unbroken, "{out}");
+}
+
+#[test]
+fn checkpoints_stand_as_often_as_configured() {
+    let place = Place::new();
+    let trail = place.open_with(|config| config.checkpoint_records = 10).unwrap();
+    for number in 0..25 {
+        trail.append(&bundle(&number.to_string())).unwrap();
+    }
+    let seqs: Vec<_> = place
+        .lines()
+        .iter()
+        .filter(|line| line["kind"] == "checkpoint")
+        .map(|line| line["seq"].as_u64().unwrap())
+        .collect();
+    assert_eq!(seqs, [1, 12, 23]);
+}
+
+#[test]
+fn a_torn_end_is_cut_off_and_noted_and_breaks_nothing() {
+    let place = Place::new();
+    let trail = place.open();
+    trail.append(&bundle("a")).unwrap();
+    trail.close().unwrap();
+    let file = place.segments().remove(0);
+    let torn = br#"{"v":1,"seq":4,"time":"2026"#;
+    OpenOptions::new().append(true).open(&file).unwrap().write_all(torn).unwrap();
+    let (unbroken, out) = place.verify();
+    assert!(unbroken && out.contains("27 bytes of an unfinished record"), "{out}");
+
+    let trail = place.open();
+    trail.append(&bundle("b")).unwrap();
+    trail.close().unwrap();
+    let lines = place.lines();
+    assert_eq!(
+        place.kinds(),
+        ["checkpoint", "bundle", "checkpoint", "checkpoint", "agent", "bundle", "checkpoint"]
+    );
+    assert_eq!((&lines[4]["state"], &lines[4]["details"]["torn_bytes"]), (&"gap".into(), &torn.len().into()));
+    let (unbroken, out) = place.verify();
+    assert!(unbroken && !out.contains("unfinished"), "{out}");
+}
+
+#[test]
+fn a_segment_begun_just_before_a_crash_is_gone_on_with() {
+    let place = Place::new();
+    let trail = place.open();
+    trail.append(&bundle("a")).unwrap();
+    trail.close().unwrap();
+    fs::write(place.dir().join(format!("audit-{:020}.jsonl", 4)), "").unwrap();
+    let trail = place.open();
+    assert_eq!(trail.append(&bundle("b")).unwrap(), 5);
+    trail.close().unwrap();
+    assert_eq!(place.segments().len(), 2);
+    assert!(place.verify().0);
+}
+
+#[test]
+fn an_end_that_is_no_record_is_left_as_evidence() {
+    let place = Place::new();
+    let trail = place.open();
+    trail.append(&bundle("a")).unwrap();
+    trail.close().unwrap();
+    let file = place.segments().remove(0);
+    OpenOptions::new().append(true).open(&file).unwrap().write_all(b"rm -rf /\n").unwrap();
+    let error = place.open_with(|_| {}).err().unwrap();
+    assert!(error.to_string().contains("keep the directory as evidence"), "{error}");
+}
+
+#[test]
+fn a_record_too_long_is_refused_and_the_trail_goes_on() {
+    let place = Place::new();
+    let trail = place.open();
+    let text = "x".repeat(agent_core::audit::chain::LINE_BYTES_MAX);
+    assert!(matches!(trail.append(&decided("S", 1, Verdict::Allow, &text)), Err(AuditError::Record(_))));
+    trail.append(&bundle("a")).unwrap();
+    assert_eq!(place.kinds(), ["checkpoint", "bundle"]);
+    assert_eq!(trail.failure(), None);
+    assert!(place.verify().0);
+}
+
+#[test]
+fn switched_off_nothing_is_written() {
+    let place = Place::new();
+    let trail = place.open_with(|config| config.enabled = false).unwrap();
+    assert_eq!(trail.append(&bundle("a")).unwrap(), 0);
+    trail.append_deferred(&bundle("b")).unwrap();
+    trail.close().unwrap();
+    assert!(!place.dir().exists());
+}
+
+#[test]
+fn settings_that_would_switch_a_promise_off_are_refused() {
+    let place = Place::new();
+    let error = place.open_with(|config| config.fdatasync_ms = 0).err().unwrap();
+    assert_eq!(error.to_string(), "audit.fdatasync_ms = 0 is out of bounds: set it to 1..=60000");
+    assert!(place.open_with(|config| config.deferred_ms = 60_000).is_err());
+}
+
+#[test]
+fn what_was_written_is_synced_in_time() {
+    let place = Place::new();
+    let trail = place.open_with(|config| config.fdatasync_ms = 1).unwrap();
+    trail.append(&bundle("a")).unwrap();
+    while trail.metrics().syncs.load(Ordering::Relaxed) == 0 {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn after_a_failed_sync_the_trail_says_what_is_in_doubt_before_it_goes_on() {
+    let place = Place::new();
+    let trail = place.open();
+    trail.append(&bundle("a")).unwrap();
+    trail.fail_sync("the disk is gone");
+    assert_eq!(trail.failure().as_deref(), Some("the disk is gone"));
+    trail.append(&bundle("b")).unwrap();
+    assert_eq!(trail.failure(), None);
+    assert_eq!(place.kinds(), ["checkpoint", "bundle", "agent", "bundle"]);
+    assert_eq!(place.lines()[2]["details"]["error"], "the disk is gone");
+    assert!(place.verify().0);
+}
+
+#[test]
+fn openssl_reads_the_keys_and_agrees_on_the_fingerprint() {
+    let place = Place::new();
+    let fingerprint = place.open().key_fingerprint().unwrap().to_owned();
+    let out = Command::new("sh")
+        .args(["-c", "openssl pkey -in \"$0\" -pubout -outform DER | sha256sum"])
+        .arg(place.path("state/audit-checkpoint.key"))
+        .output()
+        .unwrap();
+    let printed = String::from_utf8(out.stdout).unwrap();
+    assert_eq!(Some(fingerprint), printed.split_whitespace().next().map(|hash| format!("sha256:{hash}")));
+}
+
+#[test]
+fn writers_in_many_threads_make_one_chain() {
+    let place = Place::new();
+    let trail = place.open_with(|config| (config.rotate_bytes, config.deferred_ms) = (8192, 1)).unwrap();
+    std::thread::scope(|scope| {
+        for name in ["a", "b", "c", "d"] {
+            let trail = &trail;
+            scope.spawn(move || {
+                for command in 0..200 {
+                    trail.append(&decided(name, command, Verdict::Allow, "x")).unwrap();
+                    trail.append_deferred(&outcome(name, command, 1)).unwrap();
+                }
+            });
+        }
+    });
+    trail.close().unwrap();
+    let (unbroken, out) = place.verify();
+    assert!(unbroken, "{out}");
+    assert_eq!(place.kinds().iter().filter(|kind| *kind == "outcome").count(), 800);
+    assert_eq!(trail.metrics().records.load(Ordering::Relaxed), place.lines().len() as u64);
+}
+
+#[test]
+fn a_changed_byte_anywhere_in_a_copy_is_detected_and_placed() {
+    let place = Place::new();
+    let trail = place.open_with(|config| config.rotate_bytes = 4096).unwrap();
+    for number in 0..24 {
+        trail.append(&bundle(&number.to_string())).unwrap();
+    }
+    trail.close().unwrap();
+    assert!(place.segments().len() > 1);
+    let (unbroken, out) = place.verify();
+    assert!(unbroken, "{out}");
+    // The chain alone has to show it. (agent-core tries every byte; here they are placed in their files.)
+    fs::remove_file(public_key(&place)).unwrap();
+    for file in place.segments() {
+        let whole = fs::read(&file).unwrap();
+        for at in (0..whole.len()).step_by(11) {
+            let mut changed = whole.clone();
+            changed[at] ^= [0x01, 0x02, 0x20, 0x80][at % 4];
+            fs::write(&file, &changed).unwrap();
+            let (unbroken, out) = place.verify();
+            let line = 1 + whole[..at].iter().filter(|byte| **byte == b'\n').count();
+            assert!(!unbroken, "byte {at} of {}", file.display());
+            let place = format!("BROKEN at {}:{line}: record ", file.display());
+            assert!(out.starts_with(&place), "{out} is not {place}");
+        }
+        fs::write(&file, &whole).unwrap();
+    }
+}
+
+#[test]
+fn a_missing_segment_is_detected_wherever_it_was() {
+    let place = Place::new();
+    let trail = place.open_with(|config| config.rotate_bytes = 4096).unwrap();
+    for number in 0..60 {
+        trail.append(&bundle(&number.to_string())).unwrap();
+    }
+    trail.close().unwrap();
+    let segments = place.segments();
+    assert!(segments.len() > 2);
+    for at in [0, 1] {
+        let aside = place.path("aside");
+        fs::rename(&segments[at], &aside).unwrap();
+        assert!(!place.verify().0);
+        if at == 0 {
+            // Archived segments are vouched for by the checkpoint that begins the next.
+            let args = VerifyArgs { archived: true, ..VerifyArgs::default() };
+            let (unbroken, out) = verify_dir(&place.dir(), &args);
+            assert!(unbroken, "{out}");
+        }
+        fs::rename(&aside, &segments[at]).unwrap();
+    }
+    assert!(place.verify().0);
+}
+
+#[test]
+fn checkpoints_prove_only_under_their_own_key() {
+    let (mine, other) = (Place::new(), Place::new());
+    for place in [&mine, &other] {
+        let trail = place.open();
+        trail.append(&bundle("a")).unwrap();
+        assert!(trail.key_fingerprint().unwrap().starts_with("sha256:"));
+    }
+    let with_key = |place: &Place| VerifyArgs { key: vec![public_key(place)], ..VerifyArgs::default() };
+    assert!(verify_dir(&mine.dir(), &with_key(&mine)).0);
+    let (unbroken, out) = verify_dir(&mine.dir(), &with_key(&other));
+    assert!(!unbroken && out.contains("a key that is not given"), "{out}");
+    fs::remove_file(public_key(&mine)).unwrap();
+    let (unbroken, out) = mine.verify();
+    assert!(unbroken && out.contains("signatures were not checked"), "{out}");
+}
+
+#[test]
+fn the_checkpoint_key_is_made_once_and_kept_from_others() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    let first = place.open().key_fingerprint().unwrap().to_owned();
+    let again = place.open().key_fingerprint().unwrap().to_owned();
+    assert_eq!(first, again);
+    let file = place.path("state/audit-checkpoint.key");
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    let error = place.open_with(|_| {}).err().unwrap();
+    assert!(error.to_string().contains("chmod 600"), "{error}");
+}
+
+/// Starts this test program again as `role`, in a process of its own.
+fn role(role: &str, place: &Place) -> Command {
+    let mut command = Command::new("sh");
+    command
+        // A write past the size limit must fail as a full disk does, not kill.
+        .args(["-c", r#"trap "" XFSZ; exec "$0" "$@""#])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "--nocapture", "audit::writer_tests::play_a_role"])
+        .env(ROLE, role)
+        .env(ROLE_DIR, place.path(""))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    command
+}
+
+#[test]
+fn a_killed_writer_loses_no_acknowledged_record() {
+    let place = Place::new();
+    for round in 0..5 {
+        let mut child = role("append-until-killed", &place).spawn().unwrap();
+        let mut acknowledged = 0;
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        for line in lines.by_ref() {
+            if let Some(seq) = line.unwrap().strip_prefix("seq ") {
+                acknowledged = seq.parse().unwrap();
+            }
+            if acknowledged > 500 * (round + 1) {
+                child.kill().unwrap();
+                break;
+            }
+        }
+        // What it had said before it died counts too.
+        for line in lines {
+            if let Some(seq) = line.unwrap().strip_prefix("seq ") {
+                acknowledged = seq.parse().unwrap_or(acknowledged);
+            }
+        }
+        child.wait().unwrap();
+        let last = super::segments::find_end(&place.dir()).unwrap().chain.seq;
+        assert!(last >= acknowledged, "acknowledged {acknowledged}, found {last}");
+        let (unbroken, out) = place.verify();
+        assert!(unbroken, "{out}");
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_records_and_recovers_when_it_has_room() {
+    let place = Place::new();
+    let output = role("fill-the-disk", &place).output().unwrap();
+    let out = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && out.contains("the disk had room again"), "{out}");
+    let (unbroken, out) = place.verify();
+    assert!(unbroken, "{out}");
+}
+
+/// Does nothing unless this process was started by [`role`].
+#[test]
+fn play_a_role() {
+    let Ok(role) = std::env::var(ROLE) else { return };
+    let root = std::path::PathBuf::from(std::env::var(ROLE_DIR).unwrap());
+    let config = super::AuditConfig {
+        dir: root.join("audit"),
+        state_dir: root.join("state"),
+        rotate_bytes: 64 * 1024,
+        checkpoint_records: 100,
+        ..super::AuditConfig::default()
+    };
+    let trail = Trail::open(&config, "child").unwrap();
+    match role.as_str() {
+        "append-until-killed" => append_until_killed(&trail),
+        "fill-the-disk" => fill_the_disk(&trail),
+        other => panic!("no role {other}"),
+    }
+}
+
+fn append_until_killed(trail: &Arc<Trail>) {
+    let mut stdout = std::io::stdout().lock();
+    for command in 0.. {
+        let seq = trail.append(&decided("S", command, Verdict::Allow, "SELECT 1")).unwrap();
+        // One write(2) a line, so that a line said is a line whole.
+        stdout.write_all(format!("seq {seq}\n").as_bytes()).unwrap();
+        stdout.flush().unwrap();
+        trail.append_deferred(&outcome("S", command, 1)).unwrap();
+    }
+}
+
+/// A limit on the size of files stands for the disk: the kernel cuts the write short in the same way, then
+/// refuses it.
+fn fill_the_disk(trail: &Arc<Trail>) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    trail.append(&bundle("before")).unwrap();
+    let before = getrlimit(Resource::Fsize);
+    setrlimit(Resource::Fsize, Rlimit { current: Some(5_000), maximum: before.maximum }).unwrap();
+    let mut written = 0;
+    let error = loop {
+        match trail.append(&bundle("filling")) {
+            Ok(seq) => written = seq,
+            Err(error) => break error,
+        }
+    };
+    assert!(error.to_string().starts_with("cannot write the audit record to "), "{error}");
+    assert!(trail.append(&bundle("refused")).is_err());
+    assert_eq!(trail.metrics().errors.load(Ordering::Relaxed), 2);
+    assert!(trail.metrics().failed.load(Ordering::Relaxed));
+    assert!(trail.failure().is_some());
+    setrlimit(Resource::Fsize, before).unwrap();
+    assert_eq!(trail.append(&bundle("after")).unwrap(), written + 1);
+    assert_eq!(trail.failure(), None);
+    println!("the disk had room again");
+}

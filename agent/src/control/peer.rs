@@ -1,0 +1,131 @@
+//! Who is at the other end of a control connection, and what they may ask.
+//!
+//! | verb | root, `admins` | any other user | a followed process |
+//! | --- | --- | --- | --- |
+//! | `enroll` (itself) | yes | yes | never |
+//! | `jobs`, `status`, `revoke`, `reload` | yes | never | never, root included |
+
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
+};
+
+use tokio::net::UnixStream;
+
+use super::Request;
+
+/// A peer, pinned down by a pidfd: its PID can't come to mean another process unnoticed.
+pub struct Peer {
+    /// Host PID.
+    pub pid: u32,
+    /// User id in the host's user namespace.
+    pub uid: u32,
+    pidfd: OwnedFd,
+}
+
+impl Peer {
+    /// The process that opened the connection.
+    pub fn of(stream: &UnixStream) -> io::Result<Self> {
+        let credentials = stream.peer_cred()?;
+        let pid = credentials
+            .pid()
+            .and_then(|pid| u32::try_from(pid).ok())
+            .filter(|pid| *pid != 0)
+            .ok_or_else(|| io::Error::other("the peer is in a PID namespace that this agent can't see"))?;
+        let pidfd = peer_pidfd(stream)?;
+        let peer = Self { pid, uid: credentials.uid(), pidfd };
+        if !peer.alive() {
+            return Err(io::Error::other("the peer is gone"));
+        }
+        Ok(peer)
+    }
+
+    /// Whether the process still runs, so that its PID still means it.
+    pub fn alive(&self) -> bool {
+        let mut polled = [rustix::event::PollFd::from_borrowed_fd(
+            self.pidfd.as_fd(),
+            rustix::event::PollFlags::IN,
+        )];
+        // A pidfd becomes readable when its process ends.
+        let at_once = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+        matches!(rustix::event::poll(&mut polled, Some(&at_once)), Ok(0))
+    }
+}
+
+/// The pidfd of the process that called `connect`, from the kernel's own record of it (Linux 6.5), or by
+/// its PID before that.
+fn peer_pidfd(stream: &UnixStream) -> io::Result<OwnedFd> {
+    const SO_PEERPIDFD: libc::c_int = 77;
+    let mut fd: libc::c_int = -1;
+    let mut len = size_of::<libc::c_int>() as libc::socklen_t;
+    #[allow(unsafe_code, reason = "no safe wrapper has this socket option")]
+    // SAFETY: the kernel writes one int, a fresh descriptor that nobody else owns.
+    let pidfd = unsafe {
+        let answer = libc::getsockopt(
+            stream.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_PEERPIDFD,
+            (&raw mut fd).cast(),
+            &raw mut len,
+        );
+        (answer == 0 && fd >= 0).then(|| OwnedFd::from_raw_fd(fd))
+    };
+    if let Some(pidfd) = pidfd {
+        return Ok(pidfd);
+    }
+    let error = io::Error::last_os_error();
+    if error.raw_os_error() != Some(libc::ENOPROTOOPT) {
+        return Err(error);
+    }
+    let pid = stream.peer_cred()?.pid().and_then(rustix::process::Pid::from_raw);
+    let pid = pid.ok_or_else(|| io::Error::other("the peer has no PID here"))?;
+    Ok(rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?)
+}
+
+/// Why a request is refused, or nothing. `followed` is whether the peer carries a kernel tag.
+pub fn refusal(request: &Request, uid: u32, followed: bool, admins: &[u32]) -> Option<&'static str> {
+    match request {
+        _ if followed => Some("a process inside a job may ask nothing of the agent"),
+        Request::Enroll { .. } => None,
+        Request::Jobs | Request::Status | Request::Revoke { .. } | Request::Reload => {
+            (uid != 0 && !admins.contains(&uid)).then_some("only root and the configured admins may ask this")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn requests() -> [Request; 5] {
+        [
+            Request::Enroll { token: "t".into(), name: None },
+            Request::Jobs,
+            Request::Status,
+            Request::Revoke { selector: crate::jobs::Selector::Job("x".into()), reason: String::new() },
+            Request::Reload,
+        ]
+    }
+
+    #[test]
+    fn a_followed_process_may_ask_nothing_root_included() {
+        for request in requests() {
+            assert!(refusal(&request, 0, true, &[1000]).is_some(), "{}", request.verb());
+        }
+    }
+
+    #[test]
+    fn any_user_may_enrol_itself_and_nothing_else() {
+        for request in requests() {
+            assert_eq!(refusal(&request, 1000, false, &[]).is_none(), request.verb() == "enroll");
+        }
+    }
+
+    #[test]
+    fn root_and_admins_may_ask_everything() {
+        for request in requests() {
+            assert!(refusal(&request, 0, false, &[]).is_none());
+            assert!(refusal(&request, 7, false, &[7]).is_none());
+        }
+    }
+}

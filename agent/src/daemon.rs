@@ -1,0 +1,348 @@
+//! The agent: composes every part, and ends them in order.
+//!
+//! Starting: nothing is followed before the trail is open and the bundle read. Stopping: no new connection is
+//! accepted, open sessions get `limits.drain_s` seconds, then are cut; the lease ends last.
+
+use std::{
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use agent_core::{
+    audit::record::{AgentRecord, AgentState, Detail, Details, Record},
+    identity::token::Token,
+};
+use anyhow::Context;
+use serde_json::{Value, json};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    time::interval,
+};
+
+use crate::{
+    audit::Trail,
+    config::Config,
+    control::{self, Request, peer::Peer},
+    identity::{
+        uses::{UseStore, enroller},
+        verify::Verifier,
+    },
+    jobs::{Enrolment, Registry, RegistryConfig, RevocationStore},
+    kernel::{self, EventStream, Kernel},
+    logging,
+    metrics::{self, Metrics, raise_to},
+    policy::PolicyStore,
+    proxy::{Listeners, Proxy, ProxyParts, Workers},
+};
+
+/// How long connects go on being redirected after the agent's last sign of life.
+const LEASE: Duration = Duration::from_secs(5);
+/// How often the lease is renewed.
+const LEASE_RENEWAL: Duration = Duration::from_secs(1);
+/// How often the registry is compared with the kernel side's maps.
+const RECONCILE: Duration = Duration::from_secs(5);
+/// How long a redirected connection may wait in the kernel before its entry is dropped.
+const FLOW_AGE_MAX: Duration = Duration::from_secs(120);
+
+/// Runs the agent until SIGTERM or SIGINT.
+pub fn main(config_path: &Path) -> anyhow::Result<()> {
+    logging::start();
+    let config = Config::read(config_path)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("control")
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(run(config))
+}
+
+async fn run(config: Config) -> anyhow::Result<()> {
+    let host = config.hostname();
+    std::fs::create_dir_all(&config.state_dir)
+        .with_context(|| format!("cannot make state directory {}", config.state_dir.display()))?;
+    let trail = Trail::open(&config.audit, &host)?;
+    let metrics = Arc::new(Metrics::new()?);
+    let policy = Arc::new(PolicyStore::open(&config.policy_dir, &host)?);
+    let verifier = Verifier::new(&config.issuers)?;
+    let uses = UseStore::open(&config.state_dir)?;
+    let revocations = RevocationStore::open(&config.state_dir)?;
+    let (kernel, events) = kernel::load(&config.kernel)?;
+    let kernel = Arc::new(kernel);
+    kernel.renew_lease(LEASE)?;
+    let registry = Arc::new(Registry::new(RegistryConfig {
+        kernel: Arc::clone(&kernel),
+        trail: Arc::clone(&trail),
+        revocations,
+        jobs_max: config.limits.jobs_max,
+    }));
+    let (listeners, accepted) = Listeners::new(Arc::clone(&kernel));
+    let listeners = Arc::new(listeners);
+    let (draining, drain) = watch::channel(false);
+    let workers = Workers::start(std::thread::available_parallelism().map_or(1, usize::from))?;
+    let proxy = Arc::new(Proxy::new(ProxyParts {
+        kernel: Arc::clone(&kernel),
+        registry: Arc::clone(&registry),
+        policy: Arc::clone(&policy),
+        trail: Arc::clone(&trail),
+        metrics: Arc::clone(&metrics),
+        limits: config.limits.clone(),
+        literals: config.audit.literals,
+        drain,
+    }));
+    let scrape = metrics::bind(config.metrics.listen)
+        .await
+        .with_context(|| format!("cannot listen for metrics at {}", config.metrics.listen))?;
+    let metrics_address = scrape.local_addr()?;
+    let socket = control::server::bind(&config.control)
+        .with_context(|| format!("cannot listen for control at {}", config.control.display()))?;
+    let agent = Arc::new(Agent {
+        admins: config.admins.clone(),
+        verifier,
+        uses,
+        registry,
+        listeners,
+        kernel,
+        policy,
+        proxy: Arc::clone(&proxy),
+        metrics,
+        trail,
+        host,
+        metrics_address: metrics_address.to_string(),
+        started: Instant::now(),
+    });
+    agent.record(AgentState::Start, "the agent started")?;
+
+    let refreshed = Arc::clone(&agent);
+    let metrics_served =
+        tokio::spawn(metrics::serve(scrape, Arc::clone(&agent.metrics), move || refreshed.refresh_metrics()));
+    let control_served = tokio::spawn(control::server::serve(socket, Arc::clone(&agent)));
+    let followed = tokio::spawn(follow(Arc::clone(&agent), events));
+    let kept = tokio::spawn(housekeeping(Arc::clone(&agent)));
+    let proxied = tokio::spawn(Arc::clone(&proxy).run(accepted, Arc::new(workers)));
+    let watched = tokio::spawn(Arc::clone(&agent.policy).watch());
+
+    let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
+    tracing::info!(control = %config.control.display(), metrics = %metrics_address, "ready");
+
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    loop {
+        tokio::select! {
+            _ = hangup.recv() => {
+                let _ = agent.reload();
+            }
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
+    }
+    let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Stopping]);
+    tracing::info!(sessions = proxy.sessions(), "draining");
+    control_served.abort();
+    agent.listeners.close();
+    let _ = draining.send(true);
+    proxy.drained(Duration::from_secs(config.limits.drain_s)).await;
+    for task in [metrics_served, control_served] {
+        task.abort();
+    }
+    for task in [kept, followed, proxied, watched] {
+        task.abort();
+    }
+    agent.kernel.end_lease();
+    agent.record(AgentState::Stop, "the agent was asked to stop")?;
+    agent.trail.close()?;
+    let _ = std::fs::remove_file(&config.control);
+    Ok(())
+}
+
+/// Feeds the registry from the kernel side.
+async fn follow(agent: Arc<Agent>, events: EventStream) {
+    let handled = events
+        .run(|event| {
+            if event.kind == agent_abi::EventKind::Refused as u32 {
+                agent.proxy.on_refused(event);
+            } else {
+                agent.registry.on_event(event, Instant::now());
+            }
+        })
+        .await;
+    if let Err(error) = handled {
+        tracing::error!(%error, "events of the kernel side can't be read; the maps still are, every few seconds");
+    }
+}
+
+/// What must happen again and again.
+async fn housekeeping(agent: Arc<Agent>) {
+    let mut renew = interval(LEASE_RENEWAL);
+    let mut reconcile = interval(RECONCILE);
+    let mut events_lost = 0;
+    loop {
+        tokio::select! {
+            _ = renew.tick() => {
+                if let Err(error) = agent.kernel.renew_lease(LEASE) {
+                    tracing::error!(%error, "the lease can't be renewed: connects will be refused");
+                }
+            }
+            _ = reconcile.tick() => {
+                agent.registry.reconcile(Instant::now());
+                agent.kernel.sweep_flows(FLOW_AGE_MAX);
+                let _ = agent.kernel.recount();
+                let live: Vec<u64> = agent.registry.list().iter().map(|(job, _)| job.netns).collect();
+                agent.listeners.retain(|cookie| live.contains(&cookie));
+                let lost = agent.kernel.statistics().events_lost;
+                if lost > events_lost {
+                    agent.record_gap(lost - events_lost);
+                    events_lost = lost;
+                }
+            }
+        }
+    }
+}
+
+/// The running agent, as the control socket sees it.
+struct Agent {
+    admins: Vec<u32>,
+    verifier: Verifier,
+    uses: UseStore,
+    registry: Arc<Registry>,
+    listeners: Arc<Listeners>,
+    kernel: Arc<Kernel>,
+    policy: Arc<PolicyStore>,
+    proxy: Arc<Proxy>,
+    metrics: Arc<Metrics>,
+    trail: Arc<Trail>,
+    host: String,
+    metrics_address: String,
+    started: Instant,
+}
+
+impl control::server::Handler for Agent {
+    fn followed(&self, pid: u32) -> bool {
+        self.kernel.tag_of(pid).is_some()
+    }
+
+    fn admins(&self) -> &[u32] {
+        &self.admins
+    }
+
+    async fn handle(&self, request: Request, peer: &Peer) -> Result<Vec<Value>, String> {
+        match request {
+            Request::Enroll { token, name } => {
+                let enrolled = self.enrol(Token::new(token), name, peer).await;
+                let result = if enrolled.is_ok() { "enrolled" } else { "refused" };
+                self.metrics.enrolments.with_label_values(&[result]).inc();
+                if let Err(reason) = &enrolled {
+                    tracing::warn!(pid = peer.pid, uid = peer.uid, reason, "an enrolment was refused");
+                }
+                enrolled
+            }
+            Request::Jobs => Ok(self.registry.list().iter().map(|(job, processes)| job.to_json(*processes)).collect()),
+            Request::Status => Ok(vec![self.status()]),
+            Request::Revoke { selector, reason } => {
+                let ended = self.registry.revoke(selector, reason, peer.uid).map_err(|error| error.to_string())?;
+                self.metrics.revocations.inc();
+                Ok(ended.iter().map(|id| json!({"id": id.to_string()})).collect())
+            }
+            Request::Reload => self.reload().map(|version| vec![json!({"bundle": version})]),
+        }
+    }
+}
+
+impl Agent {
+    /// Verifies a token and puts the peer into a job. The order: who is it, may the token be used here, is the
+    /// namespace served, and only then the tag.
+    async fn enrol(&self, token: Token, name: Option<String>, peer: &Peer) -> Result<Vec<Value>, String> {
+        let now_unix = unix_now();
+        let verified = self.verifier.verify(&token, now_unix).await.map_err(|error| error.to_string())?;
+        drop(token);
+        self.uses.admit(&verified, &enroller(peer.pid, peer.uid), now_unix).map_err(|error| error.to_string())?;
+        let netns = self.listeners.ensure(peer.pid).map_err(|error| error.to_string())?;
+        let enrolment = Enrolment { pid: peer.pid, uid: peer.uid, name, credential: verified.credential, netns };
+        let job = self.registry.enrol(enrolment).map_err(|error| error.to_string())?;
+        // The PID was the peer's all along only if the peer still lives.
+        if !peer.alive() {
+            self.kernel.untag(peer.pid);
+            return Err("the process ended while it was enrolled".to_owned());
+        }
+        tracing::info!(job = %job.id, pid = peer.pid, subject = job.credential.subject, "enrolled");
+        Ok(vec![json!({"id": job.id.to_string()})])
+    }
+
+    fn status(&self) -> Value {
+        let (jobs, processes, places) = self.registry.sizes();
+        let kernel = self.kernel.statistics();
+        let audit = self.trail.metrics();
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "host": self.host,
+            "uptime_s": self.started.elapsed().as_secs(),
+            "bundle": self.policy.current().version(),
+            "bundle_error": self.policy.last_error(),
+            "jobs": jobs,
+            "processes": processes,
+            "places": places,
+            "sessions": self.proxy.sessions(),
+            "cgroup": self.kernel.cgroup().display().to_string(),
+            "metrics": self.metrics_address,
+            "events_lost": kernel.events_lost,
+            "redirected": kernel.redirected,
+            "audit_records": audit.records.load(Ordering::Relaxed),
+            "audit_errors": audit.errors.load(Ordering::Relaxed),
+        })
+    }
+
+    fn reload(&self) -> Result<String, String> {
+        self.policy.reload().map_err(|error| error.to_string())?;
+        Ok(self.policy.current().version().to_owned())
+    }
+
+    fn record(&self, state: AgentState, reason: &str) -> anyhow::Result<()> {
+        let details = [
+            ("version", Detail::Text(env!("CARGO_PKG_VERSION"))),
+            ("key", Detail::Text(self.trail.key_fingerprint().unwrap_or_default())),
+        ];
+        self.trail.append(&Record::Agent(AgentRecord { state, reason, details: Details(&details) }))?;
+        Ok(())
+    }
+
+    fn record_gap(&self, lost: u64) {
+        let details = [("lost_events", Detail::Count(lost))];
+        let reason = "the event ring was full; lineage was read from the maps instead";
+        let record = Record::Agent(AgentRecord { state: AgentState::Gap, reason, details: Details(&details) });
+        if let Err(error) = self.trail.append(&record) {
+            tracing::error!(%error, lost, "a gap could not be recorded");
+        }
+    }
+
+    /// Brings totals that are kept elsewhere into the metrics.
+    fn refresh_metrics(&self) {
+        let (jobs, processes, places) = self.registry.sizes();
+        self.metrics.jobs.set(jobs as i64);
+        self.metrics.processes.set(processes as i64);
+        self.metrics.places.set(places as i64);
+        let kernel = self.kernel.statistics();
+        let reasons = ["socket_kind", "datagram", "no_listener", "no_lease", "no_storage"];
+        for (reason, total) in reasons.into_iter().zip(kernel.refused) {
+            raise_to(&self.metrics.kernel_refusals.with_label_values(&[reason]), total);
+        }
+        for (bound, total) in [
+            ("events", kernel.events_lost),
+            ("flows", kernel.flows_full),
+            ("nodes", kernel.nodes_full),
+            ("tasks", kernel.tasks_full),
+        ] {
+            raise_to(&self.metrics.kernel_bounds.with_label_values(&[bound]), total);
+        }
+        raise_to(&self.metrics.kernel_redirects, kernel.redirected);
+        let audit = self.trail.metrics();
+        raise_to(&self.metrics.audit_records, audit.records.load(Ordering::Relaxed));
+        raise_to(&self.metrics.audit_bytes, audit.bytes.load(Ordering::Relaxed));
+        raise_to(&self.metrics.audit_errors, audit.errors.load(Ordering::Relaxed));
+    }
+}
+
+fn unix_now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
+}

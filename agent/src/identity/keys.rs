@@ -1,0 +1,223 @@
+//! An issuer's signing keys: fetched when they are needed, kept for a while, asked for again when a token
+//! names an unknown one, and never more often than configured.
+//!
+//! Tokens come from anybody, so a token must not be able to make the agent ask: whatever is shown, an
+//! issuer is asked at most once in `keys_refetch_s`, by one task, and everybody waits for that one answer.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use openidconnect::core::CoreJsonWebKeySet;
+use openidconnect::http::header::{ACCEPT, AUTHORIZATION, HeaderValue};
+use openidconnect::{DiscoveryError, HttpRequest, IssuerUrl, JsonWebKeySetUrl};
+use serde::Deserialize;
+use tokio::io::AsyncReadExt;
+use tokio::sync::Mutex;
+
+use super::config::{Issuer, KeySource};
+use super::error::{KeysError, Shown};
+use super::fetch::{BODY_BYTES_MAX, FetchError, Fetcher, is_secure};
+
+/// How many keys an issuer may publish. The largest publish about ten.
+const KEYS_MAX: usize = 64;
+/// How long beyond their time keys are still used if the issuer can't be asked: an issuer's short outage
+/// must not stop every job, a long one must not keep a withdrawn key alive.
+const KEYS_STALE_S: i64 = 3600;
+
+/// One issuer's keys.
+pub(crate) struct KeyRing {
+    issuer: Issuer,
+    held: RwLock<Option<Held>>,
+    /// Held while asking, so that one task asks and the others wait for its answer.
+    asked: Mutex<Option<Asked>>,
+}
+
+#[derive(Clone)]
+struct Held {
+    keys: Arc<CoreJsonWebKeySet>,
+    fetched_unix: i64,
+}
+
+struct Asked {
+    at_unix: i64,
+    failure: Option<KeysError>,
+}
+
+/// Keys after they were asked for, or after it was too early to ask.
+pub(crate) struct Refreshed {
+    pub(crate) keys: Arc<CoreJsonWebKeySet>,
+    /// How long ago the issuer was last asked.
+    pub(crate) asked_s: i64,
+}
+
+impl KeyRing {
+    pub(crate) fn new(issuer: Issuer) -> Self {
+        Self { issuer, held: RwLock::new(None), asked: Mutex::new(None) }
+    }
+
+    pub(crate) fn issuer(&self) -> &Issuer {
+        &self.issuer
+    }
+
+    /// The keys held, if they are recent enough to use without asking.
+    pub(crate) fn fresh(&self, now_unix: i64) -> Option<Arc<CoreJsonWebKeySet>> {
+        let held = self.held()?;
+        // A negative age, after the clock was set back, says nothing: ask.
+        (0..self.issuer.keys_ttl_s).contains(&(now_unix - held.fetched_unix)).then_some(held.keys)
+    }
+
+    /// Newer keys than `seen`, if the issuer may be asked and answers; else the ones held while they may be used.
+    pub(crate) async fn refresh(
+        self: &Arc<Self>,
+        seen: Option<Arc<CoreJsonWebKeySet>>,
+        now_unix: i64,
+    ) -> Result<Refreshed, KeysError> {
+        let ring = Arc::clone(self);
+        // A task of its own: a caller that goes away must not end what others wait for, or use up the one
+        // request that is allowed.
+        let asking = tokio::spawn(async move { ring.refresh_alone(seen, now_unix).await });
+        asking.await.map_err(|_| KeysError::Interrupted)?
+    }
+
+    async fn refresh_alone(
+        &self,
+        seen: Option<Arc<CoreJsonWebKeySet>>,
+        now_unix: i64,
+    ) -> Result<Refreshed, KeysError> {
+        let mut asked = self.asked.lock().await;
+        let refreshed = |keys, at_unix: i64| Ok(Refreshed { keys, asked_s: (now_unix - at_unix).max(0) });
+        if let Some(asked) = asked.as_ref() {
+            let newer =
+                self.fresh(now_unix).filter(|keys| !seen.is_some_and(|seen| Arc::ptr_eq(&seen, keys)));
+            if let Some(keys) = newer {
+                return refreshed(keys, asked.at_unix);
+            }
+            if (0..self.issuer.keys_refetch_s).contains(&(now_unix - asked.at_unix)) {
+                return match (self.usable(now_unix), &asked.failure) {
+                    (Some(keys), _) => refreshed(keys, asked.at_unix),
+                    (None, Some(failure)) => Err(failure.clone()),
+                    (None, None) => Err(KeysError::Interrupted),
+                };
+            }
+        }
+        let asking = asked.insert(Asked { at_unix: now_unix, failure: None });
+        match self.fetch().await {
+            Ok(keys) => {
+                let keys = Arc::new(keys);
+                let held = Held { keys: Arc::clone(&keys), fetched_unix: now_unix };
+                *self.held.write().unwrap_or_else(PoisonError::into_inner) = Some(held);
+                refreshed(keys, now_unix)
+            }
+            Err(failure) => {
+                tracing::warn!(issuer = self.issuer.name, %failure, "an issuer's keys can't be had");
+                asking.failure = Some(failure.clone());
+                self.usable(now_unix).map_or(Err(failure), |keys| refreshed(keys, now_unix))
+            }
+        }
+    }
+
+    /// The keys held, also those past their time but not past [`KEYS_STALE_S`].
+    fn usable(&self, now_unix: i64) -> Option<Arc<CoreJsonWebKeySet>> {
+        let held = self.held()?;
+        (now_unix - held.fetched_unix < self.issuer.keys_ttl_s + KEYS_STALE_S).then_some(held.keys)
+    }
+
+    fn held(&self) -> Option<Held> {
+        // Nothing can panic while it is written, so a poisoned lock still holds a whole value.
+        self.held.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn fetch(&self) -> Result<CoreJsonWebKeySet, KeysError> {
+        let Issuer { url, key_source, fetcher, .. } = &self.issuer;
+        let (keys, place) = match key_source {
+            KeySource::Discovery => {
+                let uri = discover(url, fetcher).await?;
+                (fetch_keys(&uri, fetcher).await?, uri.to_string())
+            }
+            KeySource::Uri { uri, bearer_file: None } => (fetch_keys(uri, fetcher).await?, uri.to_string()),
+            KeySource::Uri { uri, bearer_file: Some(path) } => {
+                let bearer = read_file(path).await?;
+                (fetch_keys_as(uri, bearer, fetcher).await?, uri.to_string())
+            }
+            KeySource::File(path) => {
+                let place = path.display().to_string();
+                let keys = serde_json::from_slice(&read_file(path).await?);
+                (keys.map_err(|_| KeysError::KeySet { place: place.clone() })?, place)
+            }
+        };
+        let count = keys.keys().len();
+        if count == 0 || count > KEYS_MAX {
+            return Err(KeysError::KeyCount { place, count, count_max: KEYS_MAX });
+        }
+        Ok(keys)
+    }
+}
+
+/// What is needed of a discovery document. `openidconnect`'s own type also wants the endpoints of a log-in
+/// page, which GitHub Actions and Kubernetes, having none, leave out.
+#[derive(Deserialize)]
+struct Discovery {
+    issuer: IssuerUrl,
+    jwks_uri: JsonWebKeySetUrl,
+}
+
+async fn discover(issuer: &IssuerUrl, fetcher: &Fetcher) -> Result<JsonWebKeySetUrl, KeysError> {
+    // OpenID Connect Discovery 1.0 section 4: a slash that ends the issuer is removed before this is appended.
+    let url = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
+    let answer = fetcher.fetch(get(&url, None)?).await;
+    let answer = answer.map_err(|error| KeysError::Fetch { url: url.clone(), error })?;
+    let found: Discovery = serde_json::from_slice(answer.body()).map_err(|_| KeysError::Discovery { url })?;
+    // Section 4.3: it "MUST be identical".
+    if found.issuer != *issuer {
+        return Err(KeysError::OtherIssuer {
+            found: Shown::new(&found.issuer),
+            expected: issuer.to_string(),
+        });
+    }
+    if !is_secure(found.jwks_uri.url()) {
+        return Err(KeysError::InsecureKeys { found: Shown::new(&found.jwks_uri) });
+    }
+    Ok(found.jwks_uri)
+}
+
+async fn fetch_keys(uri: &JsonWebKeySetUrl, fetcher: &Fetcher) -> Result<CoreJsonWebKeySet, KeysError> {
+    CoreJsonWebKeySet::fetch_async(uri, fetcher).await.map_err(|error| match error {
+        DiscoveryError::Request(error) => KeysError::Fetch { url: uri.to_string(), error },
+        _ => KeysError::KeySet { place: uri.to_string() },
+    })
+}
+
+async fn fetch_keys_as(
+    uri: &JsonWebKeySetUrl,
+    bearer: Vec<u8>,
+    fetcher: &Fetcher,
+) -> Result<CoreJsonWebKeySet, KeysError> {
+    let value = [b"Bearer ".as_slice(), bearer.trim_ascii()].concat();
+    let answer = fetcher.fetch(get(uri, Some(value))?).await;
+    let answer = answer.map_err(|error| KeysError::Fetch { url: uri.to_string(), error })?;
+    serde_json::from_slice(answer.body()).map_err(|_| KeysError::KeySet { place: uri.to_string() })
+}
+
+fn get(url: &str, authorization: Option<Vec<u8>>) -> Result<HttpRequest, KeysError> {
+    let wrong =
+        |reason: String| KeysError::Fetch { url: url.to_owned(), error: FetchError::Request { reason } };
+    let mut request = openidconnect::http::Request::get(url).header(ACCEPT, "application/json");
+    if let Some(authorization) = authorization {
+        let mut value = HeaderValue::try_from(authorization)
+            .map_err(|_| wrong("the bearer file holds no token".to_owned()))?;
+        value.set_sensitive(true);
+        request = request.header(AUTHORIZATION, value);
+    }
+    request.body(Vec::new()).map_err(|error| wrong(error.to_string()))
+}
+
+async fn read_file(path: &std::path::Path) -> Result<Vec<u8>, KeysError> {
+    let wrong = |reason: String| KeysError::File { path: path.display().to_string(), reason };
+    let file = tokio::fs::File::open(path).await.map_err(|error| wrong(error.to_string()))?;
+    let mut content = Vec::new();
+    let read = file.take(BODY_BYTES_MAX as u64 + 1).read_to_end(&mut content).await;
+    read.map_err(|error| wrong(error.to_string()))?;
+    if content.len() > BODY_BYTES_MAX {
+        return Err(wrong(format!("it has more than {BODY_BYTES_MAX} bytes")));
+    }
+    Ok(content)
+}

@@ -1,0 +1,12 @@
+//! The kernel side, seen from user space: loads and attaches the eBPF programs and reads and writes
+//! their maps. The only module that imports aya; everything above it speaks of tags, nodes and flows.
+
+mod btf;
+mod load;
+mod maps;
+pub mod netns;
+mod probe;
+
+pub use load::{KernelConfig, KernelError, cgroup_root, load};
+pub use maps::{EventStream, Kernel, Statistics, address_of, flow_key};
+pub use probe::{Finding, probe};

@@ -1,0 +1,95 @@
+//! Sockets in other network namespaces: 127.0.0.1 is one per namespace, so the agent listens inside each
+//! job's, and dials from there.
+//!
+//! A socket stays in the namespace it was made in, so only the making happens on a thread that has
+//! entered it; that thread ends right after and is never the runtime's.
+
+use std::{
+    fs::File,
+    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+    os::fd::AsFd,
+    sync::Arc,
+};
+
+use agent_abi::Listener;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::maps::netns_cookie;
+
+/// Connections that may wait for the agent to accept them, per namespace.
+pub const BACKLOG: i32 = 4_096;
+
+/// A network namespace, held by an open descriptor.
+#[derive(Clone)]
+pub struct Netns {
+    file: Arc<File>,
+    /// The kernel's cookie of it.
+    pub cookie: u64,
+    own: bool,
+}
+
+impl Netns {
+    /// The namespace that process `pid` is in.
+    pub fn of(pid: u32) -> io::Result<Self> {
+        Self::open(&format!("/proc/{pid}/ns/net"))
+    }
+
+    fn open(path: &str) -> io::Result<Self> {
+        use std::os::unix::fs::MetadataExt;
+        let file = File::open(path)?;
+        let ours = std::fs::metadata("/proc/self/ns/net")?;
+        let theirs = file.metadata()?;
+        let own = (ours.dev(), ours.ino()) == (theirs.dev(), theirs.ino());
+        let file = Arc::new(file);
+        let made = inside(&file, own, || Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)))?;
+        Ok(Self { cookie: netns_cookie(&made)?, file, own })
+    }
+
+    /// Opens the agent's listeners on 127.0.0.1 and, where the namespace has IPv6, on ::1.
+    pub fn listen(&self) -> io::Result<(TcpListener, Option<TcpListener>, Listener)> {
+        let (v4, v6) = inside(&self.file, self.own, || {
+            let v4 = listener(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+            Ok((v4, listener(SocketAddr::from((Ipv6Addr::LOCALHOST, 0))).ok()))
+        })?;
+        let port_v6 = v6.as_ref().and_then(|socket| socket.local_addr().ok()).map_or(0, |at| at.port());
+        let ports = Listener { port_v4: v4.local_addr()?.port(), port_v6 };
+        Ok((v4, v6, ports))
+    }
+
+    /// A non-blocking TCP socket in this namespace, for dialling `to`.
+    pub fn socket_for(&self, to: SocketAddr) -> io::Result<Socket> {
+        inside(&self.file, self.own, || {
+            let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
+            socket.set_nonblocking(true)?;
+            socket.set_tcp_nodelay(true)?;
+            Ok(socket)
+        })
+    }
+}
+
+fn listener(at: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
+    if at.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&at.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+/// Runs `make` in the namespace; on a thread of its own unless it is the agent's own namespace.
+fn inside<T: Send>(netns: &File, own: bool, make: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    if own {
+        return make();
+    }
+    std::thread::scope(|scope| {
+        let entered = scope.spawn(|| {
+            move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network))?;
+            make()
+        });
+        entered.join().unwrap_or_else(|_| Err(io::Error::other("the namespace's thread panicked")))
+    })
+}

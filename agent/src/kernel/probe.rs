@@ -1,0 +1,96 @@
+//! What this host's kernel can enforce, found by loading and attaching, never by reading a list.
+
+use std::{fs::File, path::Path};
+
+use serde::Serialize;
+
+use super::load::{KernelError, attach_to_cgroup, attach_tracing, cgroup_root, load_object, programs};
+
+/// One thing that was tried.
+#[derive(Clone, Debug, Serialize)]
+pub struct Finding {
+    /// What it is for.
+    pub check: String,
+    /// Whether it works.
+    pub ok: bool,
+    /// Whether the agent can't run without it.
+    pub required: bool,
+    /// What was seen; for a failure the reason and the remedy.
+    pub detail: String,
+}
+
+impl Finding {
+    fn of(check: &str, required: bool, tried: Result<String, (String, &str)>) -> Self {
+        match tried {
+            Ok(detail) => Self { check: check.to_owned(), ok: true, required, detail },
+            Err((reason, remedy)) => {
+                Self { check: check.to_owned(), ok: false, required, detail: format!("{reason}; {remedy}") }
+            }
+        }
+    }
+}
+
+/// Loads every program and attaches it: cgroup programs to a fresh, empty cgroup below the root, so that
+/// no process on the host is touched; tracepoints find no tagged task.
+pub fn probe() -> Vec<Finding> {
+    let root = match cgroup_root() {
+        Ok(root) => root,
+        Err(error) => {
+            return vec![Finding::of("cgroup v2", true, Err((error.to_string(), "then run this again")))];
+        }
+    };
+    let mut findings =
+        vec![Finding::of("cgroup v2", true, Ok(format!("mounted at {}", root.display())))];
+    let mut ebpf = match load_object() {
+        Ok(ebpf) => {
+            findings.push(Finding::of(
+                "kernel type information and maps",
+                true,
+                Ok("offsets found, maps created".into()),
+            ));
+            ebpf
+        }
+        Err(error) => {
+            let remedy = "lineal needs Linux 6.1 or later with BTF, and CAP_BPF";
+            findings.push(Finding::of(
+                "kernel type information and maps",
+                true,
+                Err((error.to_string(), remedy)),
+            ));
+            return findings;
+        }
+    };
+    let scratch = root.join(format!("lineal-doctor-{}", std::process::id()));
+    let cgroup = std::fs::create_dir(&scratch).and_then(|()| File::open(&scratch));
+    for (program, tracepoint) in programs() {
+        let tried = match (tracepoint, &cgroup) {
+            (Some(tracepoint), _) => attach_tracing(&mut ebpf, program, tracepoint),
+            (None, Ok(cgroup)) => attach_to_cgroup(&mut ebpf, program, cgroup),
+            (None, Err(error)) => Err(KernelError::Cgroup {
+                path: scratch.clone(),
+                source: std::io::Error::new(error.kind(), error.to_string()),
+            }),
+        };
+        let remedy = "the kernel must be 6.1 or later and the caller hold CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON";
+        let name = format!("program {program}");
+        findings.push(Finding::of(
+            &name,
+            true,
+            tried.map(|()| "loads and attaches".into()).map_err(|error| (error.to_string(), remedy)),
+        ));
+    }
+    drop(ebpf);
+    let _ = std::fs::remove_dir(&scratch);
+    findings.push(audit_directory(Path::new("/proc/self/ns/net")));
+    findings
+}
+
+fn audit_directory(path: &Path) -> Finding {
+    Finding::of(
+        "network namespaces",
+        true,
+        File::open(path)
+            .map(|_| "can be entered".into())
+            .map_err(|error| (error.to_string(), "mount /proc and grant CAP_SYS_ADMIN")),
+    )
+}

@@ -1,0 +1,128 @@
+//! The agent's listeners: one pair in each network namespace that has jobs.
+
+use std::{
+    collections::HashMap,
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use agent_abi::FlowKey;
+use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
+
+use crate::kernel::{Kernel, KernelError, flow_key, netns::Netns};
+
+/// Connections accepted and not yet taken by the proxy.
+const ACCEPTED_MAX: usize = 1_024;
+
+/// A redirected connection, accepted.
+pub struct Accepted {
+    /// The client's side.
+    pub stream: std::net::TcpStream,
+    /// What the kernel side knows it by.
+    pub key: FlowKey,
+    /// Where it came from, and where the upstream is dialled from.
+    pub netns: Netns,
+}
+
+struct Serving {
+    tasks: Vec<JoinHandle<()>>,
+    /// Nobody wanted it at the last look. An enrolment under way is not a job yet, so one look isn't enough.
+    idle: bool,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+/// Every listener, by the namespace's cookie.
+pub struct Listeners {
+    kernel: Arc<Kernel>,
+    accepted: mpsc::Sender<Accepted>,
+    serving: Mutex<HashMap<u64, Serving>>,
+}
+
+impl Listeners {
+    /// No listeners yet, and the end at which accepted connections come out.
+    pub fn new(kernel: Arc<Kernel>) -> (Self, mpsc::Receiver<Accepted>) {
+        let (accepted, taken) = mpsc::channel(ACCEPTED_MAX);
+        (Self { kernel, accepted, serving: Mutex::default() }, taken)
+    }
+
+    /// Makes sure that the network namespace of `pid` is served; answers its cookie.
+    pub fn ensure(&self, pid: u32) -> Result<u64, KernelError> {
+        let failed = |source| KernelError::Netns { pid, source };
+        let netns = Netns::of(pid).map_err(failed)?;
+        let cookie = netns.cookie;
+        let mut serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(present) = serving.get_mut(&cookie) {
+            present.idle = false;
+            return Ok(cookie);
+        }
+        let (v4, v6, ports) = netns.listen().map_err(failed)?;
+        let mut tasks = vec![self.serve(v4, netns.clone(), 4).map_err(failed)?];
+        if let Some(v6) = v6 {
+            tasks.push(self.serve(v6, netns, 6).map_err(failed)?);
+        }
+        // Announced last: from here on connects are sent to it.
+        let entry = Serving { tasks, idle: false };
+        self.kernel.set_listener(cookie, ports)?;
+        serving.insert(cookie, entry);
+        Ok(cookie)
+    }
+
+    /// Stops serving namespaces that `wanted` doesn't name twice in a row; connects there are refused from
+    /// then on.
+    pub fn retain(&self, wanted: impl Fn(u64) -> bool) {
+        let mut serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner);
+        serving.retain(|cookie, entry| {
+            if wanted(*cookie) {
+                entry.idle = false;
+            } else if std::mem::replace(&mut entry.idle, true) {
+                self.kernel.remove_listener(*cookie);
+                return false;
+            }
+            true
+        });
+    }
+
+    /// Stops serving: connects of followed processes are refused from here on.
+    pub fn close(&self) {
+        let mut serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner);
+        for (cookie, _) in serving.drain() {
+            self.kernel.remove_listener(cookie);
+        }
+    }
+
+    fn serve(
+        &self,
+        listener: std::net::TcpListener,
+        netns: Netns,
+        family: u32,
+    ) -> io::Result<JoinHandle<()>> {
+        let listener = TcpListener::from_std(listener)?;
+        let accepted = self.accepted.clone();
+        Ok(tokio::spawn(async move {
+            loop {
+                match listener.accept().await {
+                    Ok((stream, from)) => {
+                        let Ok(stream) = stream.into_std() else { continue };
+                        let key = flow_key(netns.cookie, from, family);
+                        if accepted.send(Accepted { stream, key, netns: netns.clone() }).await.is_err() {
+                            return;
+                        }
+                    }
+                    // Out of descriptors or memory: the backlog holds the rest until some are freed.
+                    Err(error) => {
+                        tracing::error!(%error, "cannot accept a redirected connection");
+                        tokio::task::yield_now().await;
+                    }
+                }
+            }
+        }))
+    }
+}

@@ -1,0 +1,125 @@
+//! The proxy: takes redirected connections, finds out whose they are, and serves them by their upstream's
+//! protocol. Nothing is dialled before policy has allowed the connection.
+
+mod flow;
+mod listeners;
+mod opaque;
+mod postgres;
+mod session;
+mod workers;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use agent_abi::Event;
+use tokio::sync::{Notify, mpsc, watch};
+
+pub use listeners::Listeners;
+pub use workers::Workers;
+
+use crate::{
+    audit::{Literals, Trail},
+    config::Limits,
+    jobs::Registry,
+    kernel::Kernel,
+    metrics::Metrics,
+    policy::PolicyStore,
+};
+use listeners::Accepted;
+
+/// What the proxy is made of.
+pub struct ProxyParts {
+    /// The kernel side.
+    pub kernel: Arc<Kernel>,
+    /// Live jobs.
+    pub registry: Arc<Registry>,
+    /// The bundle in force.
+    pub policy: Arc<PolicyStore>,
+    /// The trail.
+    pub trail: Arc<Trail>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Bounds.
+    pub limits: Limits,
+    /// Whether the trail keeps literals.
+    pub literals: Literals,
+    /// Becomes true when the agent stops.
+    pub drain: watch::Receiver<bool>,
+}
+
+/// The proxy, shared by all its sessions.
+pub struct Proxy {
+    parts: ProxyParts,
+    sessions: AtomicUsize,
+    idle: Notify,
+}
+
+impl Proxy {
+    /// A proxy without sessions.
+    pub fn new(parts: ProxyParts) -> Self {
+        Self { parts, sessions: AtomicUsize::new(0), idle: Notify::new() }
+    }
+
+    /// Hands accepted connections to the workers until the listeners are gone.
+    pub async fn run(self: Arc<Self>, mut accepted: mpsc::Receiver<Accepted>, workers: Arc<Workers>) {
+        while let Some(connection) = accepted.recv().await {
+            let proxy = Arc::clone(&self);
+            if !workers.give(Box::new(move || Box::pin(flow::serve(proxy, connection)))).await {
+                return;
+            }
+        }
+    }
+
+    /// Open sessions.
+    pub fn sessions(&self) -> usize {
+        self.sessions.load(Ordering::Acquire)
+    }
+
+    /// Waits until no session is open, for at most `patience`.
+    pub async fn drained(&self, patience: Duration) {
+        let none_left = async {
+            loop {
+                let woken = self.idle.notified();
+                if self.sessions() == 0 {
+                    return;
+                }
+                woken.await;
+            }
+        };
+        if tokio::time::timeout(patience, none_left).await.is_err() {
+            tracing::warn!(sessions = self.sessions(), "sessions are cut: they didn't end in time");
+        }
+    }
+
+    /// Logs what the kernel side refused on its own.
+    pub fn on_refused(&self, event: &Event) {
+        let to = crate::kernel::address_of(event.address, event.port);
+        let reason = match event.detail {
+            0 => "this kind of socket passes the redirect",
+            1 => "datagrams go to declared resolvers only",
+            2 => "the agent does not serve this network namespace",
+            3 => "the agent's lease has lapsed",
+            _ => "the socket could not be marked",
+        };
+        let job = crate::ids::Id(event.job);
+        tracing::info!(%job, pid = event.tgid, %to, reason, "refused in the kernel");
+    }
+
+    fn try_open(&self) -> bool {
+        let max = self.parts.limits.sessions_max;
+        self.sessions
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |open| (open < max).then_some(open + 1))
+            .is_ok()
+    }
+
+    fn closed(&self) {
+        if self.sessions.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.idle.notify_waiters();
+        }
+    }
+}

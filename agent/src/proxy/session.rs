@@ -1,0 +1,192 @@
+//! What every session has, whatever it speaks: its identity, its place in the trail, its bounds, and the
+//! signals that end it. Dropping it closes the session everywhere.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use agent_core::{
+    audit::record::{DecisionRecord, Record, SessionRecord, StatementRef, Texts, UpstreamRef},
+    decision::{Decision, Verdict},
+    facts::{Action, Facts},
+    lineage::Lineage,
+};
+use agent_policy::Subject;
+use tokio::{net::TcpStream, sync::watch};
+
+use super::Proxy;
+use crate::{
+    audit::AuditError,
+    ids::Id,
+    jobs::{Job, Standing},
+    kernel::netns::Netns,
+};
+
+/// A flow whose job is known.
+pub struct Session {
+    /// The proxy it belongs to.
+    pub proxy: Arc<Proxy>,
+    /// Its id, as text: the trail names it on every record.
+    pub id: String,
+    /// The job.
+    pub job: Arc<Job>,
+    /// The connecting process.
+    pub lineage: Lineage,
+    /// Node of the connecting process.
+    pub node: u64,
+    /// Job and process as policies see them.
+    pub subject: Subject,
+    /// Where the job meant to go.
+    pub destination: SocketAddr,
+    /// Where it came from.
+    pub netns: Netns,
+    /// The job's standing: subscribed to before it is asked for.
+    pub standing: watch::Receiver<Standing>,
+    protocol: &'static str,
+    opened: bool,
+    ended: &'static str,
+}
+
+/// What a session is made of.
+pub struct SessionParts {
+    pub proxy: Arc<Proxy>,
+    pub job: Arc<Job>,
+    pub lineage: Lineage,
+    pub node: u64,
+    pub subject: Subject,
+    pub destination: SocketAddr,
+    pub netns: Netns,
+    pub protocol: &'static str,
+}
+
+impl Session {
+    /// Takes a place among the open sessions, or answers none at the bound.
+    pub fn open(parts: SessionParts) -> Option<Self> {
+        let SessionParts { proxy, job, lineage, node, subject, destination, netns, protocol } = parts;
+        let id = Id::random().ok()?.to_string();
+        if !proxy.try_open() {
+            return None;
+        }
+        let per_job = proxy.parts.limits.sessions_per_job_max;
+        let open = job.sessions.fetch_add(1, Ordering::AcqRel);
+        proxy.parts.metrics.sessions.with_label_values(&[protocol]).inc();
+        let standing = job.standing();
+        let session = Self {
+            proxy,
+            id,
+            job,
+            lineage,
+            node,
+            subject,
+            destination,
+            netns,
+            standing,
+            protocol,
+            opened: false,
+            ended: "closed",
+        };
+        // Dropped at the bound, which gives every count back.
+        (open < per_job).then_some(session)
+    }
+
+    /// Why the job may not act, if it may not.
+    pub fn ended_by_standing(&self) -> Option<String> {
+        match &*self.standing.borrow() {
+            Standing::Valid => None,
+            Standing::Revoked { reason } => Some(format!("access was revoked: {reason}")),
+        }
+    }
+
+    /// Writes the session's opening to the trail.
+    pub fn record_open(&mut self, upstream: &str, database: &str, user: &str) -> Result<(), AuditError> {
+        let address = self.destination.to_string();
+        let job = self.job.id.to_string();
+        let upstream = UpstreamRef { name: upstream, address: &address, database, user };
+        self.proxy.parts.trail.append(&Record::Session(SessionRecord::Opened {
+            session: &self.id,
+            job: &job,
+            process: self.node,
+            protocol: self.protocol,
+            upstream,
+        }))?;
+        self.opened = true;
+        self.proxy.parts.metrics.sessions_opened.with_label_values(&[self.protocol]).inc();
+        Ok(())
+    }
+
+    /// Writes a decision to the trail; nothing may be forwarded before this has returned well.
+    pub fn record_decision(
+        &self,
+        command: u64,
+        facts: &Facts,
+        resources: &[String],
+        statement: Option<StatementRef<'_>>,
+        decision: &Decision,
+    ) -> Result<(), AuditError> {
+        let actions: Vec<Action> = facts.accesses.iter().map(|access| access.action).collect();
+        self.proxy.parts.trail.append(&Record::Decision(DecisionRecord {
+            session: &self.id,
+            command,
+            protocol: self.protocol,
+            actions: &actions,
+            resources: Texts::Strings(resources),
+            statement,
+            decision: decision.verdict,
+            policies: Texts::Boxed(&decision.policies),
+            reason: &decision.reason,
+            masked: Texts::Strs(&[]),
+            observed: false,
+        }))?;
+        let verdict = match decision.verdict {
+            Verdict::Allow => "allow",
+            Verdict::Deny => "deny",
+            Verdict::Hold => "hold",
+        };
+        self.proxy.parts.metrics.decisions.with_label_values(&[self.protocol, verdict]).inc();
+        Ok(())
+    }
+
+    /// Says why the session ends, for the trail and the metrics.
+    pub fn end(&mut self, reason: &'static str) {
+        self.ended = reason;
+    }
+
+    /// Dials the destination from the network namespace that the job is in.
+    pub async fn dial(&self) -> std::io::Result<TcpStream> {
+        let socket = self.netns.socket_for(self.destination)?;
+        let socket = tokio::net::TcpSocket::from_std_stream(socket.into());
+        let patience = Duration::from_secs(self.proxy.parts.limits.dial_s);
+        tokio::time::timeout(patience, socket.connect(self.destination))
+            .await
+            .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let parts = &self.proxy.parts;
+        parts.metrics.sessions.with_label_values(&[self.protocol]).dec();
+        if self.opened {
+            parts.metrics.sessions_ended.with_label_values(&[self.ended]).inc();
+            let job = self.job.id.to_string();
+            let record = Record::Session(SessionRecord::Closed { session: &self.id, job: &job, reason: self.ended });
+            if let Err(error) = parts.trail.append(&record) {
+                tracing::error!(%error, session = self.id, "the end of a session could not be recorded");
+            }
+        }
+        self.job.sessions.fetch_sub(1, Ordering::AcqRel);
+        self.proxy.closed();
+    }
+}
+
+/// Seconds since the Unix epoch.
+pub fn unix_now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
+}
+
+/// Closes a connection with a reset: what was refused must not look like an orderly end.
+pub fn reset(stream: &std::net::TcpStream) {
+    let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
+}

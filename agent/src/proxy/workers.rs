@@ -1,0 +1,71 @@
+//! The threads that serve sessions: each runs its own single-threaded runtime, and a session stays on the
+//! thread it was given to. No work is stolen, no wake-up crosses threads, and the SQL grammar's recursion
+//! has the stack it needs.
+
+use std::{
+    io,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread::JoinHandle,
+};
+
+use tokio::{runtime::Builder, sync::mpsc, task::LocalSet};
+
+/// Connections that may wait for a worker.
+const QUEUE_MAX: usize = 1_024;
+/// Stack of a worker: the grammar's demand and as much again for everything above it. Pages are only
+/// touched when a statement needs them.
+const STACK_BYTES: usize = 2 * agent_sql::STACK_BYTES_MIN;
+
+/// A piece of work: builds its future on the worker's own thread.
+pub type Work = Box<dyn FnOnce() -> std::pin::Pin<Box<dyn Future<Output = ()>>> + Send>;
+
+/// The worker threads.
+pub struct Workers {
+    queues: Vec<mpsc::Sender<Work>>,
+    next: AtomicUsize,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Workers {
+    /// Starts `count` threads.
+    pub fn start(count: usize) -> io::Result<Self> {
+        let mut workers = Self { queues: Vec::new(), next: AtomicUsize::new(0), threads: Vec::new() };
+        for index in 0..count.max(1) {
+            let (queue, mut work) = mpsc::channel::<Work>(QUEUE_MAX);
+            let runtime = Builder::new_current_thread().enable_all().build()?;
+            let thread = std::thread::Builder::new()
+                .name(format!("sessions-{index}"))
+                .stack_size(STACK_BYTES)
+                .spawn(move || {
+                    let local = LocalSet::new();
+                    local.spawn_local(async move {
+                        while let Some(work) = work.recv().await {
+                            tokio::task::spawn_local(work());
+                        }
+                    });
+                    runtime.block_on(local);
+                })?;
+            workers.queues.push(queue);
+            workers.threads.push(thread);
+        }
+        Ok(workers)
+    }
+
+    /// Gives work to the next thread in turn; waits while its queue is full, which in turn fills the
+    /// listener's backlog.
+    pub async fn give(&self, work: Work) -> bool {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.queues.len().max(1);
+        match self.queues.get(turn) {
+            Some(queue) => queue.send(work).await.is_ok(),
+            None => false,
+        }
+    }
+
+    /// Waits for every session to end.
+    pub fn join(self) {
+        drop(self.queues);
+        for thread in self.threads {
+            let _ = thread.join();
+        }
+    }
+}
