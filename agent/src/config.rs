@@ -8,7 +8,7 @@ use std::{
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::{audit::AuditConfig, identity::IssuerConfig, kernel::KernelConfig};
+use crate::{audit::AuditConfig, identity::config::IssuerConfig, kernel::KernelConfig};
 
 /// Where everything looks for the configuration unless told otherwise.
 pub const DEFAULT_PATH: &str = "/etc/lineal/agent.toml";

@@ -9,7 +9,10 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use agent_core::audit::{AgentRecord, AgentState, Detail, Details, Record};
+use agent_core::{
+    audit::record::{AgentRecord, AgentState, Detail, Details, Record},
+    identity::token::Token,
+};
 use anyhow::Context;
 use serde_json::{Value, json};
 use tokio::{
@@ -22,7 +25,10 @@ use crate::{
     audit::Trail,
     config::Config,
     control::{self, Request, peer::Peer},
-    identity::{ReplayStore, Token, Verifier},
+    identity::{
+        uses::{UseStore, enroller},
+        verify::Verifier,
+    },
     jobs::{Enrolment, Registry, RegistryConfig, RevocationStore},
     kernel::{self, EventStream, Kernel},
     logging,
@@ -56,11 +62,11 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let host = config.hostname();
     std::fs::create_dir_all(&config.state_dir)
         .with_context(|| format!("cannot make state directory {}", config.state_dir.display()))?;
-    let trail = Trail::open(&config.audit, &config.state_dir, &host)?;
+    let trail = Trail::open(&config.audit, &host)?;
     let metrics = Arc::new(Metrics::new()?);
     let policy = Arc::new(PolicyStore::open(&config.policy_dir, &host)?);
     let verifier = Verifier::new(&config.issuers)?;
-    let replay = ReplayStore::open(&config.state_dir)?;
+    let uses = UseStore::open(&config.state_dir)?;
     let revocations = RevocationStore::open(&config.state_dir)?;
     let (kernel, events) = kernel::load(&config.kernel)?;
     let kernel = Arc::new(kernel);
@@ -94,7 +100,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let agent = Arc::new(Agent {
         admins: config.admins.clone(),
         verifier,
-        replay,
+        uses,
         registry,
         listeners,
         kernel,
@@ -199,7 +205,7 @@ async fn housekeeping(agent: Arc<Agent>) {
 struct Agent {
     admins: Vec<u32>,
     verifier: Verifier,
-    replay: ReplayStore,
+    uses: UseStore,
     registry: Arc<Registry>,
     listeners: Arc<Listeners>,
     kernel: Arc<Kernel>,
@@ -251,7 +257,7 @@ impl Agent {
         let now_unix = unix_now();
         let verified = self.verifier.verify(&token, now_unix).await.map_err(|error| error.to_string())?;
         drop(token);
-        self.replay.admit(&verified, peer.pid, peer.uid, now_unix).map_err(|error| error.to_string())?;
+        self.uses.admit(&verified, &enroller(peer.pid, peer.uid), now_unix).map_err(|error| error.to_string())?;
         let netns = self.listeners.ensure(peer.pid).map_err(|error| error.to_string())?;
         let enrolment = Enrolment { pid: peer.pid, uid: peer.uid, name, credential: verified.credential, netns };
         let job = self.registry.enrol(enrolment).map_err(|error| error.to_string())?;
@@ -295,7 +301,7 @@ impl Agent {
     fn record(&self, state: AgentState, reason: &str) -> anyhow::Result<()> {
         let details = [
             ("version", Detail::Text(env!("CARGO_PKG_VERSION"))),
-            ("key", Detail::Text(self.trail.key_fingerprint())),
+            ("key", Detail::Text(self.trail.key_fingerprint().unwrap_or_default())),
         ];
         self.trail.append(&Record::Agent(AgentRecord { state, reason, details: Details(&details) }))?;
         Ok(())

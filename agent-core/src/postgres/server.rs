@@ -304,11 +304,7 @@ impl<N> Session<N> {
             return Err(Violation::Server("a ReadyForQuery is malformed"));
         };
         match self.replies.take_ready().ok_or(unexplained)? {
-            Expect::Startup => {
-                if self.phase != Phase::Over {
-                    self.phase = Phase::Ready;
-                }
-            }
+            Expect::Startup if self.phase != Phase::Over => self.phase = Phase::Ready,
             Expect::Query(command) | Expect::Function(command) => self.finish(&command, events),
             _ => {}
         }

@@ -15,7 +15,6 @@ pub struct Header {
 
 impl Header {
     /// Reads a header; `None` until five bytes are there, `Some(None)` for a length below four.
-    #[expect(clippy::option_option, reason = "not there yet and never valid are different answers")]
     pub fn read(bytes: &[u8]) -> Option<Option<Self>> {
         let (kind, length) = (bytes.first()?, read_u32(bytes.get(1..HEADER_BYTES)?)?);
         if length < 4 || length > i32::MAX as u32 {

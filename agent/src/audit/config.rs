@@ -20,29 +20,29 @@ const ROTATE_BYTES_MIN: u64 = 4_096;
 /// How the trail is kept.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct AuditConfig {
+pub(crate) struct AuditConfig {
     /// False only to measure what auditing costs: nothing is recorded, and commands are forwarded all the same.
-    pub enabled: bool,
+    pub(crate) enabled: bool,
     /// The trail's directory.
-    pub dir: PathBuf,
+    pub(crate) dir: PathBuf,
     /// Where the checkpoint key is kept: not with the trail, so that who gets the one has not got the other.
-    pub state_dir: PathBuf,
+    pub(crate) state_dir: PathBuf,
     /// `fdatasync` at most every so many milliseconds.
-    pub fdatasync_ms: u64,
+    pub(crate) fdatasync_ms: u64,
     /// Outcomes are written with the next record, or after so many milliseconds.
-    pub deferred_ms: u64,
+    pub(crate) deferred_ms: u64,
     /// A new segment begins once one has this many bytes.
-    pub rotate_bytes: u64,
+    pub(crate) rotate_bytes: u64,
     /// A signed checkpoint stands at least every so many records.
-    pub checkpoint_records: u64,
+    pub(crate) checkpoint_records: u64,
     /// Whether literals and parameters of statements are kept.
-    pub literals: Literals,
+    pub(crate) literals: Literals,
 }
 
 /// What becomes of literals and parameters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Literals {
+pub(crate) enum Literals {
     /// They are recorded.
     #[default]
     Keep,

@@ -7,7 +7,7 @@ use agent_core::audit::chain::RecordError;
 
 /// A trail that cannot be opened, or a record that could not be written: what it stands for must not happen.
 #[derive(Debug, thiserror::Error)]
-pub enum AuditError {
+pub(crate) enum AuditError {
     /// A setting out of its bounds.
     #[error("audit.{name} = {value} is out of bounds: set it to {least}..={most}")]
     Config {
@@ -74,7 +74,7 @@ impl AuditError {
 
 /// A trail that cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub enum TrailError {
+pub(crate) enum TrailError {
     /// A system call failed.
     #[error("cannot {action} {}: {source}", file.display())]
     Io {
@@ -137,5 +137,11 @@ impl TrailError {
     pub(super) fn io(action: &'static str, file: &Path) -> impl FnOnce(io::Error) -> Self {
         let file = file.to_owned();
         move |source| Self::Io { action, file, source }
+    }
+
+    /// Whether only the output's reader has left, as `head` does: then there is nothing more to do, and nothing
+    /// has gone wrong.
+    pub(super) fn is_reader_gone(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 }

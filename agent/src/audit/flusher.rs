@@ -34,10 +34,7 @@ fn run(shared: &Shared) {
                 match synced {
                     Ok(()) => AuditMetrics::add(&shared.metrics.syncs, 1),
                     Err(error) => {
-                        AuditMetrics::add(&shared.metrics.sync_errors, 1);
-                        let error = format!("cannot sync the audit trail: {error}");
-                        state.sync_failed = Some(error.clone());
-                        shared.note_failure(&mut state, error);
+                        shared.sync_failed(&mut state, format!("cannot sync the audit trail: {error}"))
                     }
                 }
                 // Deadlines may have come while the lock was free.

@@ -15,19 +15,19 @@ const ANCESTRY_MAX: usize = 65_536;
 
 #[derive(Default)]
 pub(super) struct Index {
-    jobs: HashMap<Rc<str>, KnownJob>,
-    sessions: HashMap<Rc<str>, KnownSession>,
+    jobs: HashMap<String, KnownJob>,
+    sessions: HashMap<String, KnownSession>,
     entries: usize,
 }
 
 struct KnownJob {
     job: Option<Job>,
-    credential: Option<Rc<Credential>>,
+    credential: Option<Credential>,
     processes: HashMap<u64, ProcessRow>,
 }
 
 struct KnownSession {
-    job: Rc<str>,
+    job: String,
     process: u64,
     upstream: Upstream,
     /// Made at the session's first decision.
@@ -42,14 +42,14 @@ impl Index {
             }
             return Ok(());
         }
-        let known = self.known_job(&Rc::clone(&row.job.id))?;
+        let known = self.known_job(&row.job.id)?;
         known.job = Some(row.job);
-        known.credential = row.credential.map(Rc::new);
+        known.credential = row.credential;
         Ok(())
     }
 
     pub(super) fn process(&mut self, row: ProcessRow) -> Result<(), TrailError> {
-        let job = Rc::clone(&row.job);
+        let job = row.job.clone();
         if self.known_job(&job)?.processes.insert(row.process, row).is_none() {
             self.count_one()?;
         }
@@ -100,12 +100,12 @@ impl Index {
         })
     }
 
-    fn known_job(&mut self, id: &Rc<str>) -> Result<&mut KnownJob, TrailError> {
+    fn known_job(&mut self, id: &str) -> Result<&mut KnownJob, TrailError> {
         if !self.jobs.contains_key(id) {
             self.count_one()?;
         }
         let new = || KnownJob { job: None, credential: None, processes: HashMap::new() };
-        Ok(self.jobs.entry(Rc::clone(id)).or_insert_with(new))
+        Ok(self.jobs.entry(id.to_owned()).or_insert_with(new))
     }
 
     fn count_one(&mut self) -> Result<(), TrailError> {

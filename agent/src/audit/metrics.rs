@@ -4,23 +4,23 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// What the trail has done since it was opened.
 #[derive(Debug, Default)]
-pub struct AuditMetrics {
+pub(crate) struct AuditMetrics {
     /// Records written.
-    pub records: AtomicU64,
+    pub(crate) records: AtomicU64,
     /// Bytes written.
-    pub bytes: AtomicU64,
+    pub(crate) bytes: AtomicU64,
     /// Records refused because they could not be written: commands denied for it.
-    pub errors: AtomicU64,
+    pub(crate) errors: AtomicU64,
     /// `fdatasync` calls that succeeded.
-    pub syncs: AtomicU64,
+    pub(crate) syncs: AtomicU64,
     /// `fdatasync` calls that failed.
-    pub sync_errors: AtomicU64,
+    pub(crate) sync_errors: AtomicU64,
     /// Checkpoints signed.
-    pub checkpoints: AtomicU64,
+    pub(crate) checkpoints: AtomicU64,
     /// Times that deferred records reached their bound and were written at once.
-    pub deferred_full: AtomicU64,
+    pub(crate) deferred_full: AtomicU64,
     /// True while the last attempt to write or sync has failed.
-    pub failed: AtomicBool,
+    pub(crate) failed: AtomicBool,
 }
 
 impl AuditMetrics {

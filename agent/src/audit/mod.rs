@@ -27,10 +27,10 @@ mod samples;
 #[cfg(test)]
 mod writer_tests;
 
-pub use config::{AuditConfig, Literals};
-pub use error::{AuditError, TrailError};
-pub use metrics::AuditMetrics;
-pub use query::{QueryArgs, query};
-pub use tail::{TailArgs, tail};
-pub use verify::{VerifyArgs, verify};
-pub use writer::Trail;
+pub(crate) use config::{AuditConfig, Literals};
+pub(crate) use error::{AuditError, TrailError};
+pub(crate) use metrics::AuditMetrics;
+pub(crate) use query::{QueryArgs, query};
+pub(crate) use tail::{TailArgs, tail};
+pub(crate) use verify::{VerifyArgs, verify};
+pub(crate) use writer::Trail;

@@ -4,7 +4,6 @@
 //! by its outcome, by its session's end, or, if it was denied, by the outcome of a later command.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::rc::Rc;
 
 use super::row::{Joined, OutcomeRow};
 
@@ -35,7 +34,7 @@ pub(super) struct Pending {
     bytes: usize,
     unsettled: usize,
     /// Places of unsettled decisions, by session and command.
-    places: HashMap<Rc<str>, BTreeMap<u64, usize>>,
+    places: HashMap<String, BTreeMap<u64, usize>>,
 }
 
 impl Pending {
@@ -45,7 +44,7 @@ impl Pending {
             Found::Line(_) => true,
             Found::Decision(joined) => {
                 let place = self.left + self.queue.len();
-                let session = Rc::clone(&joined.decision.session);
+                let session = joined.decision.session.clone();
                 // A number used twice in one session: the earlier decision keeps what it has.
                 if let Some(before) =
                     self.places.entry(session).or_default().insert(joined.decision.command, place)

@@ -15,49 +15,49 @@ use super::index::Index;
 use super::pending::{Found, Pending};
 use super::print;
 use super::reader::{Lines, Step};
-use super::row::{DecisionRow, Head, JobRow, Joined, Origin, OutcomeRow, ProcessRow, SessionRow};
+use super::row::{DecisionRow, Head, JobRow, Joined, Origin, OutcomeRow, SessionRow};
 
 /// Searches the audit trail.
 #[derive(Args, Clone, Debug, Default)]
-pub struct QueryArgs {
+pub(crate) struct QueryArgs {
     /// The trail's directory, or a copy of it [default: the configured one]
     #[arg(long, value_name = "DIR")]
-    pub dir: Option<PathBuf>,
+    pub(crate) dir: Option<PathBuf>,
     /// One JSON object a line
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
     /// Only this job, by id or name
     #[arg(long, value_name = "JOB")]
-    pub job: Option<String>,
+    pub(crate) job: Option<String>,
     /// Only jobs of this credential's subject
     #[arg(long, value_name = "SUBJECT")]
-    pub subject: Option<String>,
+    pub(crate) subject: Option<String>,
     /// Only this session
     #[arg(long, value_name = "ID")]
-    pub session: Option<String>,
+    pub(crate) session: Option<String>,
     /// Only commands decided so
     #[arg(long, value_name = "DECISION")]
-    pub decision: Option<DecisionFilter>,
+    pub(crate) decision: Option<DecisionFilter>,
     /// Records of this kind instead of decisions, as they were written; may be repeated
     #[arg(long, value_name = "KIND")]
-    pub kind: Vec<Kind>,
+    pub(crate) kind: Vec<Kind>,
     /// Not before: RFC 3339 (2026-01-31T12:00:00Z), a date, or an age (90s, 15m, 2h, 7d)
     #[arg(long, value_name = "TIME")]
-    pub since: Option<String>,
+    pub(crate) since: Option<String>,
     /// Before: the same forms
     #[arg(long, value_name = "TIME")]
-    pub until: Option<String>,
+    pub(crate) until: Option<String>,
     /// Only commands whose text contains this, in any case
     #[arg(long, value_name = "TEXT")]
-    pub text: Option<String>,
+    pub(crate) text: Option<String>,
     /// The first so many
     #[arg(long, value_name = "N")]
-    pub limit: Option<u64>,
+    pub(crate) limit: Option<u64>,
 }
 
 /// The answers a command can get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum DecisionFilter {
+pub(crate) enum DecisionFilter {
     /// Allowed.
     Allow,
     /// Denied.
@@ -78,8 +78,7 @@ impl DecisionFilter {
 
 /// The kinds of records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-#[expect(missing_docs, reason = "each is the kind it names; docs/audit.md describes them")]
-pub enum Kind {
+pub(crate) enum Kind {
     Job,
     Process,
     Session,
@@ -98,8 +97,15 @@ impl Kind {
     }
 }
 
-/// Prints what `args` asks for of the trail in `dir`.
-pub fn query(dir: &Path, args: &QueryArgs, out: &mut dyn Write) -> Result<(), TrailError> {
+/// Prints what `args` asks for of the trail in `dir`; stops when no one reads the output any more.
+pub(crate) fn query(dir: &Path, args: &QueryArgs, out: &mut dyn Write) -> Result<(), TrailError> {
+    match search(dir, args, out) {
+        Err(error) if error.is_reader_gone() => Ok(()),
+        searched => searched,
+    }
+}
+
+fn search(dir: &Path, args: &QueryArgs, out: &mut dyn Write) -> Result<(), TrailError> {
     let mut lines = Lines::open(dir)?;
     let mut search =
         Search { filter: Filter::new(args)?, index: Index::default(), pending: Pending::default(), found: 0 };
@@ -244,7 +250,7 @@ impl Search<'_> {
         while let Some(found) = self.pending.pop() {
             match found {
                 Found::Decision(joined) if json => {
-                    serde_json::to_writer(&mut *out, &joined).map_err(std::io::Error::from)?;
+                    serde_json::to_writer(&mut *out, &joined.json()).map_err(std::io::Error::from)?;
                     out.write_all(b"\n")?;
                 }
                 Found::Decision(joined) => print::decision(&joined, out)?,
@@ -300,7 +306,7 @@ impl<'a> Filter<'a> {
     fn takes_decision(&self, row: &DecisionRow, origin: &Origin) -> bool {
         let args = self.args;
         args.decision.is_none_or(|decision| row.decision == decision.name())
-            && args.session.as_deref().is_none_or(|session| *row.session == *session)
+            && args.session.as_deref().is_none_or(|session| row.session == session)
             && self.takes_origin(origin)
             && self.text.as_deref().is_none_or(|text| {
                 row.statement.as_ref().is_some_and(|statement| statement.text.to_lowercase().contains(text))
@@ -309,7 +315,7 @@ impl<'a> Filter<'a> {
 
     fn takes_origin(&self, origin: &Origin) -> bool {
         let job =
-            |wanted: &str| origin.job.as_ref().is_some_and(|job| &*job.id == wanted || job.name == wanted);
+            |wanted: &str| origin.job.as_ref().is_some_and(|job| job.id == wanted || job.name == wanted);
         let subject =
             |wanted: &str| origin.credential.as_ref().is_some_and(|credential| credential.subject == wanted);
         self.args.job.as_deref().is_none_or(job) && self.args.subject.as_deref().is_none_or(subject)

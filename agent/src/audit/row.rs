@@ -18,7 +18,7 @@ pub(super) struct Head<'a> {
 
 #[derive(Clone, Deserialize, Serialize)]
 pub(super) struct Job {
-    pub(super) id: Rc<str>,
+    pub(super) id: String,
     pub(super) name: String,
 }
 
@@ -40,7 +40,7 @@ pub(super) struct JobRow {
 #[derive(Deserialize)]
 pub(super) struct ProcessRow {
     pub(super) process: u64,
-    pub(super) job: Rc<str>,
+    pub(super) job: String,
     pub(super) pid: u32,
     pub(super) exe: String,
     pub(super) argv: Vec<String>,
@@ -61,8 +61,8 @@ pub(super) struct Upstream {
 #[derive(Deserialize)]
 #[serde(tag = "state", rename_all = "lowercase")]
 pub(super) enum SessionRow {
-    Opened { session: Rc<str>, job: Rc<str>, process: u64, upstream: Upstream },
-    Closed { session: Rc<str> },
+    Opened { session: String, job: String, process: u64, upstream: Upstream },
+    Closed { session: String },
 }
 
 #[derive(Deserialize, Serialize)]
@@ -79,7 +79,7 @@ pub(super) struct DecisionRow {
     pub(super) time: String,
     pub(super) host: String,
     pub(super) kind: String,
-    pub(super) session: Rc<str>,
+    pub(super) session: String,
     pub(super) command: u64,
     pub(super) protocol: String,
     pub(super) actions: Vec<String>,
@@ -104,7 +104,7 @@ pub(super) struct OutcomeError {
 #[derive(Deserialize, Serialize)]
 pub(super) struct OutcomeRow {
     #[serde(skip_serializing)]
-    pub(super) session: Rc<str>,
+    pub(super) session: String,
     #[serde(skip_serializing)]
     pub(super) command: u64,
     pub(super) rows: Option<u64>,
@@ -138,17 +138,30 @@ pub(super) struct Process {
 #[derive(Default, Serialize)]
 pub(super) struct Origin {
     pub(super) job: Option<Job>,
-    pub(super) credential: Option<Rc<Credential>>,
+    pub(super) credential: Option<Credential>,
     pub(super) process: Option<Process>,
     pub(super) upstream: Option<Upstream>,
 }
 
-/// A decision with all that belongs to it: what `audit query --json` prints.
-#[derive(Serialize)]
+/// A decision with all that belongs to it.
 pub(super) struct Joined {
-    #[serde(flatten)]
     pub(super) decision: DecisionRow,
-    #[serde(flatten)]
     pub(super) origin: Rc<Origin>,
     pub(super) outcome: Option<OutcomeRow>,
+}
+
+/// How `audit query --json` prints it.
+#[derive(Serialize)]
+pub(super) struct JoinedJson<'a> {
+    #[serde(flatten)]
+    decision: &'a DecisionRow,
+    #[serde(flatten)]
+    origin: &'a Origin,
+    outcome: Option<&'a OutcomeRow>,
+}
+
+impl Joined {
+    pub(super) fn json(&self) -> JoinedJson<'_> {
+        JoinedJson { decision: &self.decision, origin: &self.origin, outcome: self.outcome.as_ref() }
+    }
 }

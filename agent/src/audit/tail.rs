@@ -21,21 +21,21 @@ const STEP_BYTES: u64 = 256 * 1024;
 
 /// Follows the audit trail.
 #[derive(Args, Clone, Debug, Default)]
-pub struct TailArgs {
+pub(crate) struct TailArgs {
     /// The trail's directory [default: the configured one]
     #[arg(long, value_name = "DIR")]
-    pub dir: Option<PathBuf>,
+    pub(crate) dir: Option<PathBuf>,
     /// The records as they are written, one JSON object a line
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
     /// From the trail's first record on, not from now on
     #[arg(long)]
-    pub from_start: bool,
+    pub(crate) from_start: bool,
 }
 
 /// Prints the records of the trail in `dir` as they come, until `reader`, the output's descriptor, has no
 /// one left to read it; without one, until writing fails.
-pub fn tail(
+pub(crate) fn tail(
     dir: &Path,
     args: &TailArgs,
     out: &mut dyn Write,
@@ -45,8 +45,11 @@ pub fn tail(
     let watch = watch(dir)?;
     let mut follower = Follower::new(dir, args.from_start)?;
     loop {
-        follower.print_new(args.json, out)?;
-        out.flush()?;
+        let printed = follower.print_new(args.json, out).and_then(|()| Ok(out.flush()?));
+        match printed {
+            Err(error) if error.is_reader_gone() => return Ok(()),
+            printed => printed?,
+        }
         if !wait(&watch, reader, dir)? {
             return Ok(());
         }

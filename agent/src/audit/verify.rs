@@ -17,20 +17,20 @@ use super::reader::{Lines, Step};
 
 /// Proves the audit trail unbroken.
 #[derive(Args, Clone, Debug, Default)]
-pub struct VerifyArgs {
+pub(crate) struct VerifyArgs {
     /// The trail's directory, or a copy of it [default: the configured one]
     #[arg(long, value_name = "DIR")]
-    pub dir: Option<PathBuf>,
+    pub(crate) dir: Option<PathBuf>,
     /// A public key (PEM, or 64 hex digits) that checkpoints may be signed with; may be repeated
     /// [default: the ones that lie beside the trail, which proves less]
     #[arg(long, value_name = "FILE")]
-    pub key: Vec<PathBuf>,
+    pub(crate) key: Vec<PathBuf>,
     /// Older segments were archived: begin at the first one here, on the word of its signed checkpoint
     #[arg(long)]
-    pub archived: bool,
+    pub(crate) archived: bool,
     /// The result as one JSON object
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
 /// What was found.
@@ -63,7 +63,7 @@ struct Break {
 }
 
 /// Proves the trail in `dir` and prints what was found; false when it is broken.
-pub fn verify(dir: &Path, args: &VerifyArgs, out: &mut dyn Write) -> Result<bool, TrailError> {
+pub(crate) fn verify(dir: &Path, args: &VerifyArgs, out: &mut dyn Write) -> Result<bool, TrailError> {
     let keys = match args.key.as_slice() {
         [] => PublicKey::beside(dir)?,
         files => files.iter().map(|file| PublicKey::read(file)).collect::<Result<_, _>>()?,

@@ -24,6 +24,7 @@ use agent_core::audit::record::{
 };
 use agent_core::audit::{Chain, Host};
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use super::config::AuditConfig;
 use super::error::AuditError;
@@ -37,7 +38,7 @@ const DEFERRED_BYTES_MAX: usize = 256 * 1024;
 const BUFFER_KEPT_BYTES: usize = 1024 * 1024;
 
 /// The trail of one agent. Closing, or dropping the last handle, writes what is deferred, signs and syncs.
-pub struct Trail {
+pub(crate) struct Trail {
     /// `None` when auditing is switched off.
     shared: Option<Arc<Shared>>,
     flusher: Mutex<Option<JoinHandle<()>>>,
@@ -73,7 +74,7 @@ pub(super) struct State {
     /// To be noted by the next record: bytes that a crash left of an unfinished line.
     torn_bytes: u64,
     /// To be noted by the next record, and until then nothing is written: the last sync failed.
-    pub(super) sync_failed: Option<String>,
+    sync_failed: Option<String>,
     pub(super) unsynced: bool,
     pub(super) flush_due: Option<Instant>,
     pub(super) sync_due: Option<Instant>,
@@ -102,7 +103,7 @@ struct Mark {
 
 impl Trail {
     /// Opens the trail in `config.dir`, going on where it ended. Only one process can have it open.
-    pub fn open(config: &AuditConfig, host: &str) -> Result<Arc<Self>, AuditError> {
+    pub(crate) fn open(config: &AuditConfig, host: &str) -> Result<Arc<Self>, AuditError> {
         config.check()?;
         let metrics = Arc::new(AuditMetrics::default());
         if !config.enabled {
@@ -111,8 +112,10 @@ impl Trail {
         let dir = config.dir.clone();
         DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(AuditError::io("create", &dir))?;
         let dir_lock = File::open(&dir).map_err(AuditError::io("open", &dir))?;
-        flock(&dir_lock, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|_| AuditError::Locked { dir: dir.clone() })?;
+        flock(&dir_lock, FlockOperation::NonBlockingLockExclusive).map_err(|errno| match errno {
+            Errno::WOULDBLOCK => AuditError::Locked { dir: dir.clone() },
+            errno => AuditError::io("lock", &dir)(errno.into()),
+        })?;
         let key = CheckpointKey::open(&config.state_dir, &dir)?;
         let shared = Arc::new(Shared {
             state: Mutex::new(State::recover(&dir)?),
@@ -134,13 +137,13 @@ impl Trail {
 
     /// Writes one record and returns its `seq`. After `Ok` the record survives the agent's death; after an
     /// error it is not in the trail, and what it stands for must not happen.
-    pub fn append(&self, record: &Record<'_>) -> Result<u64, AuditError> {
+    pub(crate) fn append(&self, record: &Record<'_>) -> Result<u64, AuditError> {
         self.put(record, false)
     }
 
     /// Gives one record its place in the chain, to be written with the next one or by `deferred_ms`: for
     /// outcomes only, of which a killed agent may lose the last.
-    pub fn append_deferred(&self, record: &Record<'_>) -> Result<u64, AuditError> {
+    pub(crate) fn append_deferred(&self, record: &Record<'_>) -> Result<u64, AuditError> {
         self.put(record, true)
     }
 
@@ -155,22 +158,29 @@ impl Trail {
     }
 
     /// The trail's counters.
-    pub fn metrics(&self) -> &Arc<AuditMetrics> {
+    pub(crate) fn metrics(&self) -> &Arc<AuditMetrics> {
         &self.metrics
     }
 
     /// Fingerprint of the key that signs this trail's checkpoints; `None` when auditing is off.
-    pub fn key_fingerprint(&self) -> Option<&str> {
+    pub(crate) fn key_fingerprint(&self) -> Option<&str> {
         self.shared.as_ref().map(|shared| shared.key.fingerprint())
     }
 
     /// Why the last record could not be written, while that is so.
-    pub fn failure(&self) -> Option<String> {
+    pub(crate) fn failure(&self) -> Option<String> {
         self.shared.as_ref()?.lock().ok()?.failure.clone()
     }
 
+    /// Stands for a disk whose sync fails, which a test cannot have.
+    #[cfg(test)]
+    pub(super) fn fail_sync(&self, error: &str) {
+        let shared = self.shared.as_ref().unwrap();
+        shared.sync_failed(&mut shared.lock().unwrap(), error.to_owned());
+    }
+
     /// Writes what is deferred, signs a last checkpoint, syncs, and refuses every later record.
-    pub fn close(&self) -> Result<(), AuditError> {
+    pub(crate) fn close(&self) -> Result<(), AuditError> {
         let Some(shared) = &self.shared else { return Ok(()) };
         let result = shared.close();
         let thread = self.flusher.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -443,6 +453,13 @@ impl Shared {
             state.flusher_wakes = Some(at);
             self.wake.notify_one();
         }
+    }
+
+    /// Has the next record note that what was written is in doubt.
+    pub(super) fn sync_failed(&self, state: &mut State, error: String) {
+        AuditMetrics::add(&self.metrics.sync_errors, 1);
+        state.sync_failed = Some(error.clone());
+        self.note_failure(state, error);
     }
 
     /// Remembers why the trail cannot be written, and says so once.

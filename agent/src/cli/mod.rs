@@ -1,5 +1,6 @@
 //! The command line: reads arguments, calls what they ask for, turns the answer into an exit code.
 
+mod audit;
 mod doctor;
 mod listing;
 mod policy;
@@ -14,7 +15,7 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{audit, config, daemon};
+use crate::{config, daemon};
 
 /// The answer is no: a policy test fails, the trail is broken.
 const EXIT_NO: u8 = 1;

@@ -9,6 +9,7 @@ use std::{
     process::{Command, ExitCode},
 };
 
+use agent_core::identity::token::Token;
 use clap::Args;
 
 use super::Outcome;
@@ -41,15 +42,15 @@ pub struct RunArgs {
 
 /// `lineal run`.
 pub fn run(control: &Path, args: RunArgs) -> Outcome {
-    let token = source::token(args.token_file.as_deref(), &args.audience)?;
-    ask(control, &Request::Enroll { token: token.expose().to_owned(), name: args.name })?;
+    let token = token(args.token_file.as_deref(), &args.audience)?;
+    ask(control, &Request::Enroll { token: token.reveal().to_owned(), name: args.name })?;
     drop(token);
     let Some((program, arguments)) = args.command.split_first() else {
         anyhow::bail!("no CMD");
     };
     let mut command = Command::new(program);
     command.args(arguments);
-    for variable in source::VARIABLES_TO_REMOVE {
+    for variable in source::SECRET_VARIABLES {
         command.env_remove(variable);
     }
     let error = command.exec();
@@ -58,4 +59,16 @@ pub fn run(control: &Path, args: RunArgs) -> Outcome {
         io::ErrorKind::NotFound => EXIT_NOT_FOUND,
         _ => EXIT_NOT_EXECUTABLE,
     }))
+}
+
+/// Finds the token; asking the CI system for one is the only thing here that waits.
+fn token(file: Option<&Path>, audience: &str) -> anyhow::Result<Token> {
+    let places = source::Places {
+        token_file: file,
+        variable: &|name| std::env::var_os(name),
+        kubernetes_path: Path::new(source::KUBERNETES_TOKEN_PATH),
+        audience,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(source::find(&places))?.0)
 }

@@ -13,6 +13,7 @@ pub(crate) mod error;
 mod fetch;
 mod keys;
 pub(crate) mod source;
+pub(crate) mod uses;
 pub(crate) mod verify;
 
 #[cfg(test)]

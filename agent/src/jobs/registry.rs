@@ -16,7 +16,7 @@ use std::{
 
 use agent_abi::{Event, EventKind, Flow, Node, TaskTag};
 use agent_core::{
-    audit::{JobRecord, JobRef, JobState, ProcessRecord, Record, RevocationRecord, Texts},
+    audit::record::{JobRecord, JobRef, JobState, ProcessRecord, Record, RevocationRecord, Texts},
     credential::Credential,
     lineage::Lineage,
 };

@@ -8,7 +8,7 @@ use std::{
 };
 
 use agent_core::{
-    audit::{DecisionRecord, Record, SessionRecord, StatementRef, Texts, UpstreamRef},
+    audit::record::{DecisionRecord, Record, SessionRecord, StatementRef, Texts, UpstreamRef},
     decision::{Decision, Verdict},
     facts::{Action, Facts},
     lineage::Lineage,

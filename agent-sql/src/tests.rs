@@ -1,0 +1,1 @@
+//! Statements and what they are said to do.

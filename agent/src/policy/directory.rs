@@ -1,0 +1,291 @@
+//! A policy directory as the list of its files: `default/`, then `hosts/<hostname>/`, each in sorted order.
+//!
+//! Links to files are followed, because Kubernetes mounts them so; links to directories are refused, so that
+//! no loop is ever walked. A file that anybody may write is nobody's policy.
+
+use std::fs;
+use std::io::{self, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use agent_policy::Source;
+
+/// How large one file may be.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// How many files a bundle may have.
+const FILES_MAX: usize = 1_000;
+
+/// How many directories may stand inside one another below `default/` and `hosts/<hostname>/`.
+const DEPTH_MAX: usize = 4;
+
+/// Why a policy directory could not be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DirectoryError {
+    /// The operating system said no.
+    #[error("cannot read {path}: {source}", path = path.display())]
+    Io {
+        /// What could not be read.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is there, but no policy may look like that.
+    #[error("{path} is refused: {reason}", path = path.display())]
+    Refused {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is wrong with it and what to do.
+        reason: String,
+    },
+    /// The hostname can't name a directory.
+    #[error("the hostname {0:?} can't name a directory under hosts/; set `hostname` in the configuration")]
+    Hostname(String),
+}
+
+/// The files of the bundle in `dir` for a host. Names that begin with a dot, and names that end otherwise than
+/// `.cedar` and `.toml`, are none of them: editors and version control leave such.
+pub(crate) fn read(dir: &Path, hostname: &str) -> Result<Vec<Source>, DirectoryError> {
+    let mut walk = Walk::default();
+    walk.directory(&dir.join("default"), 0)?;
+    let host = host_directory(dir, hostname)?;
+    match fs::symlink_metadata(&host) {
+        Ok(_) => walk.directory(&host, 0)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(io_error(&host)(error)),
+    }
+    Ok(walk.sources)
+}
+
+/// Every directory whose changes can change the bundle, there or not: the parent too, for it is where the
+/// whole directory is swapped for another.
+pub(super) fn watched(dir: &Path, hostname: &str) -> Vec<PathBuf> {
+    let parent = match dir.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let mut all = vec![parent.to_owned(), dir.to_owned(), dir.join("default"), dir.join("hosts")];
+    all.extend(host_directory(dir, hostname));
+    let mut walk = Walk::default();
+    for root in all.split_off(2) {
+        all.push(root.clone());
+        // What can't be walked is watched as far as it goes; reading it says what is wrong.
+        let _ = walk.directories(&root, 0);
+    }
+    all.append(&mut walk.directories);
+    all
+}
+
+fn host_directory(dir: &Path, hostname: &str) -> Result<PathBuf, DirectoryError> {
+    let plain = !hostname.is_empty()
+        && !matches!(hostname, "." | "..")
+        && !hostname.contains(|c: char| c == '/' || c.is_control());
+    if plain {
+        Ok(dir.join("hosts").join(hostname))
+    } else {
+        Err(DirectoryError::Hostname(hostname.to_owned()))
+    }
+}
+
+#[derive(Default)]
+struct Walk {
+    sources: Vec<Source>,
+    directories: Vec<PathBuf>,
+}
+
+impl Walk {
+    fn directory(&mut self, dir: &Path, depth: usize) -> Result<(), DirectoryError> {
+        guard(dir, &fs::metadata(dir).map_err(io_error(dir))?)?;
+        for path in entries(dir)? {
+            // Not followed: a link to a directory is not a directory here.
+            if fs::symlink_metadata(&path).map_err(io_error(&path))?.is_dir() {
+                if depth == DEPTH_MAX {
+                    return Err(refused(&path, format!("it lies more than {DEPTH_MAX} directories deep")));
+                }
+                self.directory(&path, depth + 1)?;
+            } else if is_ours(&path) {
+                self.file(&path)?;
+            } else if fs::metadata(&path).is_ok_and(|target| target.is_dir()) {
+                return Err(refused(&path, "it links to a directory; link to files".to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, path: &Path) -> Result<(), DirectoryError> {
+        if self.sources.len() == FILES_MAX {
+            return Err(refused(path, format!("the bundle has more than {FILES_MAX} files")));
+        }
+        // Asked before it is opened: opening a pipe would wait for whoever writes to it.
+        let before = fs::metadata(path).map_err(io_error(path))?;
+        if !before.is_file() {
+            return Err(refused(path, "it is not a file".to_owned()));
+        }
+        let file = fs::File::open(path).map_err(io_error(path))?;
+        guard(path, &file.metadata().map_err(io_error(path))?)?;
+        let mut text = String::new();
+        file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(io_error(path))?;
+        if text.len() as u64 > FILE_BYTES_MAX {
+            return Err(refused(path, format!("it is larger than {FILE_BYTES_MAX} bytes; split it")));
+        }
+        self.sources.push(Source::new(path.to_string_lossy(), text));
+        Ok(())
+    }
+
+    fn directories(&mut self, dir: &Path, depth: usize) -> Result<(), DirectoryError> {
+        for path in entries(dir)? {
+            if depth < DEPTH_MAX && fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_dir()) {
+                self.directories.push(path.clone());
+                self.directories(&path, depth + 1)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The entries of a directory, sorted, without those that begin with a dot.
+fn entries(dir: &Path) -> Result<Vec<PathBuf>, DirectoryError> {
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(dir).map_err(io_error(dir))? {
+        let entry = entry.map_err(io_error(dir))?;
+        if !entry.file_name().as_encoded_bytes().starts_with(b".") {
+            paths.push(entry.path());
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+fn is_ours(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "cedar" || extension == "toml")
+}
+
+/// Refuses what others than its owner and group may change.
+fn guard(path: &Path, metadata: &fs::Metadata) -> Result<(), DirectoryError> {
+    if metadata.permissions().mode() & 0o002 == 0 {
+        return Ok(());
+    }
+    Err(refused(path, "everyone may write to it; take that away with chmod o-w".to_owned()))
+}
+
+fn refused(path: &Path, reason: String) -> DirectoryError {
+    DirectoryError::Refused { path: path.to_owned(), reason }
+}
+
+fn io_error(path: &Path) -> impl FnOnce(io::Error) -> DirectoryError {
+    let path = path.to_owned();
+    move |source| DirectoryError::Io { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// A policy directory of these files, on a host called `ci-7`.
+    fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("default")).unwrap();
+        for (name, text) in files {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        dir
+    }
+
+    fn names(dir: &tempfile::TempDir) -> Result<Vec<String>, String> {
+        let sources = read(dir.path(), "ci-7").map_err(|error| error.to_string())?;
+        let inside = |source: Source| {
+            Path::new(&source.path).strip_prefix(dir.path()).unwrap().to_str().unwrap().to_owned()
+        };
+        Ok(sources.into_iter().map(inside).collect())
+    }
+
+    fn refused_for(dir: &tempfile::TempDir, reason: &str) {
+        let told = names(dir).unwrap_err();
+        assert!(told.contains(reason), "{told}");
+    }
+
+    #[test]
+    fn files_come_sorted_and_the_hosts_own_come_last() {
+        let dir = directory(&[
+            ("hosts/ci-7/a.cedar", ""),
+            ("hosts/other/z.cedar", ""),
+            ("default/b.cedar", ""),
+            ("default/a/z.cedar", ""),
+            ("default/upstreams.toml", ""),
+            ("default/README.md", ""),
+            ("default/.b.cedar.swp", ""),
+            ("default/.hidden.cedar", ""),
+            ("notes.cedar", ""),
+        ]);
+        let expect = ["default/a/z.cedar", "default/b.cedar", "default/upstreams.toml", "hosts/ci-7/a.cedar"];
+        assert_eq!(names(&dir).unwrap(), expect);
+    }
+
+    #[test]
+    fn a_directory_without_default_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        refused_for(&dir, "default: No such file");
+    }
+
+    #[test]
+    fn files_mounted_as_kubernetes_mounts_them_are_read() {
+        let dir = directory(&[("default/..2026_01/a.cedar", "")]);
+        let inside = dir.path().join("default");
+        symlink("..2026_01", inside.join("..data")).unwrap();
+        symlink("..data/a.cedar", inside.join("a.cedar")).unwrap();
+        assert_eq!(names(&dir).unwrap(), ["default/a.cedar"]);
+    }
+
+    #[test]
+    fn loops_and_links_to_directories_are_refused() {
+        let dir = directory(&[]);
+        symlink("loop.cedar", dir.path().join("default/loop.cedar")).unwrap();
+        refused_for(&dir, "symbolic links");
+        let dir = directory(&[]);
+        symlink("../default", dir.path().join("default/again")).unwrap();
+        refused_for(&dir, "links to a directory");
+        let dir = directory(&[("default/1/2/3/4/5/a.cedar", "")]);
+        refused_for(&dir, "directories deep");
+    }
+
+    #[test]
+    fn what_is_too_large_or_no_text_is_refused() {
+        let at_bound = " ".repeat(FILE_BYTES_MAX as usize);
+        assert!(names(&directory(&[("default/a.cedar", &at_bound)])).is_ok());
+        refused_for(&directory(&[("default/a.cedar", &format!("{at_bound} "))]), "larger than");
+        let dir = directory(&[]);
+        fs::write(dir.path().join("default/a.cedar"), [0xff]).unwrap();
+        refused_for(&dir, "UTF-8");
+        let dir = directory(&[("default/a.cedar/b.cedar", "")]);
+        assert_eq!(names(&dir).unwrap(), ["default/a.cedar/b.cedar"]);
+    }
+
+    #[test]
+    fn a_pipe_is_refused_and_not_waited_for() {
+        let dir = directory(&[]);
+        let path = dir.path().join("default/a.cedar");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RUSR).unwrap();
+        refused_for(&dir, "is not a file");
+    }
+
+    #[test]
+    fn what_everyone_may_write_is_refused() {
+        for name in ["default/a.cedar", "default"] {
+            let dir = directory(&[("default/a.cedar", "")]);
+            fs::set_permissions(dir.path().join(name), fs::Permissions::from_mode(0o777)).unwrap();
+            refused_for(&dir, "everyone may write");
+        }
+    }
+
+    #[test]
+    fn a_hostname_cannot_leave_the_directory() {
+        let dir = directory(&[]);
+        for hostname in ["", ".", "..", "../x", "a/b", "a\0"] {
+            assert!(matches!(read(dir.path(), hostname), Err(DirectoryError::Hostname(_))), "{hostname:?}");
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The PostgreSQL adapter: performs what the session machine in `agent-core` asks for, and brings policy and
+//! the audit trail to its questions.
+//!
+//! - [`judge`]: facts, decision, record: what stands between a statement and the server.
+//! - [`pump`]: moves bytes both ways within fixed buffers.
+//! - [`cancel`]: the keys of running sessions, and requests to cancel them.
+
+pub mod cancel;
+mod judge;
+mod pump;
+
+use std::time::Duration;
+
+use agent_core::{
+    decision::Verdict,
+    facts::Facts,
+    postgres::{
+        Limits, Then,
+        startup::Startup,
+        wire::error_response,
+    },
+};
+use agent_policy::Upstream;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+use super::session::{Session, unix_now};
+use judge::Judge;
+use pump::Pump;
+
+/// Bytes read while a connection hasn't said what it wants: a startup packet and what may be sent ahead.
+const OPENING_BYTES: usize = 16 << 10;
+
+/// One session of the machine; with each prepared statement goes its analysis.
+type Machine = agent_core::postgres::Session<judge::Note>;
+
+/// Serves one connection to its end.
+pub async fn serve(mut session: Session, upstream: Upstream, client: std::net::TcpStream) {
+    let client = client
+        .set_nonblocking(true)
+        .and_then(|()| client.set_nodelay(true))
+        .and_then(|()| TcpStream::from_std(client));
+    let Ok(mut client) = client else { return session.end("client_failed") };
+    let patience = Duration::from_secs(session.proxy.parts.limits.startup_s);
+    let ended = match timeout(patience, open(&mut session, &upstream, &mut client)).await {
+        Ok(Ok(Opened::Session { machine, judge, buffered, server })) => {
+            Pump::new(*machine, *judge, client, server, buffered).run(&mut session).await
+        }
+        Ok(Ok(Opened::Over(reason))) => reason,
+        Ok(Err(refusal)) => {
+            let Refusal { sqlstate, message, reason } = refusal;
+            tracing::info!(session = session.id, message, "a session was refused");
+            refuse(&mut client, sqlstate, &message).await;
+            reason
+        }
+        Err(_) => "startup_timed_out",
+    };
+    session.end(ended);
+}
+
+/// What a connection's beginning comes to.
+enum Opened {
+    /// A session: its startup message has been allowed and sent on.
+    Session { machine: Box<Machine>, judge: Box<Judge>, buffered: Vec<u8>, server: TcpStream },
+    /// Nothing more to do.
+    Over(&'static str),
+}
+
+/// Why there is no session; the client is told.
+struct Refusal {
+    sqlstate: &'static str,
+    message: String,
+    reason: &'static str,
+}
+
+impl Refusal {
+    fn new(sqlstate: &'static str, message: impl Into<String>, reason: &'static str) -> Self {
+        Self { sqlstate, message: message.into(), reason }
+    }
+}
+
+/// Reads the connection's beginning, asks policy, dials the server and sends the startup message on.
+async fn open(session: &mut Session, upstream: &Upstream, client: &mut TcpStream) -> Result<Opened, Refusal> {
+    let nonce = crate::ids::Id::random()
+        .map_err(|error| Refusal::new("58000", error.to_string(), "no_randomness"))?;
+    let mut machine = Machine::new(Limits::default(), nonce.0);
+    let mut buffered = Vec::with_capacity(OPENING_BYTES);
+    loop {
+        let step = machine
+            .client(&buffered)
+            .map_err(|violation| Refusal::new("08P01", violation.to_string(), "protocol_violation"))?;
+        match step.then {
+            Then::More { .. } => {
+                if buffered.len() >= OPENING_BYTES {
+                    return Err(Refusal::new("08P01", "the startup packet is too long", "protocol_violation"));
+                }
+                match client.read_buf(&mut buffered).await {
+                    Ok(0) | Err(_) => return Ok(Opened::Over("client_left")),
+                    Ok(_) => {}
+                }
+            }
+            Then::Reply { bytes, answer } => {
+                buffered.drain(..bytes);
+                if client.write_all(answer).await.is_err() {
+                    return Ok(Opened::Over("client_left"));
+                }
+            }
+            Then::Cancel { bytes } => {
+                let key = buffered.get(8..bytes).unwrap_or_default();
+                return Ok(Opened::Over(cancel::forward(session, key, buffered.get(..bytes).unwrap_or_default()).await));
+            }
+            Then::Start { bytes, startup } => {
+                let judge = admit(session, upstream, &startup)?;
+                let mut server = session.dial().await.map_err(|error| {
+                    let message = format!("lineal: cannot reach {} at {}: {error}", upstream.name, session.destination);
+                    Refusal::new("08001", message, "upstream_unreachable")
+                })?;
+                machine.start();
+                let packet = buffered.get(..bytes).unwrap_or_default();
+                server.write_all(packet).await.map_err(|error| {
+                    Refusal::new("08006", format!("lineal: {} hung up: {error}", upstream.name), "upstream_broken")
+                })?;
+                buffered.drain(..bytes);
+                return Ok(Opened::Session {
+                    machine: Box::new(machine),
+                    judge: Box::new(judge),
+                    buffered,
+                    server,
+                });
+            }
+            Then::Wait | Then::Drop { .. } | Then::Ask { .. } => {
+                return Err(Refusal::new("08P01", "the connection does not begin with a startup packet", "protocol_violation"));
+            }
+        }
+    }
+}
+
+/// Decides whether the job may have this session. Recorded before anything is dialled.
+fn admit(session: &mut Session, upstream: &Upstream, startup: &Startup) -> Result<Judge, Refusal> {
+    let unrecorded = |error: crate::audit::AuditError| {
+        Refusal::new("58030", format!("lineal: the session cannot be recorded: {error}"), "unrecorded")
+    };
+    session.record_open(&upstream.name, &startup.database, &startup.user).map_err(unrecorded)?;
+    if startup.asks_for_replication() {
+        let message = "lineal: replication connections are not carried: no statement shows what they read";
+        return Err(Refusal::new("42501", message, "replication"));
+    }
+    if let Some(setting) = judge::forbidden_setting(startup) {
+        let message = format!("lineal: the startup option {setting} is not carried: it changes how statements are read");
+        return Err(Refusal::new("42501", message, "forbidden_option"));
+    }
+    let bundle = session.proxy.parts.policy.current();
+    let mut judge = Judge::new(session, &bundle, upstream, startup)
+        .map_err(|error| Refusal::new("58000", format!("lineal: policy cannot represent this session: {error}"), "unrepresentable"))?;
+    let facts = Facts::connect();
+    let decision = judge.decide(&facts, unix_now());
+    let resources = judge.resources(&facts);
+    session.record_decision(0, &facts, &resources, None, &decision).map_err(unrecorded)?;
+    // Registered with the job's standing since it was opened; asked now, so that no revocation falls between.
+    if let Some(reason) = session.ended_by_standing() {
+        return Err(Refusal::new("28000", format!("lineal: {reason}"), "revoked"));
+    }
+    if decision.verdict != Verdict::Allow {
+        return Err(Refusal::new("42501", judge::denial(&decision), "denied"));
+    }
+    Ok(judge)
+}
+
+/// Tells the client why, as the server would.
+async fn refuse(client: &mut TcpStream, sqlstate: &str, message: &str) {
+    let error = error_response("FATAL", sqlstate, message);
+    let _ = client.write_all(&error).await;
+    let _ = client.shutdown().await;
+}

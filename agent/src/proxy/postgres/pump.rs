@@ -1,0 +1,455 @@
+//! Moves a session's bytes both ways within fixed buffers.
+//!
+//! Neither side is read while what it sent before is still on its way to the other: a slow reader slows its
+//! peer and costs no memory. One task serves both directions, so that nothing is shared.
+
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
+
+use agent_core::{
+    audit::record::{OutcomeError, OutcomeRecord, Record},
+    postgres::{Event, Outcome, Then, Violation, wire::error_response},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWrite},
+    net::TcpStream,
+    sync::watch,
+    time::Sleep,
+};
+
+use super::{
+    Machine,
+    cancel::{self, Registered},
+    judge::{Judge, Judged},
+};
+use crate::{jobs::Standing, proxy::session::Session};
+
+/// What a buffer is made with, and goes back to: messages that are read whole may need more for a while.
+const BUFFER_BYTES: usize = 8 << 10;
+/// Most bytes read at once.
+const READ_BYTES_MAX: usize = 64 << 10;
+
+/// A running session.
+pub struct Pump {
+    machine: Machine,
+    judge: Judge,
+    client: Side,
+    server: Side,
+    /// Bytes the machine needs before it is asked again.
+    client_needs: usize,
+    server_needs: usize,
+    /// The machine waits for the server.
+    client_waits: bool,
+    /// Commands on their way, oldest first: number and when they were sent.
+    sent: VecDeque<(u64, Instant)>,
+    events: Vec<Event>,
+    key: Option<(Box<[u8]>, Option<Registered>)>,
+    ready: bool,
+}
+
+/// One peer: what came from it, and what goes to it.
+struct Side {
+    stream: TcpStream,
+    /// Read from it and not dealt with.
+    input: Vec<u8>,
+    /// To be written to it.
+    output: Vec<u8>,
+    written: usize,
+    /// Room to make before a read.
+    read_bytes: usize,
+    ended: bool,
+}
+
+/// How a session ended.
+type Ended = &'static str;
+
+impl Pump {
+    /// A session whose startup message has just been sent on.
+    pub fn new(machine: Machine, judge: Judge, client: TcpStream, server: TcpStream, buffered: Vec<u8>) -> Self {
+        Self {
+            machine,
+            judge,
+            client: Side::new(client, buffered),
+            server: Side::new(server, Vec::new()),
+            client_needs: 1,
+            server_needs: 1,
+            client_waits: true,
+            sent: VecDeque::new(),
+            events: Vec::new(),
+            key: None,
+            ready: false,
+        }
+    }
+
+    /// Runs the session to its end.
+    pub async fn run(mut self, session: &mut Session) -> Ended {
+        let limits = session.proxy.parts.limits.clone();
+        let startup = Duration::from_secs(limits.startup_s);
+        let stalled = Duration::from_secs(limits.stalled_write_s);
+        let mut standing = session.standing.clone();
+        let mut drain = session.proxy.parts.drain.clone();
+        let mut deadline = Box::pin(tokio::time::sleep(startup));
+        let mut owing = Owing::Startup;
+        loop {
+            let woken = self.wait(session, owing, &mut standing, &mut drain, &mut deadline).await;
+            match woken {
+                Woken::Ended(ended) => return self.finish(ended),
+                Woken::Broken(violation) => return self.break_off(&violation),
+                Woken::Owing(now) => {
+                    owing = now;
+                    if owing == Owing::Reading {
+                        deadline.as_mut().reset(tokio::time::Instant::now() + stalled);
+                    }
+                }
+                Woken::Standing => {
+                    if let Some(reason) = session.ended_by_standing() {
+                        return self.cut(session, &reason).await;
+                    }
+                }
+                Woken::Drain => return self.say_goodbye("57P01", "lineal: the agent is stopping", "agent_stopped"),
+                Woken::Deadline if owing == Owing::Startup => return "startup_timed_out",
+                Woken::Deadline => return "stalled",
+            }
+        }
+    }
+
+    /// What a peer owes: a deadline runs while it is anything.
+    fn owing(&self) -> Owing {
+        if !self.ready {
+            Owing::Startup
+        } else if self.client.has_output() || self.server.has_output() {
+            Owing::Reading
+        } else {
+            Owing::Nothing
+        }
+    }
+
+    /// Does everything that can be done without waiting, and leaves a waker for what can't.
+    fn poll_advance(&mut self, cx: &mut Context<'_>, session: &Session) -> Poll<Result<Ended, Violation>> {
+        loop {
+            let mut progress = false;
+            if matches!(self.server.poll_flush(cx), Poll::Ready(Err(_))) {
+                return Poll::Ready(Ok("upstream_broken"));
+            }
+            if matches!(self.client.poll_flush(cx), Poll::Ready(Err(_))) {
+                return Poll::Ready(Ok("client_left"));
+            }
+            if !self.client.has_output() {
+                if self.server.holds(self.server_needs) {
+                    self.from_server(session)?;
+                    progress = true;
+                } else if self.server.ended {
+                    return Poll::Ready(Ok("upstream_closed"));
+                } else {
+                    match self.server.poll_read(cx) {
+                        Poll::Ready(Ok(())) => progress = true,
+                        Poll::Ready(Err(_)) => return Poll::Ready(Ok("upstream_broken")),
+                        Poll::Pending => {}
+                    }
+                }
+            }
+            if !self.server.has_output() {
+                if !self.client_waits && self.client.holds(self.client_needs) {
+                    self.from_client(session)?;
+                    progress = true;
+                } else if self.client.ended {
+                    return Poll::Ready(Ok("client_left"));
+                } else if !self.client_waits || self.client.input.len() < BUFFER_BYTES {
+                    match self.client.poll_read(cx) {
+                        Poll::Ready(Ok(())) => progress = true,
+                        Poll::Ready(Err(_)) => return Poll::Ready(Ok("client_left")),
+                        Poll::Pending => {}
+                    }
+                }
+            }
+            if !progress {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Gives the machine what the client sent, as far as it takes it.
+    fn from_client(&mut self, session: &Session) -> Result<(), Violation> {
+        let mut done = 0;
+        let input = std::mem::take(&mut self.client.input);
+        let outcome = loop {
+            let rest = input.get(done..).unwrap_or_default();
+            let step = match self.machine.client(rest) {
+                Ok(step) => step,
+                Err(violation) => break Err(violation),
+            };
+            self.server.output.extend_from_slice(rest.get(..step.forward).unwrap_or_default());
+            done += step.forward;
+            let rest = input.get(done..).unwrap_or_default();
+            match step.then {
+                Then::More { bytes_min } => {
+                    self.client_needs = bytes_min;
+                    break Ok(());
+                }
+                Then::Wait => {
+                    self.client_waits = true;
+                    break Ok(());
+                }
+                Then::Drop { bytes } => done += bytes,
+                Then::Ask { bytes, command, question } => {
+                    let judged = self.judge.judge(session, &self.machine, command, question);
+                    self.sent.push_back((command, Instant::now()));
+                    match judged {
+                        Judged::Allow(note) => {
+                            if let Err(violation) = self.machine.allow(note) {
+                                break Err(violation);
+                            }
+                            self.server.output.extend_from_slice(rest.get(..bytes).unwrap_or_default());
+                        }
+                        Judged::Deny(message) => self.machine.deny(&message, &mut self.server.output),
+                    }
+                    done += bytes;
+                }
+                Then::Reply { .. } | Then::Start { .. } | Then::Cancel { .. } => {
+                    break Err(Violation::Client("a session begins once only"));
+                }
+            }
+        };
+        self.client.input = input;
+        self.client.consume(done);
+        outcome
+    }
+
+    /// Gives the machine what the server sent, as far as it takes it.
+    fn from_server(&mut self, session: &Session) -> Result<(), Violation> {
+        let mut done = 0;
+        loop {
+            let rest = self.server.input.get(done..).unwrap_or_default();
+            let step = self.machine.upstream(rest, &mut self.events)?;
+            self.client.output.extend_from_slice(rest.get(..step.forward).unwrap_or_default());
+            done += step.forward;
+            match step.replaced {
+                Some(replaced) => {
+                    self.client.output.extend_from_slice(&replaced.with);
+                    done += replaced.bytes;
+                }
+                None => {
+                    self.server_needs = step.bytes_min.max(1);
+                    break;
+                }
+            }
+        }
+        self.server.consume(done);
+        self.client_waits = false;
+        self.client_needs = 1;
+        let mut events = std::mem::take(&mut self.events);
+        for event in events.drain(..) {
+            match event {
+                // Known before the client is told it, so that a cancel request can't come too early.
+                Event::Key(key) => {
+                    let registered = cancel::register(session, &key);
+                    self.key = Some((key, registered));
+                }
+                Event::Ready { .. } => self.ready = true,
+                Event::Outcome(outcome) => self.record(session, &outcome),
+            }
+        }
+        self.events = events;
+        Ok(())
+    }
+
+    fn record(&mut self, session: &Session, outcome: &Outcome) {
+        // Commands that were prepared only have no outcome of their own.
+        while self.sent.front().is_some_and(|(command, _)| *command < outcome.command) {
+            self.sent.pop_front();
+        }
+        let sent = self.sent.pop_front_if(|(command, _)| *command == outcome.command);
+        let duration = sent.map_or(Duration::ZERO, |(_, sent)| sent.elapsed());
+        let parts = &session.proxy.parts;
+        parts.metrics.command_duration.observe(duration.as_secs_f64());
+        let record = Record::Outcome(OutcomeRecord {
+            session: &session.id,
+            command: outcome.command,
+            rows: outcome.rows,
+            bytes: outcome.bytes,
+            error: outcome.error.as_ref().map(|(code, message)| OutcomeError { code, message }),
+            duration_us: duration.as_micros() as u64,
+        });
+        if let Err(error) = parts.trail.append_deferred(&record) {
+            tracing::error!(%error, session = session.id, "an outcome could not be recorded");
+        }
+    }
+
+    /// Moves bytes until something else needs a decision.
+    async fn wait(
+        &mut self,
+        session: &Session,
+        owing: Owing,
+        standing: &mut watch::Receiver<Standing>,
+        drain: &mut watch::Receiver<bool>,
+        deadline: &mut Pin<Box<Sleep>>,
+    ) -> Woken {
+        let draining = *drain.borrow();
+        if draining && self.machine.is_idle() {
+            return Woken::Drain;
+        }
+        let expired = async {
+            match owing {
+                Owing::Nothing => std::future::pending().await,
+                Owing::Startup | Owing::Reading => deadline.await,
+            }
+        };
+        let standing = async {
+            // A job outlives its sessions: its sender can't be gone.
+            if standing.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let drain = async {
+            if draining || drain.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let io = poll_fn(|cx| match self.poll_advance(cx, session) {
+            Poll::Ready(Ok(ended)) => Poll::Ready(Woken::Ended(ended)),
+            Poll::Ready(Err(violation)) => Poll::Ready(Woken::Broken(violation)),
+            Poll::Pending if self.owing() != owing => Poll::Ready(Woken::Owing(self.owing())),
+            Poll::Pending if draining && self.machine.is_idle() => Poll::Ready(Woken::Drain),
+            Poll::Pending => Poll::Pending,
+        });
+        tokio::select! {
+            biased;
+            () = standing => Woken::Standing,
+            woken = io => woken,
+            () = drain => Woken::Owing(owing),
+            () = expired => Woken::Deadline,
+        }
+    }
+
+    /// The job may no longer act: what runs is cancelled, the client is told why, both connections end.
+    async fn cut(self, session: &Session, reason: &str) -> Ended {
+        if let Some((key, _)) = &self.key {
+            cancel::cancel_own(session, key).await;
+        }
+        self.say_goodbye("28000", &format!("lineal: {reason}"), "revoked")
+    }
+
+    /// A peer broke the protocol.
+    fn break_off(self, violation: &Violation) -> Ended {
+        tracing::warn!(%violation, "a session was ended");
+        self.say_goodbye("08P01", &format!("lineal: {violation}"), "protocol_violation")
+    }
+
+    /// Tells the client why it ends, if a message of the server isn't half-way through.
+    fn say_goodbye(mut self, sqlstate: &str, message: &str, ended: Ended) -> Ended {
+        if self.machine.at_boundary() {
+            self.client.output.extend_from_slice(&error_response("FATAL", sqlstate, message));
+        }
+        self.finish(ended)
+    }
+
+    /// Writes what can be written at once; the rest is the peer's loss.
+    fn finish(mut self, ended: Ended) -> Ended {
+        for side in [&mut self.server, &mut self.client] {
+            let rest = side.output.get(side.written..).unwrap_or_default();
+            let _ = side.stream.try_write(rest);
+        }
+        ended
+    }
+}
+
+/// What ends a wait.
+enum Woken {
+    /// The session is over.
+    Ended(Ended),
+    /// A peer broke the protocol.
+    Broken(Violation),
+    /// What a peer owes has changed.
+    Owing(Owing),
+    /// The job's standing has changed.
+    Standing,
+    /// The agent stops, and nothing is under way.
+    Drain,
+    /// A peer took too long.
+    Deadline,
+}
+
+/// What a peer owes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Owing {
+    /// To become ready for commands.
+    Startup,
+    /// To read what waits for it.
+    Reading,
+    /// Nothing: an idle session may last.
+    Nothing,
+}
+
+impl Side {
+    fn new(stream: TcpStream, input: Vec<u8>) -> Self {
+        Self { stream, input, output: Vec::new(), written: 0, read_bytes: BUFFER_BYTES, ended: false }
+    }
+
+    fn has_output(&self) -> bool {
+        self.written < self.output.len()
+    }
+
+    fn holds(&self, bytes: usize) -> bool {
+        !self.input.is_empty() && self.input.len() >= bytes
+    }
+
+    /// Writes what waits; ready when nothing does.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.has_output() {
+            let rest = self.output.get(self.written..).unwrap_or_default();
+            match ready!(Pin::new(&mut self.stream).poll_write(cx, rest)) {
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Ok(bytes) => self.written += bytes,
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        self.output.clear();
+        self.written = 0;
+        shrink(&mut self.output);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads what is there. A peer that fills the room it is given gets more, within [`READ_BYTES_MAX`].
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.input.reserve(self.read_bytes);
+        let room = self.input.capacity() - self.input.len();
+        let polled = {
+            let future = std::pin::pin!(self.stream.read_buf(&mut self.input));
+            future.poll(cx)
+        };
+        match polled {
+            Poll::Ready(Ok(0)) => self.ended = true,
+            Poll::Ready(Ok(bytes)) => {
+                self.read_bytes =
+                    if bytes == room { (2 * self.read_bytes).min(READ_BYTES_MAX) } else { BUFFER_BYTES };
+            }
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Pending => {
+                shrink(&mut self.input);
+                return Poll::Pending;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        if bytes >= self.input.len() {
+            self.input.clear();
+        } else {
+            self.input.drain(..bytes);
+        }
+    }
+}
+
+/// Gives back what one long message took.
+fn shrink(buffer: &mut Vec<u8>) {
+    if buffer.is_empty() && buffer.capacity() > 2 * BUFFER_BYTES {
+        *buffer = Vec::new();
+    }
+}
