@@ -1,5 +1,6 @@
 //! The project's chores: `cargo xtask --help` lists them. `cargo build` must not need any of them.
 
+mod demo;
 mod lab;
 
 use clap::{Parser, Subcommand};
@@ -14,12 +15,15 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Chore {
+    /// Tell the story of a contractor's nightly job, on real parts.
+    Demo,
     /// Raise the demo's parts, leave them running, and print what to try.
     Lab(lab::LabArgs),
 }
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().chore {
+        Chore::Demo => demo::demo(),
         Chore::Lab(args) => lab::lab(&args),
     }
 }
