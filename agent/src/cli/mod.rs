@@ -109,7 +109,13 @@ pub fn main() -> ExitCode {
 
 /// An error with its causes, as one line.
 fn one_line(error: &anyhow::Error) -> String {
-    let text = format!("{error:#}");
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        // Many errors name their cause themselves.
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
     if io::stderr().is_terminal() { text } else { text.lines().collect::<Vec<_>>().join(" ") }
 }
 

@@ -29,6 +29,8 @@ pub struct Kernel {
     flows: Table<FlowKey, Flow>,
     listeners: Table<u64, Listener>,
     stats: PerCpuArray<MapData, u64>,
+    /// Written once; held because a program that is loaded later must still find its map open.
+    _resolvers: HashMap<MapData, Datagram, u8>,
     words: Mutex<Array<MapData, u64>>,
     next_id: std::sync::atomic::AtomicU64,
     cgroup: PathBuf,
@@ -84,6 +86,7 @@ impl Kernel {
             flows: table(ebpf, "FLOWS")?,
             listeners: table(ebpf, "LISTENERS")?,
             stats: PerCpuArray::try_from(take(ebpf, "STATS")?).map_err(unusable("STATS"))?,
+            _resolvers: resolvers,
             words: Mutex::new(words),
             next_id: (first_id | 1).into(),
             cgroup: PathBuf::new(),
