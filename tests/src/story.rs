@@ -54,7 +54,10 @@ const STATEMENTS: [(&str, Option<&str>); 7] = [
     ("UPDATE orders SET status = 'reviewed' WHERE id = %s", None),
     ("DROP TABLE orders", Some("no-ddl")),
     ("DELETE FROM orders", Some("no-delete-without-where")),
-    ("WITH gone AS (DELETE FROM orders WHERE id = 18 RETURNING id) SELECT id FROM gone", Some("no-hidden-writes")),
+    (
+        "WITH gone AS (DELETE FROM orders WHERE id = 18 RETURNING id) SELECT id FROM gone",
+        Some("no-hidden-writes"),
+    ),
     ("SELECT 1; DELETE FROM orders WHERE id = 19", Some("one-statement-writes")),
     ("SELECT count(*) FROM orders", None),
 ];
@@ -111,7 +114,10 @@ fn statements(job: &mut Server, listener: &mut Listener<'_>) -> anyhow::Result<(
             Some(policy) => {
                 ensure!(text(&said, "/sqlstate") == REFUSED, "{statement} was to be denied, but: {said}");
                 let message = text(&said, "/message");
-                ensure!(message.contains(policy), "the refusal of {statement} does not name {policy}: {said}");
+                ensure!(
+                    message.contains(policy),
+                    "the refusal of {statement} does not name {policy}: {said}"
+                );
                 listener(Telling::Outcome(format!("denied: {}", first_line(message))));
             }
         }
@@ -126,8 +132,13 @@ fn helper(job: &mut Server, listener: &mut Listener<'_>) -> anyhow::Result<()> {
          inherited in the kernel at every fork, before the child first runs.",
     ));
     let said = hear(job)?;
-    let lines: Vec<&str> =
-        said.get("helper").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    let lines: Vec<&str> = said
+        .get("helper")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
     let [customers, refusal, products] = lines.as_slice() else {
         anyhow::bail!("the helper was to say three lines, but: {said}");
     };
@@ -210,11 +221,17 @@ fn trail(lab: &Lab, listener: &mut Listener<'_>) -> anyhow::Result<()> {
                     && is_lineage(row, generations)
             })
             .with_context(|| {
-                format!("the trail lacks {statement:?} ({decision}) by {generations:?}; it holds:\n{}", listing(&rows))
+                format!(
+                    "the trail lacks {statement:?} ({decision}) by {generations:?}; it holds:\n{}",
+                    listing(&rows)
+                )
             })?;
         ensure!(text(row, "/credential/subject") == SUBJECT, "{statement} is recorded as {row}");
         ensure!(text(row, "/upstream/name") == "shop", "{statement} is recorded as {row}");
-        listener(Telling::Outcome(format!("{SUBJECT}  {}  {decision:<5}  {statement}", generations.join(" > "))));
+        listener(Telling::Outcome(format!(
+            "{SUBJECT}  {}  {decision:<5}  {statement}",
+            generations.join(" > ")
+        )));
     }
     Ok(())
 }
@@ -240,7 +257,10 @@ fn offboarding(lab: &Lab, job: &mut Server, listener: &mut Listener<'_>) -> anyh
     listener(Telling::Chapter("The contractor is offboarded while the job runs"));
     listener(Telling::Meaning("Access ends now, for sessions that are open as well as for new ones."));
     let said = hear(job)?;
-    ensure!(said.get("waiting") == Some(&Value::Bool(true)), "the job was to hold its session open, but: {said}");
+    ensure!(
+        said.get("waiting") == Some(&Value::Bool(true)),
+        "the job was to hold its session open, but: {said}"
+    );
     listener(Telling::Deed(format!("lineal revoke --subject {SUBJECT} --reason '{REASON}'")));
     let asked = Instant::now();
     lab.ask(&["revoke", "--subject", SUBJECT, "--reason", REASON])?.success()?;
@@ -250,11 +270,17 @@ fn offboarding(lab: &Lab, job: &mut Server, listener: &mut Listener<'_>) -> anyh
     ensure!(took < CUT_WITHIN, "the job's session was cut after {took:?} only");
     listener(Telling::Outcome("its open session is cut within a second".to_owned()));
     let said = hear(job)?;
-    ensure!(text(&said, "/message").contains(REASON), "the next statement was to fail with the reason, but: {said}");
+    ensure!(
+        text(&said, "/message").contains(REASON),
+        "the next statement was to fail with the reason, but: {said}"
+    );
     listener(Telling::Outcome(format!("its next statement fails: {}", first_line(text(&said, "/message")))));
     let said = hear(job)?;
     ensure!(text(&said, "/connect") == "refused", "the next connect was to be refused, but: {said}");
-    ensure!(text(&said, "/message").contains(REASON), "the next connect was to fail with the reason, but: {said}");
+    ensure!(
+        text(&said, "/message").contains(REASON),
+        "the next connect was to fail with the reason, but: {said}"
+    );
     listener(Telling::Outcome(format!("its next connect fails: {}", first_line(text(&said, "/message")))));
     let status = job.wait(PATIENCE)?;
     ensure!(status.success(), "the job was to end by itself: {status}\n{}", job.log());
@@ -263,12 +289,15 @@ fn offboarding(lab: &Lab, job: &mut Server, listener: &mut Listener<'_>) -> anyh
 
 fn next_night(lab: &Lab, listener: &mut Listener<'_>) -> anyhow::Result<()> {
     listener(Telling::Chapter("The next night"));
-    listener(Telling::Meaning("The CI system still issues tokens to the contractor's job. The agent refuses them."));
+    listener(Telling::Meaning(
+        "The CI system still issues tokens to the contractor's job. The agent refuses them.",
+    ));
     listener(Telling::Deed("lineal run --token-file new-token -- ./nightly.sh".to_owned()));
     let token = lab.directory().join("next-token");
     fs::write(&token, lab.issuer.token("nightly")?)?;
     let started = lab.directory().join("started");
-    let arguments = [Path::new("run"), "--token-file".as_ref(), &token, "--".as_ref(), "touch".as_ref(), &started];
+    let arguments =
+        [Path::new("run"), "--token-file".as_ref(), &token, "--".as_ref(), "touch".as_ref(), &started];
     let refused = lab.ask(&arguments)?;
     ensure!(refused.code == Some(125), "the next night's job was to be refused, but: {refused:?}");
     ensure!(refused.stderr.contains(REASON), "the refusal does not give the reason: {refused:?}");

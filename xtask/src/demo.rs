@@ -7,11 +7,17 @@ use lineal_tests::{
     story::{Telling, tell},
 };
 
+use crate::{
+    build::{self, Profile},
+    setup::Purpose,
+};
+
 /// How wide explanations are set.
 const COLUMNS: usize = 96;
 
 /// Tells the story, and fails where the parts don't live up to it.
 pub(crate) fn demo() -> anyhow::Result<()> {
+    build::agent(Purpose::Lab, Profile::Dev)?;
     let mut out = io::stdout().lock();
     writeln!(out, "Raising PostgreSQL, an OpenID provider and an agent …")?;
     let lab = Lab::start(&LabOptions::default())?;
@@ -21,7 +27,10 @@ pub(crate) fn demo() -> anyhow::Result<()> {
     });
     written?;
     told?;
-    writeln!(out, "\nEvery outcome above was checked. `cargo xtask lab` leaves these parts running for you.")?;
+    writeln!(
+        out,
+        "\nEvery outcome above was checked. `cargo xtask lab` leaves these parts running for you."
+    )?;
     Ok(())
 }
 
