@@ -111,7 +111,7 @@ fn select(found: &mut Gathered, select: &SelectStmt) {
     }
     // A query without a table reads, too: `SELECT f()`.
     found.database(Action::SqlSelect);
-    if select.locking_clause().len() > 0 {
+    if !select.locking_clause().is_empty() {
         select.from_clause().iter().for_each(|from| lock(found, from, 0));
     }
 }
@@ -155,7 +155,7 @@ fn update(found: &mut Gathered, update: &UpdateStmt) {
     found.write();
     let Some(target) = update.relation() else { return found.database(Action::SqlOther) };
     found.table(Action::SqlUpdate, target);
-    if reads(update.where_clause()) || update.returning_clause().is_some() || update.from_clause().len() > 0 {
+    if reads(update.where_clause()) || update.returning_clause().is_some() || !update.from_clause().is_empty() {
         found.table(Action::SqlSelect, target);
     }
     if !is_condition(update.where_clause()) {
@@ -167,7 +167,7 @@ fn delete(found: &mut Gathered, delete: &DeleteStmt) {
     found.write();
     let Some(target) = delete.relation() else { return found.database(Action::SqlOther) };
     found.table(Action::SqlDelete, target);
-    if reads(delete.where_clause()) || delete.returning_clause().is_some() || delete.using_clause().len() > 0 {
+    if reads(delete.where_clause()) || delete.returning_clause().is_some() || !delete.using_clause().is_empty() {
         found.table(Action::SqlSelect, target);
     }
     if !is_condition(delete.where_clause()) {
