@@ -5,5 +5,5 @@ mod directory;
 mod store;
 mod watch;
 
-pub(crate) use directory::{DirectoryError, read};
-pub(crate) use store::{InForce, PolicyError, PolicyStore};
+pub(crate) use directory::read;
+pub(crate) use store::PolicyStore;
