@@ -10,7 +10,7 @@ use std::{
 };
 
 use agent_core::{
-    audit::record::{AgentRecord, AgentState, Detail, Details, Record},
+    audit::record::{AgentRecord, AgentState, BundleRecord, BundleState, Detail, Details, Record},
     identity::token::Token,
 };
 use anyhow::Context;
@@ -122,6 +122,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let kept = tokio::spawn(housekeeping(Arc::clone(&agent)));
     let proxied = tokio::spawn(Arc::clone(&proxy).run(accepted, Arc::new(workers)));
     let watched = tokio::spawn(Arc::clone(&agent.policy).watch());
+    let bundles = tokio::spawn(record_bundles(Arc::clone(&agent)));
 
     let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
     tracing::info!(control = %config.control.display(), metrics = %metrics_address, "ready");
@@ -147,7 +148,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     for task in [metrics_served, control_served] {
         task.abort();
     }
-    for task in [kept, followed, proxied, watched] {
+    for task in [kept, followed, proxied, watched, bundles] {
         task.abort();
     }
     agent.kernel.end_lease();
@@ -170,6 +171,23 @@ async fn follow(agent: Arc<Agent>, events: EventStream) {
         .await;
     if let Err(error) = handled {
         tracing::error!(%error, "events of the kernel side can't be read; the maps still are, every few seconds");
+    }
+}
+
+/// Writes each bundle that comes into force, or is refused, to the trail; the first one included.
+async fn record_bundles(agent: Arc<Agent>) {
+    let mut changes = agent.policy.subscribe();
+    changes.mark_changed();
+    while changes.changed().await.is_ok() {
+        let now = changes.borrow_and_update().clone();
+        let state = if now.refused.is_some() { BundleState::Refused } else { BundleState::Loaded };
+        let result = if now.refused.is_some() { "refused" } else { "loaded" };
+        agent.metrics.bundle_loads.with_label_values(&[result]).inc();
+        let record =
+            Record::Bundle(BundleRecord { state, version: now.bundle.version(), reason: now.refused.as_deref() });
+        if let Err(error) = agent.trail.append(&record) {
+            tracing::error!(%error, "a change of the policy bundle could not be recorded");
+        }
     }
 }
 

@@ -95,7 +95,7 @@ impl Judge {
 
     /// The resources of some facts, as the trail spells them.
     pub fn resources(&self, facts: &Facts) -> Vec<String> {
-        facts.accesses.iter().map(|access| access.resource.spell(&self.upstream.name, &self.database)).collect()
+        self.policy.session().resources(facts)
     }
 
     /// Answers the machine's question. When this says `Allow`, the trail holds the decision.
