@@ -1,1 +1,18 @@
-//! Support for the end-to-end tests.
+//! The lab: real parts raised on one machine for the demo, the tests and the benches, and taken down whatever
+//! ends their owner. It drives the `lineal` binary as anybody would, from outside, and must never use its code.
+
+pub mod agent;
+pub mod cgroup;
+pub mod command;
+pub mod forwarder;
+pub mod guard;
+pub mod http;
+pub mod issuer;
+pub mod lab;
+pub mod notify;
+pub mod paths;
+pub mod postgres;
+pub mod server;
+pub mod story;
+
+pub use lab::{Lab, LabOptions};

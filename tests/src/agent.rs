@@ -1,0 +1,150 @@
+//! The agent under test: its configuration, its life, and the commands that talk to it.
+
+use std::{
+    fmt::Write,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::Context;
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::{
+    cgroup::Cgroup,
+    command::finish,
+    notify::Notify,
+    paths,
+    server::{Server, Start},
+};
+
+/// How long it may take to load its programs and say that it is ready, and to drain.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What an agent is told; everything lies in one directory.
+#[derive(Clone, Debug)]
+pub struct AgentOptions {
+    /// Where everything lies.
+    pub directory: PathBuf,
+    /// What it attaches to.
+    pub cgroup: PathBuf,
+    /// Whose tokens it believes.
+    pub issuer: String,
+    /// Whether it keeps a trail: false only in benches.
+    pub audit: bool,
+    /// More of `agent.toml`, at its end.
+    pub more: String,
+}
+
+/// A running agent.
+pub struct Agent {
+    server: Server,
+    control: PathBuf,
+    metrics: String,
+}
+
+impl AgentOptions {
+    /// The control socket.
+    pub fn control(&self) -> PathBuf {
+        self.directory.join("control.sock")
+    }
+
+    /// The configuration file.
+    pub fn config(&self) -> PathBuf {
+        self.directory.join("agent.toml")
+    }
+
+    /// The audit trail.
+    pub fn trail(&self) -> PathBuf {
+        self.directory.join("audit")
+    }
+
+    /// The policy bundle.
+    pub fn policies(&self) -> PathBuf {
+        self.directory.join("policies")
+    }
+
+    fn text(&self) -> anyhow::Result<String> {
+        let mut text = String::new();
+        let state = self.directory.join("state");
+        writeln!(text, "control = {:?}", self.control())?;
+        writeln!(text, "state_dir = {state:?}")?;
+        writeln!(text, "policy_dir = {:?}", self.policies())?;
+        writeln!(text, "hostname = \"lab\"")?;
+        writeln!(text, "\n[kernel]\ncgroup = {:?}\nmove_jobs = true", self.cgroup)?;
+        writeln!(text, "\n[audit]\ndir = {:?}\nstate_dir = {state:?}\nenabled = {}", self.trail(), self.audit)?;
+        writeln!(text, "\n[metrics]\nlisten = \"127.0.0.1:0\"")?;
+        writeln!(text, "\n[[issuer]]\nname = \"lab\"\nurl = {:?}\naudience = \"lineal\"", self.issuer)?;
+        writeln!(text, "run_claims = [\"run_id\", \"run_attempt\"]\ngroups_claim = \"groups\"")?;
+        writeln!(text, "{}", self.more)?;
+        Ok(text)
+    }
+
+    /// Writes the configuration and starts an agent by it.
+    pub fn start(&self, cgroup: &Cgroup, logs: &Path) -> anyhow::Result<Agent> {
+        fs::write(self.config(), self.text()?)?;
+        let socket = self.directory.join("agent.notify");
+        let _ = fs::remove_file(&socket);
+        let notify = Notify::listen(&socket)?;
+        let mut command = Command::new(paths::lineal()?);
+        command.args(["agent", "--config"]).arg(self.config()).env("NOTIFY_SOCKET", notify.path());
+        let mut server = Start { name: "agent", cgroup, logs, talks: false }.run(&command)?;
+        notify.ready(&mut server, PATIENCE)?;
+        let mut agent = Agent { server, control: self.control(), metrics: String::new() };
+        let status = agent.status()?;
+        agent.metrics = status.get("metrics").and_then(Value::as_str).context("the agent's status names no metrics")?.to_owned();
+        Ok(agent)
+    }
+}
+
+impl Agent {
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.server.pid()
+    }
+
+    /// Where Prometheus would scrape.
+    pub fn metrics(&self) -> &str {
+        &self.metrics
+    }
+
+    /// The end of its log.
+    pub fn log(&self) -> String {
+        self.server.log()
+    }
+
+    /// Whether it runs.
+    pub fn alive(&mut self) -> anyhow::Result<bool> {
+        Ok(self.server.ended()?.is_none())
+    }
+
+    /// `lineal status --json`.
+    pub fn status(&self) -> anyhow::Result<Value> {
+        let mut command = Command::new(paths::lineal()?);
+        command.env("LINEAL_CONTROL", &self.control).args(["status", "--json"]);
+        finish(&mut command)?.json()?.into_iter().next().context("the agent has no status")
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        self.server.signal(signal)
+    }
+
+    /// Ends it as its service manager would.
+    pub fn stop(mut self) -> anyhow::Result<()> {
+        self.server.stop(Signal::TERM, PATIENCE).map(drop)
+    }
+
+    /// Ends it as the kernel would when memory is short.
+    pub fn kill(mut self) -> anyhow::Result<()> {
+        self.server.stop(Signal::KILL, PATIENCE).map(drop)
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.server.stop(Signal::TERM, PATIENCE);
+    }
+}

@@ -1,0 +1,77 @@
+//! Commands that run to their end while the lab waits.
+
+use std::{
+    io::Read,
+    process::{Command, Stdio},
+    sync::mpsc,
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use serde_json::Value;
+
+use crate::server::wait;
+
+/// How long any one command may take.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a command left.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// Its exit status; none if a signal ended it.
+    pub code: Option<i32>,
+    /// What it printed.
+    pub stdout: String,
+    /// What it complained about.
+    pub stderr: String,
+}
+
+impl Finished {
+    /// Its output, if it succeeded.
+    pub fn success(self) -> anyhow::Result<String> {
+        if self.code == Some(0) {
+            return Ok(self.stdout);
+        }
+        bail!("a command failed with {:?}:\n{}{}", self.code, self.stdout, self.stderr)
+    }
+
+    /// Its output as one JSON object a line.
+    pub fn json(self) -> anyhow::Result<Vec<Value>> {
+        self.success()?
+            .lines()
+            .map(|line| serde_json::from_str(line).with_context(|| format!("not a JSON object: {line}")))
+            .collect()
+    }
+}
+
+/// Runs a command and waits for its end and for the end of its output.
+pub fn finish(command: &mut Command) -> anyhow::Result<Finished> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().with_context(|| format!("cannot start {:?}", command.get_program()))?;
+    let stdout = read_all(child.stdout.take());
+    let stderr = read_all(child.stderr.take());
+    let Some(status) = wait(&mut child, PATIENCE)? else {
+        let _ = child.kill();
+        let _ = child.wait();
+        bail!("{command:?} did not end within {PATIENCE:?}");
+    };
+    let text = |output: mpsc::Receiver<Vec<u8>>| {
+        let bytes = output
+            .recv_timeout(PATIENCE)
+            .with_context(|| format!("something that {command:?} started holds its output open"))?;
+        anyhow::Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    Ok(Finished { code: status.code(), stdout: text(stdout)?, stderr: text(stderr)? })
+}
+
+fn read_all(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(mut pipe) = pipe {
+            let _ = pipe.read_to_end(&mut bytes);
+        }
+        let _ = sender.send(bytes);
+    });
+    receiver
+}

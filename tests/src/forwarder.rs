@@ -1,0 +1,57 @@
+//! A port forwarder outside every job, as `ssh -L` on the host would be: a way around a policy that knows
+//! destinations by their addresses alone.
+
+use std::{
+    io,
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+/// A forwarder; it goes on for as long as the process that made it.
+pub struct Forwarder {
+    address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+}
+
+impl Forwarder {
+    /// Forwards every connection to `upstream`.
+    pub fn to(upstream: &str) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?;
+        let connections = Arc::new(AtomicUsize::new(0));
+        let (counted, upstream) = (Arc::clone(&connections), upstream.to_owned());
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                counted.fetch_add(1, Ordering::SeqCst);
+                let _ = forward(client, &upstream);
+            }
+        });
+        Ok(Self { address, connections })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How many connections reached it so far.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+}
+
+fn forward(client: TcpStream, upstream: &str) -> io::Result<()> {
+    let upstream = TcpStream::connect(upstream)?;
+    let copy = |mut from: TcpStream, mut to: TcpStream| {
+        std::thread::spawn(move || {
+            let _ = io::copy(&mut from, &mut to);
+            let _ = to.shutdown(Shutdown::Write);
+        });
+    };
+    copy(client.try_clone()?, upstream.try_clone()?);
+    copy(upstream, client);
+    Ok(())
+}

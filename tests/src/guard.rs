@@ -1,0 +1,123 @@
+//! What makes a lab leave nothing behind: a process of its own that outlives the owner just long enough to
+//! clean up, and a sweep at start for when even that one was killed.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use anyhow::{Context, ensure};
+
+use crate::{cgroup, paths, server::wait};
+
+/// What the names of cgroups and directories begin with; the owner's process id and start time follow.
+const PREFIX: &str = "lineal-lab-";
+/// How long the guard may take to clean up.
+const CLEANING: Duration = Duration::from_secs(60);
+
+/// A guard at work. Dropping it cleans up.
+pub struct Guard {
+    child: Child,
+}
+
+impl Guard {
+    /// Sets a guard over a cgroup and a directory.
+    pub fn set(cgroup: &Path, directory: &Path) -> anyhow::Result<Self> {
+        let mut child = Command::new("/usr/bin/python3")
+            .arg(paths::lab_sources().join("guard.py"))
+            .args([cgroup, directory])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            // Ctrl-C goes to the owner's process group and must not reach the guard.
+            .process_group(0)
+            .spawn()
+            .context("cannot start the lab's guard (/usr/bin/python3)")?;
+        let mut said = String::new();
+        if let Some(stdout) = child.stdout.take() {
+            BufReader::new(stdout).read_line(&mut said)?;
+        }
+        ensure!(said == "guarding\n", "the lab's guard did not start");
+        Ok(Self { child })
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _ = wait(&mut self.child, CLEANING);
+    }
+}
+
+/// A name that says who owns what bears it.
+pub fn owned_name() -> anyhow::Result<String> {
+    static LABS: AtomicU32 = AtomicU32::new(0);
+    let pid = std::process::id();
+    let started = start_time(pid).context("cannot read the start time of this process")?;
+    Ok(format!("{PREFIX}{pid}-{started}-{}", LABS.fetch_add(1, Ordering::Relaxed)))
+}
+
+/// Removes what labs left whose owner and guard were both killed.
+pub fn sweep() -> anyhow::Result<()> {
+    let cgroups = abandoned(&cgroup::root()?)?;
+    for path in cgroups {
+        drop(Guard::set(&path, Path::new("/nonexistent"))?);
+    }
+    for path in abandoned(&std::env::temp_dir())? {
+        match fs::remove_dir_all(&path) {
+            // Its guard may be at it too.
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("cannot remove {}", path.display()));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn abandoned(place: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(place).with_context(|| format!("cannot list {}", place.display()))?;
+    let is_abandoned = |name: &str| {
+        let mut parts = name.strip_prefix(PREFIX)?.split('-').map(str::parse);
+        let (pid, started): (u64, u64) = (parts.next()?.ok()?, parts.next()?.ok()?);
+        Some(start_time(u32::try_from(pid).ok()?) != Some(started))
+    };
+    Ok(entries
+        .flatten()
+        .filter(|entry| entry.file_name().to_str().and_then(is_abandoned) == Some(true))
+        .map(|entry| entry.path())
+        .collect())
+}
+
+/// When a process started, in clock ticks since boot: with its id, this names it for good.
+fn start_time(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // proc_pid_stat(5): the second field may hold spaces and parentheses; starttime is the 22nd.
+    stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_dead_process_owned_is_abandoned_and_what_a_live_one_owns_is_not() {
+        let place = tempfile::tempdir().unwrap();
+        let mine = owned_name().unwrap();
+        let pid = std::process::id();
+        for name in [mine.as_str(), &format!("{PREFIX}{pid}-1-0"), &format!("{PREFIX}4294967295-1-0"), "else", PREFIX] {
+            fs::create_dir(place.path().join(name)).unwrap();
+        }
+        let mut found = abandoned(place.path()).unwrap();
+        found.sort();
+        let expect = [format!("{PREFIX}4294967295-1-0"), format!("{PREFIX}{pid}-1-0")];
+        let mut expect = expect.map(|name| place.path().join(name));
+        expect.sort();
+        assert_eq!(found, expect);
+    }
+}

@@ -1,0 +1,73 @@
+//! The little HTTP/1.1 that the lab needs to ask its own servers: one request a connection, on loopback.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// `POST`s a body and returns the body of a 2xx answer. `address` is `host:port`.
+pub fn post(address: &str, path: &str, content_type: &str, body: &str) -> anyhow::Result<String> {
+    let length = body.len();
+    exchange(
+        address,
+        &format!(
+            "POST {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Type: {content_type}\r\n\
+             Content-Length: {length}\r\n\r\n{body}"
+        ),
+    )
+}
+
+/// `GET`s a path.
+pub fn get(address: &str, path: &str) -> anyhow::Result<String> {
+    exchange(address, &format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"))
+}
+
+fn exchange(address: &str, request: &str) -> anyhow::Result<String> {
+    let mut stream = TcpStream::connect(address).with_context(|| format!("nothing listens at {address}"))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).with_context(|| format!("{address} broke off"))?;
+    let (head, body) = answer.split_once("\r\n\r\n").with_context(|| format!("{address} speaks no HTTP"))?;
+    let body = if head.to_ascii_lowercase().contains("\r\ntransfer-encoding: chunked") {
+        unchunk(body).context("a chunked answer is cut short")?
+    } else {
+        body.to_owned()
+    };
+    if head.split(' ').nth(1).is_some_and(|status| status.starts_with('2')) {
+        return Ok(body);
+    }
+    bail!("{address} answers {}: {body}", head.lines().next().unwrap_or_default())
+}
+
+/// RFC 9112 section 7.1.
+fn unchunk(mut body: &str) -> Option<String> {
+    let mut whole = String::new();
+    loop {
+        let (size, rest) = body.split_once("\r\n")?;
+        let size = usize::from_str_radix(size.split(';').next()?.trim(), 16).ok()?;
+        if size == 0 {
+            return Some(whole);
+        }
+        whole.push_str(rest.get(..size)?);
+        body = rest.get(size..)?.strip_prefix("\r\n")?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_are_joined_and_a_missing_end_is_noticed() {
+        assert_eq!(unchunk("3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n").as_deref(), Some("abcde"));
+        assert_eq!(unchunk("3\r\nabc\r\n"), None);
+        assert_eq!(unchunk("5\r\nabc"), None);
+    }
+}

@@ -1,0 +1,50 @@
+//! Where things are: the sources, the binary under test, what set-up made.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, ensure};
+
+/// Names the `lineal` binary to use instead of the one built beside the running program.
+pub const LINEAL_VARIABLE: &str = "LINEAL_BIN";
+
+/// The project's root directory.
+pub fn repository() -> &'static Path {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    tests.parent().unwrap_or(tests)
+}
+
+/// The scripts and programs that only the lab uses.
+pub fn lab_sources() -> PathBuf {
+    repository().join("tests/lab")
+}
+
+/// Cargo's directory for the profile that the running program was built with.
+pub fn profile_dir() -> anyhow::Result<PathBuf> {
+    let running = env::current_exe().context("the running program's path is unknown")?;
+    let holder = running.parent().context("the running program has no directory")?;
+    let test = holder.file_name().is_some_and(|name| name == "deps");
+    Ok(if test { holder.parent().unwrap_or(holder) } else { holder }.to_owned())
+}
+
+/// What `cargo xtask setup` leaves for the lab.
+pub fn lab_tools() -> anyhow::Result<PathBuf> {
+    let profile = profile_dir()?;
+    Ok(profile.parent().context("the running program is in no target directory")?.join("lab"))
+}
+
+/// The binary under test.
+pub fn lineal() -> anyhow::Result<PathBuf> {
+    let path = match env::var_os(LINEAL_VARIABLE) {
+        Some(path) => PathBuf::from(path),
+        None => profile_dir()?.join("lineal"),
+    };
+    ensure!(
+        path.is_file(),
+        "there is no {}: `cargo build` makes it, and `cargo xtask test` does all that tests need",
+        path.display()
+    );
+    Ok(path)
+}
