@@ -75,7 +75,10 @@ impl fmt::Display for Missing {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(out, "the eBPF programs can't be compiled on this machine:")?;
         if self.compiler {
-            writeln!(out, "  - no compiler for {TARGET}: neither Debian's rustc-web with libstd-rust-web-dev-bpf,")?;
+            writeln!(
+                out,
+                "  - no compiler for {TARGET}: neither Debian's rustc-web with libstd-rust-web-dev-bpf,"
+            )?;
             writeln!(out, "    nor a rustup nightly with the component rust-src")?;
         }
         if self.linker {
@@ -109,7 +112,8 @@ pub fn compiler() -> Option<Compiler> {
 
 /// Finds `bpf-linker`.
 pub fn linker() -> Option<PathBuf> {
-    let on_path = env::var_os("PATH").map(|path| env::split_paths(&path).collect::<Vec<_>>()).unwrap_or_default();
+    let on_path =
+        env::var_os("PATH").map(|path| env::split_paths(&path).collect::<Vec<_>>()).unwrap_or_default();
     let home = env::var_os("HOME").map(PathBuf::from);
     let cargo_home = env::var_os("CARGO_HOME").map(PathBuf::from).or(home.map(|home| home.join(".cargo")));
     on_path
@@ -137,7 +141,9 @@ fn nightly() -> Option<Compiler> {
         if !name.starts_with("nightly") {
             return None;
         }
-        let tool = |tool| stdout(Command::new("rustup").args(["which", "--toolchain", name, tool])).map(PathBuf::from);
+        let tool = |tool| {
+            stdout(Command::new("rustup").args(["which", "--toolchain", name, tool])).map(PathBuf::from)
+        };
         let (rustc, cargo) = (tool("rustc")?, tool("cargo")?);
         let source = rustc.parent()?.parent()?.join("lib/rustlib/src/rust/library/core/src/lib.rs");
         source.is_file().then(|| Compiler::Nightly { name: name.to_owned(), rustc, cargo })

@@ -1,6 +1,7 @@
 //! The project's chores: `cargo xtask --help` lists them. `cargo build` must not need any of them.
 
 mod lab;
+mod setup;
 
 use clap::{Parser, Subcommand};
 
@@ -14,12 +15,19 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Chore {
+    /// Install what building and testing takes, and say why. All other chores do it for what they need.
+    Setup {
+        /// What for.
+        #[arg(value_enum, default_values_t = [setup::Part::Build, setup::Part::Lab])]
+        parts: Vec<setup::Part>,
+    },
     /// Raise the demo's parts, leave them running, and print what to try.
     Lab(lab::LabArgs),
 }
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().chore {
+        Chore::Setup { parts } => setup::setup(&parts),
         Chore::Lab(args) => lab::lab(&args),
     }
 }
