@@ -2,6 +2,7 @@
 
 mod lab;
 mod setup;
+mod test;
 
 use clap::{Parser, Subcommand};
 
@@ -21,6 +22,8 @@ enum Chore {
         #[arg(value_enum, default_values_t = [setup::Part::Build, setup::Part::Lab])]
         parts: Vec<setup::Part>,
     },
+    /// Run the tests: all tiers, or one.
+    Test(test::TestArgs),
     /// Raise the demo's parts, leave them running, and print what to try.
     Lab(lab::LabArgs),
 }
@@ -28,6 +31,7 @@ enum Chore {
 fn main() -> anyhow::Result<()> {
     match Cli::parse().chore {
         Chore::Setup { parts } => setup::setup(&parts),
+        Chore::Test(args) => test::test(&args),
         Chore::Lab(args) => lab::lab(&args),
     }
 }

@@ -55,7 +55,7 @@ const BENCH: [Package; 3] = [
 const NODE: Package = package("nodejs", Part::Lab, "runs the tests' OpenID provider");
 const NPM: Package = package("npm", Part::Lab, "installs the tests' OpenID provider");
 
-/// Runs apt so that no service starts, no PostgreSQL cluster is made, and both locks are gone afterwards, however
+/// Runs apt so that no service starts, now or when the machine does, no PostgreSQL cluster is made, and both locks are gone afterwards, however
 /// it ends. Arguments: the packages. A rule or setting of the administrator's own is left in place.
 const INSTALL: &str = r#"set -eu
 policy=/usr/sbin/policy-rc.d
@@ -77,6 +77,15 @@ printf '%s\ncreate_main_cluster = false\n' "$ours" >"$clusters"
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -q
 apt-get install -q --yes --no-install-recommends --no-upgrade -- "$@"
+for package in "$@"; do
+    case $package in
+        openssh-server) unit=ssh.service ;;
+        haproxy | pgbouncer | postgresql) unit=$package.service ;;
+        *) continue ;;
+    esac
+    # Works where systemd does not run, too.
+    if command -v deb-systemd-helper >/dev/null; then deb-systemd-helper disable "$unit"; fi
+done
 "#;
 
 /// Installs what is missing; whether anything was.
