@@ -62,7 +62,8 @@ fn build() -> Result<(), String> {
     };
     compile(&toolchain, &sources, target, &target_dir)?;
     let object = target_dir.join(target).join("release").join(OBJECT);
-    fs::copy(&object, out.join(OBJECT)).map_err(|error| format!("cannot copy {}: {error}", object.display()))?;
+    fs::copy(&object, out.join(OBJECT))
+        .map_err(|error| format!("cannot copy {}: {error}", object.display()))?;
     Ok(())
 }
 

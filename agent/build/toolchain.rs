@@ -112,14 +112,17 @@ pub fn compiler() -> Option<Compiler> {
 
 /// Finds `bpf-linker`.
 pub fn linker() -> Option<PathBuf> {
-    let on_path =
-        env::var_os("PATH").map(|path| env::split_paths(&path).collect::<Vec<_>>()).unwrap_or_default();
+    tool(LINKER)
+}
+
+/// Finds a program on PATH or where `cargo install` puts it.
+pub fn tool(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
     let home = env::var_os("HOME").map(PathBuf::from);
     let cargo_home = env::var_os("CARGO_HOME").map(PathBuf::from).or(home.map(|home| home.join(".cargo")));
-    on_path
-        .into_iter()
+    env::split_paths(&path)
         .chain(cargo_home.map(|home| home.join("bin")))
-        .map(|directory| directory.join(LINKER))
+        .map(|directory| directory.join(name))
         .find(|candidate| candidate.is_file())
 }
 

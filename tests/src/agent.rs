@@ -74,7 +74,12 @@ impl AgentOptions {
         writeln!(text, "policy_dir = {:?}", self.policies())?;
         writeln!(text, "hostname = \"lab\"")?;
         writeln!(text, "\n[kernel]\ncgroup = {:?}\nmove_jobs = true", self.cgroup)?;
-        writeln!(text, "\n[audit]\ndir = {:?}\nstate_dir = {state:?}\nenabled = {}", self.trail(), self.audit)?;
+        writeln!(
+            text,
+            "\n[audit]\ndir = {:?}\nstate_dir = {state:?}\nenabled = {}",
+            self.trail(),
+            self.audit
+        )?;
         writeln!(text, "\n[metrics]\nlisten = \"127.0.0.1:0\"")?;
         writeln!(text, "\n[[issuer]]\nname = \"lab\"\nurl = {:?}\naudience = \"lineal\"", self.issuer)?;
         writeln!(text, "run_claims = [\"run_id\", \"run_attempt\"]\ngroups_claim = \"groups\"")?;
@@ -94,7 +99,11 @@ impl AgentOptions {
         notify.ready(&mut server, PATIENCE)?;
         let mut agent = Agent { server, control: self.control(), metrics: String::new() };
         let status = agent.status()?;
-        agent.metrics = status.get("metrics").and_then(Value::as_str).context("the agent's status names no metrics")?.to_owned();
+        agent.metrics = status
+            .get("metrics")
+            .and_then(Value::as_str)
+            .context("the agent's status names no metrics")?
+            .to_owned();
         Ok(agent)
     }
 }

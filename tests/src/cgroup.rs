@@ -19,7 +19,8 @@ impl Cgroup {
     /// Makes a cgroup under the root of the cgroup-v2 hierarchy.
     pub fn create(name: &str) -> anyhow::Result<Self> {
         let path = root()?.join(name);
-        fs::create_dir(&path).with_context(|| format!("cannot make cgroup {}: are you root?", path.display()))?;
+        fs::create_dir(&path)
+            .with_context(|| format!("cannot make cgroup {}: are you root?", path.display()))?;
         Ok(Self { path })
     }
 

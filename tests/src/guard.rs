@@ -110,7 +110,9 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let mine = owned_name().unwrap();
         let pid = std::process::id();
-        for name in [mine.as_str(), &format!("{PREFIX}{pid}-1-0"), &format!("{PREFIX}4294967295-1-0"), "else", PREFIX] {
+        for name in
+            [mine.as_str(), &format!("{PREFIX}{pid}-1-0"), &format!("{PREFIX}4294967295-1-0"), "else", PREFIX]
+        {
             fs::create_dir(place.path().join(name)).unwrap();
         }
         let mut found = abandoned(place.path()).unwrap();

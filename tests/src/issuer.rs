@@ -34,7 +34,11 @@ impl Issuer {
         command.arg("provider.mjs").args(["--port", "0"]).current_dir(&installed);
         let mut server = Start { name: "oidc", cgroup, logs, talks: true }.run(&command)?;
         let line = server.line(READY)?;
-        Ok(Self { url: member(&line, "issuer")?, client_secret: member(&line, "client_secret")?, _server: server })
+        Ok(Self {
+            url: member(&line, "issuer")?,
+            client_secret: member(&line, "client_secret")?,
+            _server: server,
+        })
     }
 
     /// Its URL, as in its tokens' `iss`.
@@ -71,5 +75,9 @@ impl Issuer {
 
 fn member(answer: &str, name: &str) -> anyhow::Result<String> {
     let answer: Value = serde_json::from_str(answer).context("the provider's answer is no JSON")?;
-    Ok(answer.get(name).and_then(Value::as_str).with_context(|| format!("the provider's answer has no {name}"))?.to_owned())
+    Ok(answer
+        .get(name)
+        .and_then(Value::as_str)
+        .with_context(|| format!("the provider's answer has no {name}"))?
+        .to_owned())
 }

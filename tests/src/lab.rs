@@ -229,7 +229,8 @@ fn write_bundle(bundle: &Path, shop: &str, more: &str) -> anyhow::Result<()> {
     }
     let host = bundle.join("hosts/lab");
     fs::create_dir_all(&host)?;
-    let upstreams = format!("[[upstream]]\nname = \"shop\"\nprotocol = \"postgres\"\naddresses = [{shop:?}]\n{more}");
+    let upstreams =
+        format!("[[upstream]]\nname = \"shop\"\nprotocol = \"postgres\"\naddresses = [{shop:?}]\n{more}");
     fs::write(host.join("upstreams.toml"), upstreams)?;
     Ok(())
 }

@@ -26,7 +26,8 @@ pub struct Notify {
 impl Notify {
     /// Listens at `path`, for a server of any user.
     pub fn listen(path: &Path) -> anyhow::Result<Self> {
-        let socket = UnixDatagram::bind(path).with_context(|| format!("cannot listen at {}", path.display()))?;
+        let socket =
+            UnixDatagram::bind(path).with_context(|| format!("cannot listen at {}", path.display()))?;
         fs::set_permissions(path, fs::Permissions::from_mode(0o777))?;
         socket.set_read_timeout(Some(ALIVE_CHECK))?;
         Ok(Self { socket, path: path.to_owned() })
@@ -44,7 +45,8 @@ impl Notify {
         loop {
             match self.socket.recv(&mut message) {
                 Ok(length) => {
-                    let said = String::from_utf8_lossy(message.get(..length).unwrap_or_default()).into_owned();
+                    let said =
+                        String::from_utf8_lossy(message.get(..length).unwrap_or_default()).into_owned();
                     if said.lines().any(|line| line == "READY=1") {
                         return Ok(());
                     }

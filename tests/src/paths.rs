@@ -3,12 +3,20 @@
 use std::{
     env,
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 
 use anyhow::{Context, ensure};
 
 /// Names the `lineal` binary to use instead of the one built beside the running program.
 pub const LINEAL_VARIABLE: &str = "LINEAL_BIN";
+
+static CHOSEN: OnceLock<PathBuf> = OnceLock::new();
+
+/// Makes every lab of this process use this binary. The first choice holds.
+pub fn use_lineal(path: PathBuf) {
+    let _ = CHOSEN.set(path);
+}
 
 /// The project's root directory.
 pub fn repository() -> &'static Path {
@@ -37,9 +45,10 @@ pub fn lab_tools() -> anyhow::Result<PathBuf> {
 
 /// The binary under test.
 pub fn lineal() -> anyhow::Result<PathBuf> {
-    let path = match env::var_os(LINEAL_VARIABLE) {
-        Some(path) => PathBuf::from(path),
-        None => profile_dir()?.join("lineal"),
+    let path = match (CHOSEN.get(), env::var_os(LINEAL_VARIABLE)) {
+        (Some(path), _) => path.clone(),
+        (None, Some(path)) => PathBuf::from(path),
+        (None, None) => profile_dir()?.join("lineal"),
     };
     ensure!(
         path.is_file(),

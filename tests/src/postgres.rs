@@ -59,7 +59,13 @@ impl Postgres {
         chown(&passwords, Some(uid), Some(gid))?;
         let mut initdb = as_user(ACCOUNT, program("initdb")?);
         initdb.arg("--pgdata").arg(&data).arg("--pwfile").arg(&passwords).current_dir(&home);
-        initdb.args(["--no-sync", "--encoding=UTF8", "--locale=C.UTF-8", "--auth=scram-sha-256", "--username"]);
+        initdb.args([
+            "--no-sync",
+            "--encoding=UTF8",
+            "--locale=C.UTF-8",
+            "--auth=scram-sha-256",
+            "--username",
+        ]);
         finish(initdb.arg(SUPERUSER)).and_then(|done| done.success()).context("initdb failed")?;
         fs::write(data.join("pg_hba.conf"), HOST_RULES)?;
 
@@ -123,7 +129,14 @@ impl Postgres {
     fn fill(&self) -> anyhow::Result<()> {
         self.admin("postgres", &format!("CREATE DATABASE {DATABASE}"))?;
         let mut psql = self.psql(DATABASE, SUPERUSER, SUPERUSER_PASSWORD)?;
-        psql.args(["-v", "ON_ERROR_STOP=1", "-v", &format!("user={USER}"), "-v", &format!("password={PASSWORD}")]);
+        psql.args([
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-v",
+            &format!("user={USER}"),
+            "-v",
+            &format!("password={PASSWORD}"),
+        ]);
         psql.arg("-f").arg(paths::lab_sources().join("shop.sql"));
         finish(&mut psql)?.success().context("the shop can't be filled")?;
         Ok(())
@@ -168,7 +181,10 @@ pub fn program(name: &str) -> anyhow::Result<PathBuf> {
         .filter(|(_, path)| path.is_file())
         .collect();
     found.sort();
-    Ok(found.pop().with_context(|| format!("PostgreSQL's {name} is not installed: run `cargo xtask setup`"))?.1)
+    Ok(found
+        .pop()
+        .with_context(|| format!("PostgreSQL's {name} is not installed: run `cargo xtask setup`"))?
+        .1)
 }
 
 fn account() -> anyhow::Result<(u32, u32)> {

@@ -111,7 +111,8 @@ impl Server {
     /// Writes a line to its standard input.
     pub fn say(&mut self, line: &str) -> anyhow::Result<()> {
         let stdin = self.stdin.as_mut().with_context(|| format!("{} listens no more", self.name))?;
-        writeln!(stdin, "{line}").with_context(|| format!("{} listens no more:\n{}", self.name, self.log.display()))
+        writeln!(stdin, "{line}")
+            .with_context(|| format!("{} listens no more:\n{}", self.name, self.log.display()))
     }
 
     /// Closes its standard input.
@@ -126,7 +127,8 @@ impl Server {
 
     /// Waits for its end.
     pub fn wait(&mut self, patience: Duration) -> anyhow::Result<ExitStatus> {
-        wait(&mut self.child, patience)?.with_context(|| format!("{} did not end within {patience:?}", self.name))
+        wait(&mut self.child, patience)?
+            .with_context(|| format!("{} did not end within {patience:?}", self.name))
     }
 
     /// Asks it to end by `signal` and waits.

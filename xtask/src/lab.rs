@@ -7,6 +7,11 @@ use clap::Args;
 use lineal_tests::{Lab, LabOptions};
 use serde_json::Value;
 
+use crate::{
+    build::{self, Profile},
+    setup::Purpose,
+};
+
 /// How the lab presents itself.
 #[derive(Args)]
 pub(crate) struct LabArgs {
@@ -17,6 +22,7 @@ pub(crate) struct LabArgs {
 
 /// Raises a lab and waits for the end of standard input.
 pub(crate) fn lab(args: &LabArgs) -> anyhow::Result<()> {
+    build::agent(Purpose::Lab, Profile::Dev)?;
     let mut lab = Lab::start(&LabOptions::default())?;
     let description = lab.describe()?;
     let mut out = io::stdout().lock();

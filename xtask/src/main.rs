@@ -1,9 +1,21 @@
 //! The project's chores: `cargo xtask --help` lists them. `cargo build` must not need any of them.
 
+mod build;
+mod demo;
 mod lab;
 mod setup;
 mod test;
+#[allow(dead_code, reason = "set-up asks what is there; the agent's build script, which shares this, uses it")]
+#[path = "../../agent/build/toolchain.rs"]
+mod toolchain;
 
+use std::{
+    fmt,
+    io::{self, Write},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 
 /// The project's chores.
@@ -16,22 +28,39 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Chore {
-    /// Install what building and testing takes, and say why. All other chores do it for what they need.
-    Setup {
-        /// What for.
-        #[arg(value_enum, default_values_t = [setup::Part::Build, setup::Part::Lab])]
-        parts: Vec<setup::Part>,
-    },
-    /// Run the tests: all tiers, or one.
-    Test(test::TestArgs),
+    /// Install what building and testing takes. The other chores do it for what they need.
+    Setup,
+    /// Tell the story of a contractor's nightly job, on real parts.
+    Demo,
     /// Raise the demo's parts, leave them running, and print what to try.
     Lab(lab::LabArgs),
+    /// Run the tests.
+    Test(test::TestArgs),
+    /// Check licences, sources and advisories of all dependencies.
+    Deny,
 }
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().chore {
-        Chore::Setup { parts } => setup::setup(&parts),
-        Chore::Test(args) => test::test(&args),
+        Chore::Setup => setup::setup(setup::Purpose::Bench),
+        Chore::Demo => demo::demo(),
         Chore::Lab(args) => lab::lab(&args),
+        Chore::Test(args) => test::test(&args),
+        Chore::Deny => test::deny(),
     }
+}
+
+/// Says what is being done: on standard error, for standard output may be read by a program.
+fn say(what: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "xtask: {what}");
+}
+
+/// Runs a command that must succeed; its output goes where [`say`] goes.
+fn run(command: &mut Command) -> anyhow::Result<()> {
+    let status = command
+        .stdin(Stdio::null())
+        .stdout(io::stderr())
+        .status()
+        .with_context(|| format!("cannot start {:?}", command.get_program()))?;
+    if status.success() { Ok(()) } else { bail!("failed ({status}): {command:?}") }
 }

@@ -1,161 +1,164 @@
-//! `cargo xtask test`: every tier of tests, cheapest first, and how long each phase took. It stops at the first
-//! phase that fails; it never skips one that was asked for.
+//! `cargo xtask test`: every tier, or one. A tier that can't run fails; none is skipped in silence.
 
 use std::{
-    env,
-    ffi::OsString,
+    fmt,
+    path::PathBuf,
     process::Command,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use lineal_tests::paths;
 
-use crate::setup::{Part, setup};
+use crate::{
+    build::{self, Profile},
+    run, say,
+    setup::{self, Purpose, cargo},
+    toolchain,
+};
 
-/// Says to the tests whether they run at full size.
-const FULL_VARIABLE: &str = "LINEAL_TEST_FULL";
-/// Crates whose tests need no root, no eBPF and no server, and this crate and the lab's own.
-const PURE: [&str; 6] = ["agent-abi", "agent-core", "agent-sql", "agent-policy", "agent", "xtask"];
+/// The crates whose tests need neither root nor a kernel.
+const PURE: [&str; 5] = ["agent-abi", "agent-core", "agent-sql", "agent-policy", "agent"];
+/// The version of cargo-deny that `deny.toml` is written for.
+const DENY_VERSION: &str = "0.19.0";
 
-/// What to run.
+/// What to test.
 #[derive(Args)]
 pub(crate) struct TestArgs {
-    /// One tier; all of them unless given.
-    #[arg(value_enum)]
+    /// One tier alone; all unless given.
     tier: Option<Tier>,
-    /// Full sizes instead of those that fit CI, and the checks that take longer.
+    /// Full sizes, and what takes too long for every change: the release build, licences and advisories.
     #[arg(long)]
     full: bool,
 }
 
-/// A kind of test, by what it needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Tier {
-    /// Formatting and lints.
-    Lint,
-    /// Tests beside the code: no root, no eBPF.
+/// A kind of test.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Tier {
+    /// Format, lints, shipped policies.
+    Tidy,
+    /// Beside the code; no root.
     Pure,
-    /// Real eBPF, real servers, real clients; root.
+    /// Real eBPF, real servers, real clients.
     E2e,
-    /// What a hostile job tries; root.
+    /// What a hostile job tries.
     Escape,
 }
 
-const TIERS: [Tier; 4] = [Tier::Lint, Tier::Pure, Tier::E2e, Tier::Escape];
-
-/// Runs what was asked for.
-pub(crate) fn test(args: &TestArgs) -> anyhow::Result<()> {
-    let tiers = args.tier.map_or(TIERS.to_vec(), |tier| vec![tier]);
-    let mut phases = Phases { taken: Vec::new(), full: args.full };
-    let outcome = run(&tiers, &mut phases);
-    phases.report();
-    outcome
-}
-
-fn run(tiers: &[Tier], phases: &mut Phases) -> anyhow::Result<()> {
-    phases.phase("set-up", |_| setup(&[Part::Build, Part::Lab]))?;
-    for tier in tiers {
-        match tier {
-            Tier::Lint => lint(phases)?,
-            Tier::Pure => pure(phases)?,
-            Tier::E2e => against_parts(phases, "e2e")?,
-            Tier::Escape => against_parts(phases, "escape")?,
-        }
-    }
-    Ok(())
-}
-
-fn lint(phases: &mut Phases) -> anyhow::Result<()> {
-    phases.cargo("format", &["fmt", "--all", "--check"])?;
-    phases.cargo(
-        "format of the eBPF programs",
-        &["fmt", "--manifest-path", "agent-ebpf/Cargo.toml", "--check"],
-    )?;
-    phases.cargo("clippy", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])
-}
-
-fn pure(phases: &mut Phases) -> anyhow::Result<()> {
-    let mut arguments = vec!["test", "--no-fail-fast"];
-    for name in PURE {
-        arguments.extend(["--package", name]);
-    }
-    phases.cargo("pure: compile", &[arguments.as_slice(), &["--no-run"]].concat())?;
-    phases.cargo("pure", &arguments)?;
-    phases.cargo("pure: the lab's own", &["test", "--package", "lineal-tests", "--lib"])?;
-    phases.cargo("the binary", &["build", "--package", "agent"])?;
-    let lineal = paths::lineal()?;
-    let policies = paths::repository().join("policies");
-    phases.phase("shipped policies", |_| {
-        finished("lineal policy test", Command::new(lineal).args(["policy", "test"]).arg(policies))
-    })
-}
-
-fn against_parts(phases: &mut Phases, tier: &'static str) -> anyhow::Result<()> {
-    phases.cargo("the binary", &["build", "--package", "agent"])?;
-    let test = ["test", "--package", "lineal-tests", "--test", tier];
-    phases.cargo("its tests", &[test.as_slice(), &["--no-run"]].concat())?;
-    phases.cargo(tier, &test)
-}
-
-/// What was run, and how long it took.
-struct Phases {
-    taken: Vec<(&'static str, Duration)>,
-    full: bool,
-}
-
-impl Phases {
-    fn phase(
-        &mut self,
-        name: &'static str,
-        work: impl FnOnce(&Self) -> anyhow::Result<()>,
-    ) -> anyhow::Result<()> {
-        println!("\n== {name}");
-        let started = Instant::now();
-        let outcome = work(self);
-        self.taken.push((name, started.elapsed()));
-        outcome.with_context(|| format!("{name} failed"))
-    }
-
-    fn cargo(&mut self, name: &'static str, arguments: &[&str]) -> anyhow::Result<()> {
-        self.phase(name, |phases| {
-            let mut cargo = cargo();
-            cargo.args(arguments).current_dir(paths::repository());
-            if phases.full {
-                cargo.env(FULL_VARIABLE, "1");
-            }
-            finished(&format!("cargo {}", arguments.join(" ")), &mut cargo)
+impl fmt::Display for Tier {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Tidy => "tidy",
+            Self::Pure => "pure",
+            Self::E2e => "e2e",
+            Self::Escape => "escape",
         })
     }
+}
 
-    fn report(&self) {
-        println!("\n== time");
-        for (name, took) in &self.taken {
-            println!("{:>6} s  {name}", took.as_secs());
-        }
-        let total: Duration = self.taken.iter().map(|(_, took)| *took).sum();
-        println!("{:>6} s  in all", total.as_secs());
+/// How long each phase took.
+#[derive(Default)]
+struct Phases(Vec<(String, Duration)>);
+
+impl Phases {
+    fn run(
+        &mut self,
+        name: impl Into<String>,
+        phase: impl FnOnce() -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let name = name.into();
+        say(format_args!("== {name}"));
+        let started = Instant::now();
+        phase()?;
+        self.0.push((name, started.elapsed()));
+        Ok(())
     }
 }
 
-/// The cargo that runs this program, told to build where this program was built: `lineal` is looked for beside it.
-pub(crate) fn cargo() -> Command {
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
-    // Set by `cargo run` for this package; build scripts must not see them.
-    for (name, _) in env::vars_os() {
-        let text = name.to_string_lossy();
-        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
-            cargo.env_remove(&name);
+/// Sets up and runs tests.
+pub(crate) fn test(args: &TestArgs) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let mut phases = Phases::default();
+    let wanted = |tier| args.tier.is_none_or(|only| only == tier);
+    let lab = wanted(Tier::E2e) || wanted(Tier::Escape);
+    phases.run("setup", || setup::setup(if lab { Purpose::Lab } else { Purpose::Build }))?;
+    phases.run("build", || build::build(Profile::Dev))?;
+    if wanted(Tier::Pure) {
+        phases.run("pure", pure)?;
+    }
+    if wanted(Tier::Tidy) {
+        phases.run("tidy", tidy)?;
+    }
+    for tier in [Tier::E2e, Tier::Escape] {
+        if wanted(tier) {
+            phases.run(tier.to_string(), || lab_tier(tier, Profile::Dev, args.full))?;
         }
     }
-    cargo
+    if args.full {
+        phases.run("build --release", || build::build(Profile::Release))?;
+        for tier in [Tier::E2e, Tier::Escape] {
+            if wanted(tier) {
+                phases.run(format!("{tier}, as it ships"), || lab_tier(tier, Profile::Release, true))?;
+            }
+        }
+        phases.run("deny", deny)?;
+    } else {
+        say(format_args!(
+            "not run here: the release build's tests and cargo-deny; `cargo xtask test --full` has them"
+        ));
+    }
+    for (phase, took) in &phases.0 {
+        say(format_args!("{:>7.1} s  {phase}", took.as_secs_f64()));
+    }
+    say(format_args!("all passed in {:.0} s", started.elapsed().as_secs_f64()));
+    Ok(())
 }
 
-fn finished(what: &str, command: &mut Command) -> anyhow::Result<()> {
-    let status = command.status().with_context(|| format!("cannot start {what}"))?;
-    if !status.success() {
-        bail!("`{what}` failed ({status})");
+fn pure() -> anyhow::Result<()> {
+    let mut test = in_repository(cargo());
+    test.args(["test", "--quiet"]);
+    for package in PURE {
+        test.args(["--package", package]);
+    }
+    run(&mut test)?;
+    run(in_repository(cargo()).args(["test", "--quiet", "--package", "lineal-tests", "--lib"]))
+}
+
+fn tidy() -> anyhow::Result<()> {
+    run(in_repository(cargo()).args(["fmt", "--all", "--", "--check"]))?;
+    run(in_repository(cargo()).args(["fmt", "--manifest-path", "agent-ebpf/Cargo.toml", "--", "--check"]))?;
+    let mut clippy = in_repository(cargo());
+    clippy.args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]);
+    run(&mut clippy)?;
+    for subcommand in ["check", "test"] {
+        run(in_repository(Command::new(paths::lineal()?)).args(["policy", subcommand, "policies"]))?;
     }
     Ok(())
+}
+
+fn lab_tier(tier: Tier, profile: Profile, full: bool) -> anyhow::Result<()> {
+    let mut test = in_repository(cargo());
+    test.args(["test", "--quiet", "--package", "lineal-tests", "--test", &tier.to_string()]);
+    if profile == Profile::Release {
+        test.env(paths::LINEAL_VARIABLE, paths::lineal()?);
+    }
+    if full {
+        test.env("LINEAL_TEST_FULL", "1");
+    }
+    run(&mut test)
+}
+
+/// Runs cargo-deny, installing it where it is not.
+pub(crate) fn deny() -> anyhow::Result<()> {
+    if toolchain::tool("cargo-deny").is_none() {
+        say(format_args!("cargo install cargo-deny {DENY_VERSION}: some minutes"));
+        run(cargo().args(["install", "cargo-deny", "--version", DENY_VERSION, "--locked"]))?;
+    }
+    run(in_repository(cargo()).args(["deny", "check"]))?;
+    run(in_repository(cargo()).args(["deny", "--manifest-path", "agent-ebpf/Cargo.toml", "check"]))
+}
+
+fn in_repository(mut command: Command) -> Command {
+    command.current_dir(PathBuf::from(paths::repository()));
+    command
 }

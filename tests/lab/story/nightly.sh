@@ -1,0 +1,8 @@
+#!/bin/sh
+# The contractor's nightly job, as a CI system would start it. It knows nothing of lineal.
+set -eu
+
+orders=$(psql -XAtq -c 'SELECT count(*) FROM orders')
+printf '{"who":"nightly.sh","statement":"SELECT count(*) FROM orders","rows":1,"value":"%s"}\n' "$orders"
+
+/usr/bin/python3 "$(dirname "$0")/report.py"
