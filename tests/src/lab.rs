@@ -213,7 +213,7 @@ impl Lab {
         variables
     }
 
-    fn logs(&self) -> PathBuf {
+    pub(crate) fn logs(&self) -> PathBuf {
         self.directory.join("logs")
     }
 }

@@ -14,5 +14,6 @@ pub mod paths;
 pub mod postgres;
 pub mod server;
 pub mod story;
+pub mod tunnel;
 
 pub use lab::{Lab, LabOptions};
