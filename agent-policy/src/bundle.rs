@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use agent_core::decision::Decision;
-use cedar_policy::{Entities, Schema};
+use cedar_policy::Schema;
 use sha2::{Digest as _, Sha256};
 
 use crate::entities::{EngineError, Types};
@@ -24,8 +24,6 @@ pub struct Bundle {
     pub(crate) upstreams: Upstreams,
     pub(crate) tags: Tags,
     pub(crate) types: Types,
-    /// The schema's action groups: policies ask for `action in …`.
-    pub(crate) action_entities: Entities,
     #[cfg(test)]
     pub(crate) schema: Schema,
 }
@@ -59,15 +57,14 @@ impl Bundle {
             policies: Policies::load(&policies, &schema)?,
             upstreams: Upstreams::load(&upstreams)?,
             tags: Tags::load(&resources)?,
-            types: Types::new().map_err(|e| ours(e.to_string()))?,
-            action_entities: schema.action_entities().map_err(|e| ours(e.to_string()))?,
+            types: Types::new(&schema).map_err(|e| ours(e.to_string()))?,
             #[cfg(test)]
             schema,
         })
     }
 
     /// What the bundle is known by in the trail: 16 hex digits of a SHA-256 over the names and texts of all its
-    /// files that decide anything.
+    /// files that decide anything, wherever the directory lies.
     pub fn version(&self) -> &str {
         &self.version
     }
@@ -125,7 +122,7 @@ impl Bundle {
 fn version(sources: &[Source]) -> Box<str> {
     let mut hash = Sha256::new();
     for source in sources.iter().filter(|source| source.kind() != Some(Kind::Cases)) {
-        for text in [&source.path, &source.text] {
+        for text in [source.file_name(), &source.text] {
             hash.update(u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());
             hash.update(text);
         }

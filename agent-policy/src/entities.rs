@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::str::FromStr as _;
 
 use agent_core::facts::{Action, Relation, Resource, SqlFacts};
-use cedar_policy::{Context, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression};
+use cedar_policy::{Context, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression, Schema};
 
 use crate::access::{schema_name, spell, spell_schema};
 use crate::subject::Subject;
@@ -28,40 +28,46 @@ impl EngineError {
     }
 }
 
-/// The schema's entity types, parsed once.
-#[derive(Clone, Debug)]
+/// The schema's entity types, parsed once, and its actions, each knowing its groups.
+#[derive(Debug)]
 pub(crate) struct Types {
-    pub(crate) job: EntityTypeName,
-    pub(crate) group: EntityTypeName,
     upstream: EntityTypeName,
     database: EntityTypeName,
     schema: EntityTypeName,
     table: EntityTypeName,
     endpoint: EntityTypeName,
-    actions: HashMap<Action, EntityUid>,
+    actions: HashMap<Action, Entity>,
 }
 
 impl Types {
-    pub(crate) fn new() -> Result<Self, EngineError> {
+    pub(crate) fn new(schema: &Schema) -> Result<Self, EngineError> {
         let named = |name: &str| {
             EntityTypeName::from_str(name).map_err(|error| EngineError::new("an entity type", error))
         };
-        let action = named("Action")?;
+        let kind = named("Action")?;
+        let declared =
+            schema.action_entities().map_err(|error| EngineError::new("the schema's actions", error))?;
+        let action = |action: &Action| {
+            let entity = declared.get(&uid(&kind, action.name()));
+            entity.map(|entity| (*action, entity.clone())).ok_or_else(|| no_action(*action))
+        };
         Ok(Self {
-            job: named("Job")?,
-            group: named("Group")?,
             upstream: named("Upstream")?,
             database: named("Database")?,
             schema: named("Schema")?,
             table: named("Table")?,
             endpoint: named("Endpoint")?,
-            actions: Action::ALL.iter().map(|a| (*a, uid(&action, a.name()))).collect(),
+            actions: Action::ALL.iter().map(action).collect::<Result<_, _>>()?,
         })
     }
 
-    pub(crate) fn action(&self, action: Action) -> Result<EntityUid, EngineError> {
-        self.actions.get(&action).cloned().ok_or_else(|| EngineError::new("an action", action.name()))
+    pub(crate) fn action(&self, action: Action) -> Result<&Entity, EngineError> {
+        self.actions.get(&action).ok_or_else(|| no_action(action))
     }
+}
+
+fn no_action(action: Action) -> EngineError {
+    EngineError::new("an action", action.name())
 }
 
 /// An entity's name of a type and an id.
@@ -111,23 +117,21 @@ impl Place<'_> {
 
     /// A table and the schema it stands in. Both name all their ancestors, so that no closure needs computing.
     pub(crate) fn table(&self, resource: &Resource, relation: &Relation) -> Result<[Entity; 2], EngineError> {
-        let above =
-            HashSet::from([self.uid(&Resource::Upstream), self.uid(&Resource::Database)]);
+        let above = HashSet::from([self.uid(&Resource::Upstream), self.uid(&Resource::Database)]);
         let schema = uid(&self.types.schema, &spell_schema(&self.upstream.name, self.database, relation));
         let name = schema_name(relation);
         let schema_tags = self.tags.of_schema(&self.upstream.name, self.database, relation);
         let table_tags = self.tags.of(&self.upstream.name, self.database, resource);
-        let schema_entity =
-            entity(schema.clone(), vec![("name", string(&name)), ("tags", strings(schema_tags))], above.clone())?;
+        let schema_entity = entity(
+            schema.clone(),
+            vec![("name", string(&name)), ("tags", strings(schema_tags))],
+            above.clone(),
+        )?;
         let mut above = above;
         above.insert(schema);
         let table_entity = entity(
             self.uid(resource),
-            vec![
-                ("name", string(&relation.name)),
-                ("schema", string(&name)),
-                ("tags", strings(table_tags)),
-            ],
+            vec![("name", string(&relation.name)), ("schema", string(&name)), ("tags", strings(table_tags))],
             above,
         )?;
         Ok([schema_entity, table_entity])
@@ -190,7 +194,7 @@ pub(crate) fn sql(facts: Option<&SqlFacts>, user: &str) -> Result<RestrictedExpr
     ])
 }
 
-pub(crate) fn entity(
+fn entity(
     uid: EntityUid,
     attributes: Vec<(&str, RestrictedExpression)>,
     parents: HashSet<EntityUid>,

@@ -30,6 +30,9 @@ mod tags;
 mod time;
 mod upstreams;
 
+#[cfg(test)]
+mod tests;
+
 pub use bundle::Bundle;
 pub use cache::DecisionCache;
 pub use cases::{CaseResult, run_cases};

@@ -79,10 +79,8 @@ impl Policies {
                     ));
                 }
                 if policies.len() == POLICIES_MAX {
-                    return Err(source.refuse_at(
-                        offset,
-                        format_args!("more than {POLICIES_MAX} policies in one bundle"),
-                    ));
+                    return Err(source
+                        .refuse_at(offset, format_args!("more than {POLICIES_MAX} policies in one bundle")));
                 }
                 policies.push((policy.new_id(PolicyId::new(&info.name)), *source, offset));
                 by_name.insert(info.name.clone(), info);
@@ -193,9 +191,9 @@ fn split(text: &str) -> Vec<(usize, &str)> {
 
 /// Names a policy, or says why it can't be named.
 fn describe(source: &Source, offset: usize, policy: &Policy) -> Result<PolicyInfo, BundleError> {
-    let name = policy.annotation("id").ok_or_else(|| {
-        source.refuse_at(offset, "the policy has no name; put @id(\"its-name\") before it")
-    })?;
+    let name = policy
+        .annotation("id")
+        .ok_or_else(|| source.refuse_at(offset, "the policy has no name; put @id(\"its-name\") before it"))?;
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.chars().all(plain) {
         return Err(source.refuse_at(
@@ -225,13 +223,13 @@ fn validate(policies: &[(Policy, &Source, usize)], schema: &Schema) -> Result<()
         let alone =
             PolicySet::from_policies([policy.clone()]).map_err(|error| source.refuse_at(*offset, error))?;
         let result = validator.validate(&alone, ValidationMode::Strict);
-        let findings = result
-            .validation_errors()
-            .map(|error| DetailedError::from(error))
-            .chain(result.validation_warnings().map(|warning| DetailedError::from(warning)));
-        let first = findings
-            .map(|told| (told.source_locations.first().map_or(0, |place| place.loc.start), told.message))
-            .min();
+        let place = |told: DetailedError| {
+            (told.source_locations.first().map_or(0, |place| place.loc.start), told.message)
+        };
+        let errors = result.validation_errors().map(|error| place(DetailedError::from(error)));
+        let warnings = result.validation_warnings().map(|warning| place(DetailedError::from(warning)));
+        // A misspelt name is an error, and makes the policy one that can never apply, of which Cedar warns.
+        let first = errors.min().or_else(|| warnings.min());
         if let Some((inner, message)) = first {
             return Err(source.refuse_at(offset + inner, message));
         }
@@ -311,7 +309,7 @@ mod tests {
             assert!(told.starts_with(&format!("policies/default/x.cedar:{line}: ")), "{told}");
             assert!(told.contains(reason), "{told}");
         };
-        check("\n\npermit(principal, action, resource)\n", 4, "unexpected end of input");
+        check("\n\npermit(principal, action, resource)\n", 3, "unexpected end of input");
         check("@id(\"a\")\npermit(principal, action resource);", 2, "unexpected token `resource`");
         check("\npermit(principal, action, resource);", 2, "has no name; put @id");
         check("@id(\"a b\")\npermit(principal, action, resource);", 1, "must be 1 to 64 letters");
@@ -327,7 +325,11 @@ mod tests {
             "attribute `isuer` on entity type `Job` not found",
         );
         check("@id(\"a\")\npermit(principal, action == Action::\"sql:slect\", resource);", 2, "sql:slect");
-        check("@id(\"a\")\npermit(principal is User, action, resource);", 2, "unrecognized entity type `User`");
+        check(
+            "@id(\"a\")\npermit(principal is User, action, resource);",
+            2,
+            "unrecognized entity type `User`",
+        );
         check(
             "@id(\"a\")\npermit(principal, action, resource)\nwhen { context.sql.hasWhere };",
             3,
@@ -340,9 +342,13 @@ mod tests {
         );
         check("@id(\"a\")\npermit(principal == ?principal, action, resource);", 2, "template");
         // A policy that can never apply is refused, though Cedar only warns.
-        check("@id(\"a\")\npermit(principal, action == Action::\"sql:read\", resource);", 1, "");
-        check("@id(\"a\")\npermit(principal, action, resource is SshHost);", 1, "");
-        check("@id(\"a\")\nforbid(principal, action, resource) when { principal.subject == \"\u{430}dmin\" };", 2, "script");
+        check("@id(\"a\")\npermit(principal, action == Action::\"sql:read\", resource);", 1, "impossible");
+        check("@id(\"a\")\npermit(principal, action, resource is SshHost);", 1, "impossible");
+        check(
+            "@id(\"a\")\nforbid(principal, action, resource) when { principal.subject == \"\u{430}dmin\" };",
+            2,
+            "script",
+        );
     }
 
     #[test]

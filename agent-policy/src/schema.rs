@@ -56,8 +56,7 @@ mod tests {
     fn the_schema_is_valid_and_declares_every_action() {
         let (schema, warnings) = cedar_policy::Schema::from_cedarschema_str(&schema_text()).unwrap();
         assert_eq!(warnings.map(|w| w.to_string()).collect::<Vec<_>>(), Vec::<String>::new());
-        let declared: BTreeSet<String> =
-            schema.actions().map(|a| a.id().unescaped().to_owned()).collect();
+        let declared: BTreeSet<String> = schema.actions().map(|a| a.id().unescaped().to_owned()).collect();
         for action in Action::ALL {
             assert!(declared.contains(action.name()), "{} is not declared", action.name());
         }

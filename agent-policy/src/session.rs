@@ -30,7 +30,7 @@ pub struct Session {
     upstream: Upstream,
     database: Box<str>,
     user: Box<str>,
-    /// The job, its groups, the actions, the upstream and the database: all but the tables.
+    /// The job, the upstream and the database: all but the actions and the tables.
     entities: Entities,
 }
 
@@ -65,12 +65,9 @@ impl Session {
         user: &str,
     ) -> Result<Self, EngineError> {
         let place = Place { types: &bundle.types, tags: &bundle.tags, upstream, database };
-        let fixed = subject.entities.iter().cloned().chain(place.fixed()?);
-        let entities = bundle
-            .action_entities
-            .clone()
-            .add_entities(fixed, None)
-            .map_err(|error| EngineError::new("the session", error))?;
+        let fixed = [subject.entity.clone()].into_iter().chain(place.fixed()?);
+        let entities =
+            Entities::from_entities(fixed, None).map_err(|error| EngineError::new("the session", error))?;
         Ok(Self {
             subject: subject.clone(),
             upstream: upstream.clone(),
@@ -89,6 +86,12 @@ impl Session {
     /// The upstream that the session is with.
     pub fn upstream(&self) -> &Upstream {
         &self.upstream
+    }
+
+    /// The resources of a command as policies and decisions spell them, one for each access.
+    pub fn resources(&self, facts: &Facts) -> Vec<String> {
+        let spelled = |access: &Access| spell(&self.upstream.name, &self.database, &access.resource);
+        facts.accesses.iter().map(spelled).collect()
     }
 
     /// Decides a command: allowed only if every one of its accesses is.
@@ -136,8 +139,7 @@ impl Session {
             upstream: &self.upstream,
             database: &self.database,
         };
-        let entities = self.with_tables(&place, facts)?;
-        let entities = entities.as_ref().unwrap_or(&self.entities);
+        let entities = &self.with(&place, facts)?;
         let context = |sql| entities::context(&self.subject, sql, now_unix, approvals);
         let plain = facts.accesses.iter().any(|a| !is_sql(a.action)).then(|| context(None)).transpose()?;
         let sql = facts
@@ -166,23 +168,25 @@ impl Session {
             .collect()
     }
 
-    /// The session's entities with the tables of these facts, or nothing if there are none.
-    fn with_tables(&self, place: &Place<'_>, facts: &Facts) -> Result<Option<Entities>, EngineError> {
-        let mut seen = BTreeSet::new();
-        let mut tables = Vec::new();
+    /// The session's entities with the actions and the tables of these facts. All name all their ancestors, so
+    /// groups of actions and of jobs, which have no attributes, need not be there.
+    fn with(&self, place: &Place<'_>, facts: &Facts) -> Result<Entities, EngineError> {
+        let mut actions = BTreeSet::new();
+        let mut tables = BTreeSet::new();
+        let mut entities = Vec::new();
         for access in &facts.accesses {
+            if actions.insert(access.action) {
+                entities.push(self.bundle.types.action(access.action)?.clone());
+            }
             if let Resource::Table(relation) = &access.resource
-                && seen.insert(relation)
+                && tables.insert(relation)
             {
-                tables.extend(place.table(&access.resource, relation)?);
+                entities.extend(place.table(&access.resource, relation)?);
             }
         }
-        if tables.is_empty() {
-            return Ok(None);
-        }
         // Two tables of one schema bring it twice, and equal.
-        let all = self.entities.clone().add_entities(tables, None);
-        all.map(Some).map_err(|error| EngineError::new("the command's tables", error))
+        let all = self.entities.clone().add_entities(entities, None);
+        all.map_err(|error| EngineError::new("the command's resources", error))
     }
 
     /// True when a decision on these facts holds for as long as the session does: no policy that can speak to
@@ -207,7 +211,9 @@ pub(crate) fn decide_undeclared(
 ) -> Decision {
     let destination = SocketAddr::new(canonical(destination.ip()), destination.port());
     if bundle.upstreams.undeclared == Undeclared::Deny {
-        return deny(format!("undeclared destination {destination}: no upstream in upstreams.toml has this address"));
+        return deny(format!(
+            "undeclared destination {destination}: no upstream in upstreams.toml has this address"
+        ));
     }
     if !subject.identified {
         return deny(UNIDENTIFIED.to_owned());
@@ -215,10 +221,8 @@ pub(crate) fn decide_undeclared(
     let judged = || {
         let endpoint = entities::endpoint(&bundle.types, destination)?;
         let resource = endpoint.uid();
-        let entities = bundle
-            .action_entities
-            .clone()
-            .add_entities(subject.entities.iter().cloned().chain([endpoint]), None)
+        let connect = bundle.types.action(Action::Connect)?.clone();
+        let entities = Entities::from_entities([subject.entity.clone(), endpoint, connect], None)
             .map_err(|error| EngineError::new("the destination", error))?;
         let context = entities::context(subject, None, now_unix, approvals)?;
         let question = Question { bundle, subject, entities: &entities, context: Some(&context) };
@@ -243,7 +247,7 @@ impl Question<'_> {
         let context = self.context.cloned().ok_or_else(|| EngineError::new("the context", action.name()))?;
         let policies = self.bundle.policies.speaking_to(action);
         let policies = policies.ok_or_else(|| EngineError::new("an action", action.name()))?;
-        let action_uid = self.bundle.types.action(action)?;
+        let action_uid = self.bundle.types.action(action)?.uid();
         #[cfg(not(test))]
         let schema = None;
         // The hot path trusts `entities` to make what the schema says; tests hold it to that.

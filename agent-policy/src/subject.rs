@@ -2,12 +2,13 @@
 //! belongs to no bundle, so a reload takes it along.
 
 use std::collections::{BTreeSet, HashSet};
+use std::str::FromStr as _;
 
 use agent_core::credential::Credential;
 use agent_core::lineage::Lineage;
-use cedar_policy::{Entity, EntityUid, RestrictedExpression};
+use cedar_policy::{Entity, EntityTypeName, EntityUid, RestrictedExpression};
 
-use crate::entities::{EngineError, Types, entity, record, string, strings, uid};
+use crate::entities::{EngineError, record, string, strings, uid};
 
 /// Under what a job acts.
 #[derive(Clone, Copy, Debug)]
@@ -23,8 +24,7 @@ pub enum Principal<'a> {
 pub struct Subject {
     pub(crate) identified: bool,
     pub(crate) job: EntityUid,
-    /// The job and its groups.
-    pub(crate) entities: Vec<Entity>,
+    pub(crate) entity: Entity,
     /// `context.process`.
     pub(crate) process: RestrictedExpression,
 }
@@ -32,31 +32,35 @@ pub struct Subject {
 impl Subject {
     /// The subject of a flow: the job of this id, under its credential, acting through the process of the lineage.
     pub fn new(principal: Principal<'_>, job_id: &str, lineage: &Lineage) -> Result<Self, EngineError> {
-        let types = Types::new()?;
-        let job = uid(&types.job, job_id);
-        let (identified, entities) = match principal {
-            Principal::Credential(credential) => (true, job_entities(&types, &job, credential)?),
-            Principal::Unidentified => {
-                (false, vec![entity(job.clone(), vec![("issuer", string("")), ("subject", string(""))], HashSet::new())?])
-            }
+        let name = |kind: &str| {
+            EntityTypeName::from_str(kind).map_err(|error| EngineError::new("an entity type", error))
         };
-        Ok(Self { identified, job, entities, process: process(lineage)? })
+        let job = uid(&name("Job")?, job_id);
+        let credential = match principal {
+            Principal::Credential(credential) => Some(credential),
+            Principal::Unidentified => None,
+        };
+        let entity = job_entity(&job, &name("Group")?, credential)?;
+        Ok(Self { identified: credential.is_some(), job, entity, process: process(lineage)? })
     }
 }
 
-fn job_entities(types: &Types, job: &EntityUid, credential: &Credential) -> Result<Vec<Entity>, EngineError> {
-    let groups: HashSet<_> = credential.groups.iter().map(|group| uid(&types.group, group)).collect();
-    let attributes =
-        [("issuer", string(&credential.issuer)), ("subject", string(&credential.subject))];
-    let claims = credential.claims.iter().map(|(name, value)| (name.clone(), string(value)));
-    let job = Entity::new_with_tags(
+fn job_entity(
+    job: &EntityUid,
+    group: &EntityTypeName,
+    credential: Option<&Credential>,
+) -> Result<Entity, EngineError> {
+    let text = |of: fn(&Credential) -> &str| string(credential.map_or("", of));
+    let attributes = [("issuer", text(|c| &c.issuer)), ("subject", text(|c| &c.subject))];
+    let groups = credential.iter().flat_map(|c| &c.groups).map(|name| uid(group, name));
+    let claims = credential.iter().flat_map(|c| &c.claims).map(|(name, value)| (name.clone(), string(value)));
+    Entity::new_with_tags(
         job.clone(),
         attributes.map(|(name, value)| (name.to_owned(), value)),
-        groups.clone(),
+        groups.collect::<HashSet<_>>(),
         claims,
     )
-    .map_err(|error| EngineError::new("the credential", error))?;
-    Ok(groups.into_iter().map(Entity::with_uid).chain([job]).collect())
+    .map_err(|error| EngineError::new("the credential", error))
 }
 
 fn process(lineage: &Lineage) -> Result<RestrictedExpression, EngineError> {

@@ -34,7 +34,7 @@ pub(crate) fn unix_of(time: &toml::value::Datetime) -> Option<i64> {
         // Days from 0000-03-01 to 1970-01-01, and the first of a month is day 1.
         - 719_469;
     let seconds = |part: Option<u8>| part.map_or(0, i64::from);
-    Some(days * 86_400 + i64::from(clock.hour) * 3_600 + i64::from(clock.minute) * 60 + seconds(clock.second.into()))
+    Some(days * 86_400 + i64::from(clock.hour) * 3_600 + i64::from(clock.minute) * 60 + seconds(clock.second))
 }
 
 #[cfg(test)]

@@ -128,7 +128,8 @@ impl Upstreams {
                 .map_err(|wrong| source.refuse_at(at, format_args!("the address {text:?} {wrong}")))?;
             if let Some((_, owner)) = self.ranges.iter().find(|(other, _)| *other == range) {
                 let owner = self.upstreams.get(*owner).map_or(&*name, |upstream| &*upstream.name);
-                let reason = format_args!("the address {text:?} is already declared by the upstream \"{owner}\"");
+                let reason =
+                    format_args!("the address {text:?} is already declared by the upstream \"{owner}\"");
                 return Err(source.refuse_at(at, reason));
             }
             if self.ranges.len() == ADDRESSES_MAX {
@@ -198,7 +199,10 @@ impl Range {
     /// The same range with IPv4-mapped networks as IPv4.
     fn canonical(self) -> Result<Self, String> {
         if masked(self.network, self.prefix) != self.network {
-            return Err(format!("has bits set after its prefix; the network is {}", masked(self.network, self.prefix)));
+            return Err(format!(
+                "has bits set after its prefix; the network is {}",
+                masked(self.network, self.prefix)
+            ));
         }
         let IpAddr::V6(network) = self.network else { return Ok(self) };
         // A mapped network without bits after its prefix has all 96 bits of the mapping before it.
@@ -232,8 +236,11 @@ mod tests {
     use super::*;
 
     fn load(texts: &[&str]) -> Result<Upstreams, BundleError> {
-        let sources: Vec<_> =
-            texts.iter().enumerate().map(|(i, text)| Source::new(format!("{i}/upstreams.toml"), *text)).collect();
+        let sources: Vec<_> = texts
+            .iter()
+            .enumerate()
+            .map(|(i, text)| Source::new(format!("{i}/upstreams.toml"), *text))
+            .collect();
         Upstreams::load(&sources.iter().collect::<Vec<_>>())
     }
 
@@ -304,7 +311,11 @@ mod tests {
         check("undeclared = \"deny\"\nundeclard = 1", 2, "unknown field `undeclard`");
         check("undeclared = \"allow\"", 1, "unknown variant `allow`");
         check(&format!("{}port = 1", shop("\"127.0.0.1:1\"")), 5, "unknown field `port`");
-        check("[[upstream]]\nname = \"a\"\nprotocol = \"mysql\"\naddresses = []", 3, "unknown variant `mysql`");
+        check(
+            "[[upstream]]\nname = \"a\"\nprotocol = \"mysql\"\naddresses = []",
+            3,
+            "unknown variant `mysql`",
+        );
         check(&shop(""), 2, "has no addresses");
         check(&shop("\"a\"").replace("shop", "a/b"), 2, "must be 1 to 64");
         check(&shop("\n\"db.example:5432\""), 5, "names are not resolved");
@@ -321,7 +332,8 @@ mod tests {
         check(&shop("\"127.0.0.1:1\", \"[::ffff:127.0.0.1]:1\""), 4, "already declared");
         let twice = format!("{}{}", shop("\"127.0.0.1:1\""), shop("\"127.0.0.1:2\""));
         check(&twice, 6, "declared twice");
-        let taken = format!("{}{}", shop("\"127.0.0.1:1\""), shop("\"127.0.0.1:1\"").replace("shop", "other"));
+        let taken =
+            format!("{}{}", shop("\"127.0.0.1:1\""), shop("\"127.0.0.1:1\"").replace("shop", "other"));
         check(&taken, 8, "already declared by the upstream \"shop\"");
     }
 }

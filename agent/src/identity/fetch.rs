@@ -50,6 +50,8 @@ impl Fetcher {
         let mut builder = Client::builder()
             .redirect(Policy::none())
             .timeout(timeout)
+            // Asked minutes apart: a connection that was kept would have been closed by then.
+            .pool_max_idle_per_host(0)
             .referer(false)
             .user_agent(concat!("lineal/", env!("CARGO_PKG_VERSION")));
         if is_loopback_http(origin) {

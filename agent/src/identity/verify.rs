@@ -297,9 +297,6 @@ fn text_of(members: &Map<String, Value>, name: &str) -> Option<String> {
 
 /// RFC 7519's NumericDate: seconds, perhaps with a fraction, which is dropped as `openidconnect` drops it.
 fn seconds(value: &Value) -> Option<i64> {
-    #[allow(
-        clippy::cast_possible_truncation,
-        reason = "a float outside i64 saturates, which is far enough away"
-    )]
+    // A float outside i64 saturates, which is far enough away.
     value.as_i64().or_else(|| value.as_f64().filter(|seconds| seconds.is_finite()).map(|s| s.floor() as i64))
 }

@@ -5,9 +5,10 @@
 // Set up (never in this folder; node_modules is not committed): copy package.json, package-lock.json and
 // this file into a work directory and run `npm ci --ignore-scripts --no-audit --no-fund` there. Node 18 or newer.
 //
-//   node provider.mjs [--port N] [--ttl SECONDS] [--audience NAME]
+//   node provider.mjs [--port N] [--ttl SECONDS] [--audience NAME] [--tls-key F --tls-cert F]
 //
-// With port 0, the default, the system picks one. When it listens it prints one line of JSON,
+// With port 0, the default, the system picks one; with a key and a certificate for 127.0.0.1 (PEM) the issuer is
+// https. When it listens it prints one line of JSON,
 //   {"issuer","token_endpoint","mint_endpoint","client_secret","clients":[…],"audience"}
 // and it ends when its standard input closes.
 //
@@ -22,7 +23,9 @@
 // POST /lab/rotate {"keep": true?} makes new keys; the old ones are kept in the JWKS only if asked.
 // GET /lab/requests → {"/path": times asked for, …}, to count what a relying party fetched.
 
-import { createServer } from 'node:http';
+import { readFileSync } from 'node:fs';
+import { createServer as createHttpServer } from 'node:http';
+import { createServer as createHttpsServer } from 'node:https';
 import { createHmac, randomUUID } from 'node:crypto';
 import { parseArgs } from 'node:util';
 import { SignJWT, base64url, exportJWK, exportSPKI, generateKeyPair } from 'jose';
@@ -39,10 +42,16 @@ const { values: options } = parseArgs({
     port: { type: 'string', default: '0' },
     ttl: { type: 'string', default: '3600' },
     audience: { type: 'string', default: 'lineal' },
+    'tls-key': { type: 'string' },
+    'tls-cert': { type: 'string' },
   },
 });
 const ttl = Number(options.ttl);
 const { audience } = options;
+const tls = options['tls-key'] && {
+  key: readFileSync(options['tls-key']),
+  cert: readFileSync(options['tls-cert']),
+};
 // A resource indicator must be an absolute URI (RFC 8707 section 2); the token's audience is the plain name.
 const RESOURCE = 'urn:lineal:lab';
 
@@ -189,7 +198,7 @@ const LAB = {
   'GET /lab/requests': async () => requests,
 };
 
-const server = createServer(async (request, response) => {
+async function answerRequest(request, response) {
   const { pathname } = new URL(request.url, 'http://lab');
   const answer = LAB[`${request.method} ${pathname}`];
   if (!answer) {
@@ -203,10 +212,11 @@ const server = createServer(async (request, response) => {
   } catch (error) {
     response.writeHead(400, { 'content-type': 'application/json' }).end(JSON.stringify({ error: error.message }));
   }
-});
+}
 
+const server = tls ? createHttpsServer(tls, answerRequest) : createHttpServer(answerRequest);
 server.listen(Number(options.port), '127.0.0.1', async () => {
-  issuer = `http://127.0.0.1:${server.address().port}`;
+  issuer = `${tls ? 'https' : 'http'}://127.0.0.1:${server.address().port}`;
   await rotate(false);
   console.log(JSON.stringify({
     issuer,

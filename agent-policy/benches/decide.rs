@@ -1,0 +1,97 @@
+//! What a decision costs: from the cache, and made anew. Prints nanoseconds; asserts nothing.
+//!
+//! `cargo bench -p agent-policy`
+
+#![allow(clippy::unwrap_used, reason = "a benchmark has nobody to report to but its terminal")]
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use agent_core::credential::Credential;
+use agent_core::facts::{Access, Action, Facts, Relation, Resource, SqlFacts};
+use agent_core::lineage::{Lineage, Process};
+use agent_policy::{Bundle, DecisionCache, Principal, Protocol, Session, Source, Subject, Upstream};
+
+fn main() {
+    let pack = pack();
+    let fifty: String = (0..50)
+        .map(|i| {
+            format!(
+                "@id(\"p{i}\") permit(principal in Group::\"g{i}\", action in Action::\"sql:read\", resource) when {{ context.sql.hasWhere }};\n"
+            )
+        })
+        .collect();
+    let fifty = Bundle::load(&[Source::new("fifty.cedar", fifty)]).unwrap();
+    for (name, bundle, groups) in [("shipped pack", pack, ["contractors"]), ("fifty policies", fifty, ["g7"])]
+    {
+        let bundle = Arc::new(bundle);
+        for (what, facts) in
+            [("one table", select(&["orders"])), ("two tables", select(&["customers", "orders"]))]
+        {
+            let engine = session(&bundle, &groups);
+            measure(&format!("{name}, {what}, decided"), 2_000, || {
+                drop(black_box(engine.decide(&facts, 0, &[])))
+            });
+            let mut cache = DecisionCache::new(session(&bundle, &groups));
+            measure(&format!("{name}, {what}, remembered"), 1_000_000, || {
+                drop(black_box(cache.decide(black_box(&facts), 0, &[])));
+            });
+        }
+        measure(&format!("{name}, session made"), 2_000, || drop(black_box(session(&bundle, &groups))));
+    }
+}
+
+/// The least of several runs: what the work costs when nothing else is in the way.
+fn measure(name: &str, times: u32, mut work: impl FnMut()) {
+    let run = |work: &mut dyn FnMut()| {
+        let start = Instant::now();
+        (0..times).for_each(|_| work());
+        start.elapsed().as_nanos() / u128::from(times)
+    };
+    let best = (0..7).map(|_| run(&mut work)).min().unwrap_or_default();
+    println!("{best:>9} ns  {name}");
+}
+
+fn select(tables: &[&str]) -> Facts {
+    let table = |name: &&str| Access {
+        action: Action::SqlSelect,
+        resource: Resource::Table(Relation { schema: None, name: (*name).into() }),
+    };
+    let functions = vec!["count".into(), "now".into()];
+    let sql = SqlFacts { statements: 1, has_where: true, functions, ..SqlFacts::default() };
+    Facts { accesses: tables.iter().map(table).collect(), sql: Some(sql) }
+}
+
+fn session(bundle: &Arc<Bundle>, groups: &[&str]) -> Session {
+    let credential = Credential {
+        issuer: "https://issuer.example".to_owned(),
+        subject: "contractor:dana".to_owned(),
+        groups: groups.iter().map(ToString::to_string).collect(),
+        claims: (0..20).map(|i| (format!("claim{i}"), "value".to_owned())).collect::<BTreeMap<_, _>>(),
+        expires_unix: i64::MAX,
+    };
+    let process = Process { pid: 1, exe: "/usr/bin/psql".to_owned(), argv: vec![] };
+    let lineage = Lineage {
+        process: process.clone(),
+        cwd: "/".to_owned(),
+        uid: 1000,
+        container: String::new(),
+        ancestry: vec![process],
+    };
+    let subject = Subject::new(Principal::Credential(&credential), "job", &lineage).unwrap();
+    let upstream = Upstream { name: "shop".into(), protocol: Protocol::Postgres };
+    bundle.session(&subject, &upstream, "shop", "app").unwrap()
+}
+
+fn pack() -> Bundle {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies/default");
+    let sources: Vec<_> = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .map(|path| Source::new(path.to_string_lossy(), std::fs::read_to_string(&path).unwrap()))
+        .collect();
+    Bundle::load(&sources).unwrap()
+}

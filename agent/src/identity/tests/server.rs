@@ -1,0 +1,113 @@
+//! A stand-in for an issuer that does what an honest one doesn't, and counts what it is asked.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// What is answered to a path.
+#[derive(Clone)]
+pub(super) enum Answer {
+    /// A JSON document.
+    Json(String),
+    /// Whatever this is, head and body.
+    Raw(String),
+    /// JSON for whoever sends this `Authorization`, 401 for everybody else.
+    For(&'static str, String),
+    /// Nothing, for as long as the server lives.
+    Silence,
+}
+
+/// The server; it ends with the test's runtime.
+pub(super) struct Server {
+    pub(super) url: String,
+    answers: Arc<Mutex<BTreeMap<String, Answer>>>,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    pub(super) async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (answers, asked) = (Arc::<Mutex<BTreeMap<_, _>>>::default(), Arc::<Mutex<Vec<_>>>::default());
+        let server = Self { url, answers: Arc::clone(&answers), asked: Arc::clone(&asked) };
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, Arc::clone(&answers), Arc::clone(&asked)));
+            }
+        });
+        server
+    }
+
+    /// A server with a discovery document and these keys.
+    pub(super) async fn issuer(jwks: String) -> Self {
+        let server = Self::start().await;
+        server.discovery(&server.url, &format!("{}/jwks", server.url));
+        server.answer("/jwks", Answer::Json(jwks));
+        server
+    }
+
+    /// Sets a discovery document of the kind GitHub and Kubernetes publish: without a log-in page.
+    pub(super) fn discovery(&self, issuer: &str, jwks_uri: &str) {
+        let document = serde_json::json!({
+            "issuer": issuer,
+            "jwks_uri": jwks_uri,
+            "response_types_supported": ["id_token"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": ["RS256"],
+        });
+        self.answer("/.well-known/openid-configuration", Answer::Json(document.to_string()));
+    }
+
+    pub(super) fn answer(&self, path: &str, answer: Answer) {
+        self.answers.lock().unwrap().insert(path.to_owned(), answer);
+    }
+
+    /// How often a path was asked for.
+    pub(super) fn asked(&self, path: &str) -> usize {
+        self.asked.lock().unwrap().iter().filter(|asked| *asked == path).count()
+    }
+}
+
+async fn serve(
+    mut stream: TcpStream,
+    answers: Arc<Mutex<BTreeMap<String, Answer>>>,
+    asked: Arc<Mutex<Vec<String>>>,
+) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => return,
+        }
+    }
+    let head = String::from_utf8(head).unwrap();
+    let target = head.split(' ').nth(1).unwrap().to_owned();
+    asked.lock().unwrap().push(target.clone());
+    let answer = answers.lock().unwrap().get(&target).cloned();
+    let not_found = || "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_owned();
+    let answer = match answer {
+        Some(Answer::Json(body)) => json(&body),
+        Some(Answer::Raw(answer)) => answer,
+        Some(Answer::For(authorization, body)) => {
+            if head.lines().any(|line| line.eq_ignore_ascii_case(&format!("authorization: {authorization}")))
+            {
+                json(&body)
+            } else {
+                "HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_owned()
+            }
+        }
+        Some(Answer::Silence) => return std::future::pending().await,
+        None => not_found(),
+    };
+    // A client that has read enough may be gone.
+    let _ = stream.write_all(answer.as_bytes()).await;
+}
+
+fn json(body: &str) -> String {
+    let length = body.len();
+    format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    )
+}
