@@ -34,6 +34,10 @@ pub struct AgentOptions {
     pub issuer: String,
     /// Whether it keeps a trail: false only in benches.
     pub audit: bool,
+    /// Where the trail goes.
+    pub trail: PathBuf,
+    /// What becomes of literals in it: `keep` or `redact`.
+    pub literals: &'static str,
     /// More of `agent.toml`, at its end.
     pub more: String,
 }
@@ -56,11 +60,6 @@ impl AgentOptions {
         self.directory.join("agent.toml")
     }
 
-    /// The audit trail.
-    pub fn trail(&self) -> PathBuf {
-        self.directory.join("audit")
-    }
-
     /// The policy bundle.
     pub fn policies(&self) -> PathBuf {
         self.directory.join("policies")
@@ -74,12 +73,8 @@ impl AgentOptions {
         writeln!(text, "policy_dir = {:?}", self.policies())?;
         writeln!(text, "hostname = \"lab\"")?;
         writeln!(text, "\n[kernel]\ncgroup = {:?}\nmove_jobs = true", self.cgroup)?;
-        writeln!(
-            text,
-            "\n[audit]\ndir = {:?}\nstate_dir = {state:?}\nenabled = {}",
-            self.trail(),
-            self.audit
-        )?;
+        writeln!(text, "\n[audit]\ndir = {:?}\nstate_dir = {state:?}", self.trail)?;
+        writeln!(text, "enabled = {}\nliterals = {:?}", self.audit, self.literals)?;
         writeln!(text, "\n[metrics]\nlisten = \"127.0.0.1:0\"")?;
         writeln!(text, "\n[[issuer]]\nname = \"lab\"\nurl = {:?}\naudience = \"lineal\"", self.issuer)?;
         writeln!(text, "run_claims = [\"run_id\", \"run_attempt\"]\ngroups_claim = \"groups\"")?;
@@ -134,6 +129,18 @@ impl Agent {
         let mut command = Command::new(paths::lineal()?);
         command.env("LINEAL_CONTROL", &self.control).args(["status", "--json"]);
         finish(&mut command)?.json()?.into_iter().next().context("the agent has no status")
+    }
+
+    /// Asks for the status until it is as wanted: for changes that are announced to nobody.
+    pub fn wait_for_status(&self, wanted: impl Fn(&Value) -> bool) -> anyhow::Result<Value> {
+        let deadline = std::time::Instant::now() + PATIENCE;
+        loop {
+            let status = self.status()?;
+            if wanted(&status) {
+                return Ok(status);
+            }
+            anyhow::ensure!(std::time::Instant::now() < deadline, "waited in vain: the status is {status}");
+        }
     }
 
     /// Sends it a signal.

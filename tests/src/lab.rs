@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::{
     agent::{Agent, AgentOptions},
     cgroup::Cgroup,
-    command::{Finished, finish},
+    command::{Finished, PATIENCE, finish},
     guard::{self, Guard},
     issuer::Issuer,
     paths,
@@ -26,6 +26,10 @@ use crate::{
 pub struct LabOptions {
     /// Whether the agent keeps a trail: false only in benches.
     pub audit: bool,
+    /// Where the trail goes; into the lab's directory unless given.
+    pub trail: Option<PathBuf>,
+    /// What becomes of literals in the trail: `keep` or `redact`.
+    pub literals: &'static str,
     /// More of the agent's configuration.
     pub agent_config: String,
     /// More upstreams, as TOML for `upstreams.toml`.
@@ -34,7 +38,13 @@ pub struct LabOptions {
 
 impl Default for LabOptions {
     fn default() -> Self {
-        Self { audit: true, agent_config: String::new(), upstreams: String::new() }
+        Self {
+            audit: true,
+            trail: None,
+            literals: "keep",
+            agent_config: String::new(),
+            upstreams: String::new(),
+        }
     }
 }
 
@@ -78,6 +88,8 @@ impl Lab {
             cgroup: cgroup.path().to_owned(),
             issuer: issuer.url().to_owned(),
             audit: options.audit,
+            trail: options.trail.clone().unwrap_or_else(|| directory.join("audit")),
+            literals: options.literals,
             more: options.agent_config.clone(),
         };
         write_bundle(&agent_options.policies(), &postgres.address(), &options.upstreams)?;
@@ -119,7 +131,7 @@ impl Lab {
 
     /// The audit trail's directory.
     pub fn trail(&self) -> PathBuf {
-        self.agent_options.trail()
+        self.agent_options.trail.clone()
     }
 
     /// The policy bundle's directory.
@@ -184,6 +196,19 @@ impl Lab {
         self.ask(&arguments)?.json()
     }
 
+    /// Waits for something that announces itself to nobody, by asking again at once, for at most [`PATIENCE`].
+    pub fn wait_until(
+        &self,
+        what: &str,
+        mut happened: impl FnMut() -> anyhow::Result<bool>,
+    ) -> anyhow::Result<()> {
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while !happened()? {
+            anyhow::ensure!(std::time::Instant::now() < deadline, "waited in vain for {PATIENCE:?}: {what}");
+        }
+        Ok(())
+    }
+
     /// What `cargo xtask lab --json` prints.
     pub fn describe(&mut self) -> anyhow::Result<Value> {
         Ok(json!({
@@ -213,7 +238,7 @@ impl Lab {
         variables
     }
 
-    fn logs(&self) -> PathBuf {
+    pub(crate) fn logs(&self) -> PathBuf {
         self.directory.join("logs")
     }
 }

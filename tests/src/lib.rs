@@ -12,7 +12,9 @@ pub mod lab;
 pub mod notify;
 pub mod paths;
 pub mod postgres;
+pub mod script;
 pub mod server;
 pub mod story;
+pub mod tunnel;
 
 pub use lab::{Lab, LabOptions};

@@ -6,7 +6,7 @@ use std::{
     io::{self, BufRead, BufReader, Write},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
-    sync::mpsc,
+    sync::{Mutex, PoisonError, mpsc},
     time::{Duration, Instant},
 };
 
@@ -39,7 +39,7 @@ pub struct Server {
     child: Child,
     log: PathBuf,
     stdin: Option<ChildStdin>,
-    lines: Option<mpsc::Receiver<String>>,
+    lines: Option<Mutex<mpsc::Receiver<String>>>,
 }
 
 impl Start<'_> {
@@ -63,7 +63,7 @@ impl Start<'_> {
                     }
                 }
             });
-            lines
+            Mutex::new(lines)
         });
         Ok(Server { name: self.name, stdin: child.stdin.take(), child, log, lines })
     }
@@ -94,7 +94,8 @@ impl Server {
 
     /// The next line of its standard output.
     pub fn line(&mut self, patience: Duration) -> anyhow::Result<String> {
-        let lines = self.lines.as_ref().with_context(|| format!("nobody listens to {}", self.name))?;
+        let lines = self.lines.as_mut().with_context(|| format!("nobody listens to {}", self.name))?;
+        let lines = lines.get_mut().unwrap_or_else(PoisonError::into_inner);
         match lines.recv_timeout(patience) {
             Ok(line) => Ok(line),
             Err(mpsc::RecvTimeoutError::Timeout) => {

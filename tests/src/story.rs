@@ -13,10 +13,10 @@ use serde_json::Value;
 
 use crate::{
     command::{PATIENCE, finish},
-    forwarder::Forwarder,
     lab::Lab,
     paths,
     server::Server,
+    tunnel::Tunnel,
 };
 
 /// Under whose credential the job runs.
@@ -64,11 +64,11 @@ const STATEMENTS: [(&str, Option<&str>); 7] = [
 
 /// Tells the whole story in a lab of its own: at its end the contractor is revoked there.
 pub fn tell(lab: &Lab, listener: &mut Listener<'_>) -> anyhow::Result<()> {
-    let forwarder = Forwarder::to(&lab.postgres.address())?;
-    let mut job = start(lab, &forwarder, listener)?;
+    let ssh = Tunnel::open(lab, &lab.postgres.address())?;
+    let mut job = start(lab, &ssh, listener)?;
     statements(&mut job, listener)?;
     helper(&mut job, listener)?;
-    tunnel(lab, &mut job, &forwarder, listener)?;
+    tunnel(lab, &mut job, &ssh, listener)?;
     outsider(lab, listener)?;
     trail(lab, listener)?;
     proof(lab, listener)?;
@@ -76,7 +76,7 @@ pub fn tell(lab: &Lab, listener: &mut Listener<'_>) -> anyhow::Result<()> {
     next_night(lab, listener)
 }
 
-fn start(lab: &Lab, forwarder: &Forwarder, listener: &mut Listener<'_>) -> anyhow::Result<Server> {
+fn start(lab: &Lab, ssh: &Tunnel, listener: &mut Listener<'_>) -> anyhow::Result<Server> {
     listener(Telling::Chapter("A contractor's nightly job starts"));
     listener(Telling::Meaning(
         "`lineal run` shows the agent the job's OIDC token, is tagged in the kernel, and then becomes the job's \
@@ -86,7 +86,7 @@ fn start(lab: &Lab, forwarder: &Forwarder, listener: &mut Listener<'_>) -> anyho
     let script = paths::lab_sources().join("story/nightly.sh");
     let script = script.to_str().context("the project's path is not text")?;
     let mut command = lab.job(JOB, &[script])?;
-    command.env("TUNNEL", forwarder.address().to_string());
+    command.env("TUNNEL", ssh.address().to_string());
     let mut job = lab.converse("nightly", &command)?;
     let said = hear(&mut job)?;
     ensure!(text(&said, "/who") == "nightly.sh" && text(&said, "/value") == "5000", "the shell said {said}");
@@ -154,22 +154,21 @@ fn helper(job: &mut Server, listener: &mut Listener<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn tunnel(
-    lab: &Lab,
-    job: &mut Server,
-    forwarder: &Forwarder,
-    listener: &mut Listener<'_>,
-) -> anyhow::Result<()> {
+fn tunnel(lab: &Lab, job: &mut Server, ssh: &Tunnel, listener: &mut Listener<'_>) -> anyhow::Result<()> {
     listener(Telling::Chapter("It tries a tunnel"));
     listener(Telling::Meaning(
-        "A forwarder on this machine, such as `ssh -L` makes, leads to the same server under another address. No \
-         policy declares that address, so the connection is refused and recorded.",
+        "Somebody's `ssh -L` on this machine leads to the same server under another address, and works for whoever \
+         connects. No policy declares that address, so the job's connection is refused and recorded.",
     ));
-    let address = forwarder.address().to_string();
-    listener(Telling::Deed(format!("connect to {address}, which forwards to PostgreSQL")));
+    let address = ssh.address().to_string();
+    let mut psql = Command::new("psql");
+    psql.args(["-XAtqc", "SELECT 1"]).env("PGPORT", ssh.address().port().to_string());
+    finish(&mut lab.inside(&psql))?.success().context("the tunnel was to lead to PostgreSQL")?;
+    ensure!(ssh.connections()? == 1, "the tunnel does not tell who used it");
+    listener(Telling::Deed(format!("connect to {address}, where ssh -L begins")));
     let said = hear(job)?;
     ensure!(text(&said, "/tunnel") == "refused", "the tunnel was to be refused, but: {said}");
-    ensure!(forwarder.connections() == 0, "the tunnel's forwarder was reached");
+    ensure!(ssh.connections()? == 1, "the job got into the tunnel");
     let recorded = lab.audit(&["--job", JOB, "--decision", "deny"])?;
     let recorded = recorded.iter().find(|row| text(row, "/upstream/address") == address);
     let recorded = recorded.context("the refused tunnel is not in the trail")?;

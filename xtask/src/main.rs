@@ -5,7 +5,10 @@ mod demo;
 mod lab;
 mod setup;
 mod test;
-#[allow(dead_code, reason = "set-up asks what is there; the agent's build script, which shares this, uses it")]
+#[allow(
+    dead_code,
+    reason = "set-up asks what is there; the agent's build script, which shares this, uses it"
+)]
 #[path = "../../agent/build/toolchain.rs"]
 mod toolchain;
 

@@ -3,7 +3,6 @@
 
 use std::{
     env, fs,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -20,8 +19,44 @@ const LLVM: &str = "22";
 const NODE_MAJOR_MIN: u32 = 18;
 /// What the machine consults before a package starts its service.
 const SERVICE_POLICY: &str = "/usr/sbin/policy-rc.d";
-/// What decides whether installing PostgreSQL makes a cluster.
-const CLUSTER_POLICY: &str = "/etc/postgresql-common/createcluster.conf";
+/// Consulted by postgresql-common, which makes a cluster otherwise.
+const CLUSTER_POLICY: &str = "/etc/postgresql-common/createcluster.d/lineal-setup.conf";
+/// Runs apt with both policies in place. Arguments: their paths, then the packages. A shell's trap takes them
+/// away whatever happens, Ctrl-C included: left behind, they would keep every later package's service from
+/// starting. A policy of the administrator's own stays.
+const INSTALL: &str = r#"set -eu
+services=$1 clusters=$2
+shift 2
+mark='# lineal: for the time of an installation'
+clean_up() {
+    for file in "$services" "$clusters"; do
+        if grep -qsF "$mark" "$file"; then rm -f "$file"; fi
+    done
+}
+trap clean_up EXIT
+trap 'exit 130' HUP INT TERM
+# "101: action forbidden by policy": invoke-rc.d(8).
+if [ ! -e "$services" ]; then
+    printf '#!/bin/sh\n%s\nexit 101\n' "$mark" >"$services"
+    chmod 755 "$services"
+fi
+mkdir -p "${clusters%/*}"
+printf '%s\ncreate_main_cluster = false\n' "$mark" >"$clusters"
+export DEBIAN_FRONTEND=noninteractive
+# Lists that are old name packages that the mirrors no longer have.
+apt-get -q update
+apt-get -q install --yes --no-install-recommends \
+    -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold -- "$@"
+for package; do
+    case $package in
+        haproxy | pgbouncer | postgresql) unit=$package.service ;;
+        openssh-server) unit=ssh.service ;;
+        *) continue ;;
+    esac
+    # Nor after the next boot. This works where systemd does not run, too.
+    if command -v deb-systemd-helper >/dev/null; then deb-systemd-helper disable "$unit"; fi
+done
+"#;
 
 /// What is going to be done, and so what is needed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,11 +88,13 @@ const EBPF_LINKER: [Need; 4] = [
     ("zlib1g-dev", "wanted by LLVM"),
     ("libzstd-dev", "wanted by LLVM"),
 ];
-const LAB: [Need; 5] = [
+const LAB: [Need; 7] = [
     ("postgresql", "the server that jobs are after: the lab makes a cluster of its own with it"),
     ("postgresql-contrib", "pgbench"),
     ("python3", "the demo's job, and what cleans up after a lab"),
     ("python3-psycopg", "the demo's job talks to PostgreSQL with it"),
+    ("openssh-client", "the tunnel that the demo's job tries"),
+    ("openssh-server", "the tunnel's other end; its service stays off"),
     ("util-linux", "setpriv, unshare"),
 ];
 const NODE: [Need; 2] =
@@ -74,7 +111,8 @@ pub(crate) fn setup(purpose: Purpose) -> anyhow::Result<()> {
     if toolchain::compiler().is_none() {
         needs.extend(EBPF_COMPILER);
     }
-    if toolchain::linker().is_none() {
+    // A nightly's linker works with the nightly's own LLVM.
+    if toolchain::linker().is_none() && !is_nightly() {
         needs.extend(EBPF_LINKER);
     }
     if purpose >= Purpose::Lab {
@@ -112,69 +150,32 @@ fn install_packages(needs: &[Need]) -> anyhow::Result<()> {
         names.join(" ")
     );
     ensure!(is_root(), "only root can install packages: run `sudo apt-get install {}`", names.join(" "));
-    if !names.iter().all(|package| is_known(package)) {
-        say(format_args!("apt-get update: the package lists don't have all of them"));
-        run(Command::new("apt-get").args(["-q", "update"]))?;
-    }
     say(format_args!("apt-get install (no service is started or enabled, no database cluster made)"));
-    let quiet = Quiet::keep(&names)?;
-    let mut apt = Command::new("apt-get");
-    apt.env("DEBIAN_FRONTEND", "noninteractive");
-    apt.args(["-q", "install", "--yes", "--no-install-recommends"]);
-    apt.args(["-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold"]);
-    run(apt.args(&names))?;
-    quiet.disable()
-}
-
-/// Keeps the services of new packages from running, now and after the next boot.
-struct Quiet {
-    policy_is_ours: bool,
-    services: Vec<&'static str>,
-}
-
-impl Quiet {
-    fn keep(new_packages: &[&'static str]) -> anyhow::Result<Self> {
-        let cluster_policy = Path::new(CLUSTER_POLICY);
-        if new_packages.contains(&"postgresql") && !cluster_policy.exists() {
-            fs::create_dir_all(cluster_policy.parent().unwrap_or(cluster_policy))?;
-            fs::write(cluster_policy, "create_main_cluster = false\n")?;
-        }
-        let policy_is_ours = !Path::new(SERVICE_POLICY).exists();
-        if policy_is_ours {
-            // "101: action forbidden by policy": invoke-rc.d(8).
-            fs::write(SERVICE_POLICY, "#!/bin/sh\nexit 101\n")?;
-            fs::set_permissions(SERVICE_POLICY, fs::Permissions::from_mode(0o755))?;
-        }
-        let has_service = ["postgresql", "pgbouncer", "haproxy"];
-        let services = has_service.into_iter().filter(|service| new_packages.contains(service)).collect();
-        Ok(Self { policy_is_ours, services })
-    }
-
-    fn disable(self) -> anyhow::Result<()> {
-        if !self.services.is_empty() && Path::new("/run/systemd/system").exists() {
-            run(Command::new("systemctl").arg("disable").args(&self.services))?;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Quiet {
-    fn drop(&mut self) {
-        if self.policy_is_ours {
-            let _ = fs::remove_file(SERVICE_POLICY);
-        }
-    }
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", INSTALL, "xtask-setup", SERVICE_POLICY, CLUSTER_POLICY]);
+    run(shell.args(&names))
 }
 
 fn install_linker() -> anyhow::Result<()> {
     if toolchain::linker().is_some() {
         return Ok(());
     }
-    say(format_args!("cargo install bpf-linker {LINKER_VERSION}, on Debian's LLVM {LLVM}: about a minute"));
     let mut install = cargo();
-    install.env("LLVM_PREFIX", format!("/usr/lib/llvm-{LLVM}"));
-    install.args(["install", "bpf-linker", "--version", LINKER_VERSION, "--locked", "--no-default-features"]);
-    run(install.arg("--features").arg(format!("llvm-{LLVM}")))
+    install.args(["install", "bpf-linker", "--version", LINKER_VERSION, "--locked"]);
+    if is_nightly() {
+        say(format_args!("cargo install bpf-linker {LINKER_VERSION}: some minutes"));
+    } else {
+        say(format_args!(
+            "cargo install bpf-linker {LINKER_VERSION}, on Debian's LLVM {LLVM}: about a minute"
+        ));
+        install.env("LLVM_PREFIX", format!("/usr/lib/llvm-{LLVM}"));
+        install.args(["--no-default-features", "--features", &format!("llvm-{LLVM}")]);
+    }
+    run(&mut install)
+}
+
+fn is_nightly() -> bool {
+    matches!(toolchain::compiler(), Some(toolchain::Compiler::Nightly { .. }))
 }
 
 /// The provider runs from the target directory: what npm fetches stays out of the sources.
@@ -215,15 +216,6 @@ fn is_installed(package: &str) -> bool {
     let mut query = Command::new("dpkg-query");
     query.args(["--show", "--showformat=${db:Status-Status}", package]);
     query.output().is_ok_and(|output| output.status.success() && output.stdout == b"installed")
-}
-
-/// Whether the package lists offer a version of it.
-fn is_known(package: &str) -> bool {
-    let policy = Command::new("apt-cache").args(["policy", package]).env("LC_ALL", "C").output();
-    policy.is_ok_and(|output| {
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        text.lines().any(|line| line.trim().starts_with("Candidate:") && !line.contains("(none)"))
-    })
 }
 
 fn is_root() -> bool {

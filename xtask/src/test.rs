@@ -20,7 +20,7 @@ use crate::{
 /// The crates whose tests need neither root nor a kernel.
 const PURE: [&str; 5] = ["agent-abi", "agent-core", "agent-sql", "agent-policy", "agent"];
 /// The version of cargo-deny that `deny.toml` is written for.
-const DENY_VERSION: &str = "0.19.0";
+const DENY_VERSION: &str = "0.20.2";
 
 /// What to test.
 #[derive(Args)]

@@ -1,0 +1,115 @@
+//! No credential, no job: CMD is not started, exit 125, one sentence.
+
+use std::{fs, process::Command};
+
+use lineal_tests::{Lab, command::finish};
+use serde_json::json;
+
+use crate::shared::{lab, lines};
+
+/// Tries to start a job under a token; returns the one line on standard error, after checking all else.
+fn refusal(lab: &Lab, token: &str) -> String {
+    let directory = tempfile::tempdir_in(lab.directory()).unwrap();
+    let (file, started) = (directory.path().join("token"), directory.path().join("started"));
+    fs::write(&file, token).unwrap();
+    let arguments = ["run", "--token-file", file.to_str().unwrap(), "--", "touch", started.to_str().unwrap()];
+    let refused = lab.ask(&arguments).unwrap();
+    assert_eq!(refused.code, Some(125), "{refused:?}");
+    assert!(!started.exists(), "CMD was started");
+    let [line] = refused.stderr.lines().collect::<Vec<_>>()[..] else { panic!("not one line: {refused:?}") };
+    assert!(line.starts_with("lineal: "), "{line}");
+    line.to_owned()
+}
+
+/// Seconds since the Unix epoch, some way off.
+fn seconds_from_now(seconds: i64) -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    now.as_secs() as i64 + seconds
+}
+
+#[test]
+fn a_bad_token_starts_nothing_and_the_reason_is_told() {
+    let lab = lab();
+    let check = |request, expect: &str| {
+        let line = refusal(lab, &lab.issuer.mint(&request).unwrap());
+        assert!(line.contains(expect), "{request}: {line}");
+    };
+    check(json!({"claims": {"exp": seconds_from_now(-3600), "iat": seconds_from_now(-7200)}}), "expired");
+    check(json!({"claims": {"aud": "somebody-else"}}), "audience");
+    check(json!({"alg": "none"}), "signed");
+    check(json!({"alg": "HS256"}), "HS256");
+    check(json!({"key": "foreign"}), "signature");
+    check(json!({"claims": {"iss": "http://127.0.0.1:1"}}), "issuer");
+    check(json!({"claims": {"sub": null}}), "sub");
+}
+
+#[test]
+fn what_is_no_token_starts_nothing() {
+    for token in ["", "not a token", "a.b.c"] {
+        refusal(lab(), token);
+    }
+}
+
+#[test]
+fn a_single_use_token_is_refused_the_second_time() {
+    let lab = lab();
+    let token = lab.issuer.token("single-use").unwrap();
+    let file = lab.directory().join("single-use");
+    fs::write(&file, &token).unwrap();
+    let first = lab.ask(&["run", "--token-file", file.to_str().unwrap(), "--", "true"]).unwrap();
+    assert_eq!(first.code, Some(0), "{first:?}");
+    let line = refusal(lab, &token);
+    assert!(line.contains("used"), "{line}");
+}
+
+#[test]
+fn a_token_that_names_a_run_is_good_for_every_job_of_the_run() {
+    for _ in 0..3 {
+        lines(&lab().run("again", &["true"]).unwrap());
+    }
+}
+
+#[test]
+fn new_keys_of_the_issuer_are_fetched_and_the_old_ones_forgotten() {
+    let lab = crate::shared::own_lab();
+    let old = lab.issuer.token("nightly").unwrap();
+    lines(&lab.run("before", &["true"]).unwrap());
+    lab.issuer.rotate().unwrap();
+    fs::write(lab.token_file(), lab.issuer.token("nightly").unwrap()).unwrap();
+    lines(&lab.run("after", &["true"]).unwrap());
+    refusal(&lab, &old);
+}
+
+#[test]
+fn without_an_agent_nothing_starts() {
+    let started = lab().directory().join("unreachable");
+    let mut run = lab().lineal(&["run", "--token-file"]).unwrap();
+    run.arg(lab().token_file()).args(["--control", "/nonexistent/control.sock", "--", "touch"]).arg(&started);
+    let refused = finish(&mut run).unwrap();
+    assert_eq!(refused.code, Some(125), "{refused:?}");
+    assert!(refused.stderr.starts_with("lineal: ") && refused.stderr.contains("/nonexistent/control.sock"));
+    assert!(!started.exists());
+}
+
+#[test]
+fn the_job_becomes_cmd_with_its_status_streams_and_without_the_token() {
+    let lab = lab();
+    let token = fs::read_to_string(lab.token_file()).unwrap();
+    let mut run = lab.lineal(&["run", "--", "/bin/sh", "-c", "echo out; echo err >&2; env; exit 7"]).unwrap();
+    let done = finish(run.env("LINEAL_TOKEN", &token)).unwrap();
+    assert_eq!(done.code, Some(7), "{done:?}");
+    assert!(done.stdout.starts_with("out\n") && done.stderr == "err\n", "{done:?}");
+    assert!(!done.stdout.contains(token.trim()), "the token is in CMD's environment");
+}
+
+#[test]
+fn a_cmd_that_does_not_exist_is_told_apart() {
+    assert_eq!(lab().run("missing", &["/nonexistent/cmd"]).unwrap().code, Some(127));
+    assert_eq!(lab().run("not-executable", &["/etc/passwd"]).unwrap().code, Some(126));
+}
+
+#[test]
+fn a_wrong_command_line_is_usage() {
+    let mut lineal = Command::new(lineal_tests::paths::lineal().unwrap());
+    assert_eq!(finish(lineal.arg("--nonsense")).unwrap().code, Some(2));
+}

@@ -1,0 +1,92 @@
+//! Whoever descends from the job is of the job, and its ancestry is told; nobody else is.
+
+use lineal_tests::script::PYTHON;
+use serde_json::Value;
+
+use crate::shared::{decisions_on, lab, lines, text};
+
+/// Has `script` run a statement with `mark` in it, and returns the programs of its ancestry.
+fn ancestry(script: &str, mark: &str) -> Vec<String> {
+    let lab = lab();
+    lines(&lab.run("lineage", &[PYTHON, "-c", &script.replace("MARK", mark)]).unwrap());
+    let rows = decisions_on(lab, mark);
+    assert_eq!(rows.len(), 1, "{rows:?}");
+    assert_eq!(text(&rows[0], "/credential/subject"), "contractor:dana");
+    let ancestry = rows[0].pointer("/process/ancestry").and_then(Value::as_array).unwrap();
+    ancestry.iter().map(|process| text(process, "/exe").rsplit('/').next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_daemon_two_forks_away_is_of_the_job() {
+    let found = ancestry(
+        r#"
+import os
+reader, writer = os.pipe()
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        os.execvp("psql", ["psql", "-XAtqc", "SELECT 'MARK'"])
+    os._exit(0)
+os.wait()
+os.close(writer)
+import signal
+"#
+        .replace("import signal\n", "os.set_inheritable(reader, False)\nos.read(reader, 1)\n")
+        .replace("reader, writer = os.pipe()", "reader, writer = os.pipe()\nos.set_inheritable(writer, True)")
+        .as_str(),
+        "daemon-5a01",
+    );
+    assert_eq!(found.first().map(String::as_str), Some("python3.11"), "{found:?}");
+    assert_eq!(found.last().map(String::as_str), Some("psql"), "{found:?}");
+}
+
+#[test]
+fn a_thread_that_executes_takes_the_tag_along() {
+    let found = ancestry(
+        r#"
+import os, threading
+def become():
+    os.execvp("psql", ["psql", "-XAtqc", "SELECT 'MARK'"])
+thread = threading.Thread(target=become)
+thread.start()
+thread.join()
+"#,
+        "thread-5a02",
+    );
+    assert_eq!(found.last().map(String::as_str), Some("psql"), "{found:?}");
+}
+
+#[test]
+fn a_long_chain_of_shells_is_told_whole() {
+    let found = ancestry(
+        r#"
+import os
+command = "psql -XAtqc \"SELECT 'MARK'\"; true"
+for _ in range(10):
+    command = "sh -c '" + command.replace("'", "'\\''") + "'; true"
+os.execvp("sh", ["sh", "-c", command])
+"#,
+        "chain-5a03",
+    );
+    assert!(found.len() >= 12, "{found:?}");
+}
+
+#[test]
+fn jobs_lists_a_live_job_with_its_credential_and_forgets_it_after() {
+    let lab = lab();
+    let job = lab.job("listed-5a04", &["cat"]).unwrap();
+    let mut job = lab.converse("listed", &job).unwrap();
+    job.say("hello").unwrap();
+    assert_eq!(job.line(lineal_tests::command::PATIENCE).unwrap(), "hello");
+    let find = || {
+        let jobs = lab.ask(&["jobs", "--json"]).unwrap().json().unwrap();
+        jobs.into_iter().find(|job| text(job, "/name") == "listed-5a04")
+    };
+    let listed = find().unwrap();
+    assert_eq!(text(&listed, "/credential/subject"), "contractor:dana", "{listed}");
+    assert_eq!(listed["root_pid"].as_u64(), Some(u64::from(job.pid())), "{listed}");
+    assert_eq!(listed["processes"].as_u64(), Some(1), "{listed}");
+    job.hang_up();
+    assert!(job.wait(lineal_tests::command::PATIENCE).unwrap().success());
+    lab.wait_until("the ended job leaves the list", || Ok(find().is_none())).unwrap();
+}

@@ -1,0 +1,22 @@
+//! End to end: real eBPF, real servers, real clients, `lineal` as a black box. Needs root.
+//!
+//! Tests that leave the agent as it was share one lab; those that stop it, revoke somebody or fill a disk raise
+//! their own.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a failed assertion ends a test; clippy's own exception leaves out the functions that tests share"
+)]
+
+mod audit;
+mod bounds;
+mod clients;
+mod hostile_wire;
+mod identity;
+mod lineage;
+mod outage;
+mod policy;
+mod shared;
+mod story;

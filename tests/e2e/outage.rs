@@ -1,0 +1,63 @@
+//! Agent down means no traffic, not free traffic; a dead upstream is told.
+
+use lineal_tests::{command::PATIENCE, script::PYTHON};
+
+use crate::shared::{lines, own_lab};
+
+const CONNECT_ON_DEMAND: &str = r#"
+import psycopg, sys
+for line in sys.stdin:
+    try:
+        with psycopg.connect(connect_timeout=20) as connection:
+            print(connection.execute("SELECT 1").fetchone()[0], flush=True)
+    except psycopg.Error as error:
+        print("refused", str(error).replace("\n", " "), flush=True)
+"#;
+
+#[test]
+fn a_job_whose_agent_was_killed_reaches_nothing() {
+    let mut lab = own_lab();
+    let job = lab.job("orphaned", &[PYTHON, "-c", CONNECT_ON_DEMAND]).unwrap();
+    let mut job = lab.converse("orphaned", &job).unwrap();
+    job.say("").unwrap();
+    assert_eq!(job.line(PATIENCE).unwrap(), "1");
+    lab.take_agent().unwrap().kill().unwrap();
+    job.say("").unwrap();
+    let said = job.line(PATIENCE).unwrap();
+    assert!(said.starts_with("refused"), "{said}");
+}
+
+#[test]
+fn a_job_whose_agent_was_stopped_reaches_nothing() {
+    let mut lab = own_lab();
+    let job = lab.job("orphaned", &[PYTHON, "-c", CONNECT_ON_DEMAND]).unwrap();
+    let mut job = lab.converse("orphaned", &job).unwrap();
+    job.say("").unwrap();
+    assert_eq!(job.line(PATIENCE).unwrap(), "1");
+    lab.take_agent().unwrap().stop().unwrap();
+    job.say("").unwrap();
+    let said = job.line(PATIENCE).unwrap();
+    assert!(said.starts_with("refused"), "{said}");
+}
+
+#[test]
+fn a_restarted_agent_takes_new_jobs() {
+    let mut lab = own_lab();
+    lab.take_agent().unwrap().stop().unwrap();
+    lab.start_agent().unwrap();
+    assert_eq!(lines(&lab.psql(&["SELECT 1"]).unwrap()), ["1"]);
+}
+
+#[test]
+fn a_dead_upstream_is_told_and_others_live() {
+    let lab = lineal_tests::Lab::start(&lineal_tests::LabOptions {
+        upstreams: "[[upstream]]\nname = \"dead\"\nprotocol = \"postgres\"\naddresses = [\"127.0.0.1:1\"]\n"
+            .to_owned(),
+        ..Default::default()
+    })
+    .unwrap();
+    let done = lab.run("dead", &["psql", "-XAtqc", "SELECT 1", "port=1"]).unwrap();
+    assert_eq!(done.code, Some(2), "{done:?}");
+    assert!(done.stderr.contains("lineal: "), "{done:?}");
+    assert_eq!(lines(&lab.psql(&["SELECT 1"]).unwrap()), ["1"]);
+}

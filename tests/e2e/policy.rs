@@ -1,0 +1,72 @@
+//! Bundles: what is wrong is refused with file, line and reason, and the last good one stays in force.
+
+use std::fs;
+
+use crate::shared::{lab, lines, own_lab};
+
+#[test]
+fn a_bad_bundle_is_refused_and_the_last_good_one_stays() {
+    let mut lab = own_lab();
+    let file = lab.policies().join("default/broken.cedar");
+    let before = lab.agent().unwrap().status().unwrap()["bundle"].clone();
+    fs::write(&file, "permit (\n  principal,\n  action == Action::\"no-such-action\",\n  resource\n);\n")
+        .unwrap();
+    lab.agent().unwrap().signal(rustix::process::Signal::HUP).unwrap();
+    lab.agent().unwrap().wait_for_status(|status| status["bundle_error"].is_string()).unwrap();
+    let status = lab.agent().unwrap().status().unwrap();
+    let error = status["bundle_error"].as_str().unwrap();
+    assert!(error.contains("broken.cedar:") && error.contains("no-such-action"), "{error}");
+    assert_eq!(status["bundle"], before);
+    assert_eq!(lines(&lab.psql(&["SELECT 1"]).unwrap()), ["1"]);
+}
+
+#[test]
+fn a_changed_bundle_reaches_a_session_that_is_open() {
+    let mut lab = own_lab();
+    let script = r#"
+import psycopg, sys
+with psycopg.connect(autocommit=True) as connection:
+    for line in sys.stdin:
+        try:
+            print(connection.execute("SELECT count(*) FROM products").fetchone()[0], flush=True)
+        except psycopg.Error as error:
+            print(error.sqlstate, flush=True)
+"#;
+    let job = lab.job("open", &[lineal_tests::script::PYTHON, "-c", script]).unwrap();
+    let mut job = lab.converse("open", &job).unwrap();
+    let patience = lineal_tests::command::PATIENCE;
+    job.say("").unwrap();
+    assert_eq!(job.line(patience).unwrap(), "200");
+    let before = lab.agent().unwrap().status().unwrap()["bundle"].clone();
+    let policy = "@id(\"closed\")\nforbid (principal, action in Action::\"sql:read\", resource is Table)\nwhen { resource.name == \"products\" };\n";
+    fs::write(lab.policies().join("hosts/lab/closed.cedar"), policy).unwrap();
+    lab.agent().unwrap().wait_for_status(|status| status["bundle"] != before).unwrap();
+    job.say("").unwrap();
+    assert_eq!(job.line(patience).unwrap(), "42501");
+    job.hang_up();
+    assert!(job.wait(patience).unwrap().success());
+}
+
+#[test]
+fn what_the_grammar_refuses_is_denied_and_the_session_lives() {
+    let done = lab().psql(&["SELEC 1", "SELECT 2"]).unwrap();
+    assert_eq!(done.stdout, "2\n", "{done:?}");
+    assert!(done.stderr.contains("42501") && done.stderr.contains("no-unparsed"), "{done:?}");
+}
+
+#[test]
+fn the_shipped_policies_pass_their_own_cases() {
+    let policies = lineal_tests::paths::repository().join("policies");
+    for subcommand in ["check", "test"] {
+        lines(&lab().ask(&["policy", subcommand, policies.to_str().unwrap()]).unwrap());
+    }
+}
+
+#[test]
+fn explain_names_the_policy_that_the_agent_names() {
+    let policies = lineal_tests::paths::repository().join("policies");
+    let arguments =
+        ["policy", "explain", policies.to_str().unwrap(), "--group", "contractors", "DROP TABLE orders"];
+    let done = lab().ask(&arguments).unwrap();
+    assert!(done.stdout.contains("no-ddl"), "{done:?}");
+}

@@ -1,0 +1,16 @@
+//! The story that the demo tells.
+
+use lineal_tests::story::{Telling, tell};
+
+use crate::shared::own_lab;
+
+#[test]
+fn the_story_holds_line_by_line() {
+    let lab = own_lab();
+    let mut told = Vec::new();
+    // Each outcome is told only after it was checked; a broken one ends the story.
+    tell(&lab, &mut |telling| told.push(telling)).unwrap();
+    let count = |kind: fn(&Telling) -> bool| told.iter().filter(|&telling| kind(telling)).count();
+    assert_eq!(count(|telling| matches!(telling, Telling::Chapter(_))), 9);
+    assert_eq!(count(|telling| matches!(telling, Telling::Outcome(_))), 1 + 7 + 3 + 1 + 1 + 10 + 2 + 3 + 1);
+}

@@ -1,0 +1,280 @@
+//! Ways out that are not a plain connect.
+
+use crate::shared::{lab, must_not_escape};
+
+/// Attempts `connect`, a Python function of (host, port), and expects the connection to fail or be reset.
+fn check(connect: &str) {
+    let done = must_not_escape(&format!(
+        r#"
+import ctypes, os, socket, struct, sys, threading
+HOST, PORT = os.environ["HOST"], int(os.environ["PORT"])
+def attempt():
+{}
+try:
+    connection = attempt()
+    connection.settimeout(20)
+    connection.sendall(b"hello")
+    got = connection.recv(1)
+    print("answered" if got else "closed")
+except OSError as error:
+    print("refused", error)
+"#,
+        connect.trim_matches('\n').lines().map(|line| format!("    {line}\n")).collect::<String>()
+    ));
+    assert!(!done.stdout.contains("answered"), "{done:?}");
+}
+
+#[test]
+fn a_plain_connect() {
+    check("return socket.create_connection((HOST, PORT))");
+}
+
+#[test]
+fn ipv4_mapped_into_ipv6() {
+    check(
+        r#"
+s = socket.socket(socket.AF_INET6)
+s.connect(("::ffff:" + HOST, PORT))
+return s
+"#,
+    );
+}
+
+#[test]
+fn bind_before_connect_and_marks() {
+    check(
+        r#"
+s = socket.socket()
+s.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, 0x1337)
+s.bind(("127.0.0.1", 0))
+s.connect((HOST, PORT))
+return s
+"#,
+    );
+}
+
+#[test]
+fn a_device_bound_socket() {
+    check(
+        r#"
+s = socket.socket()
+s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo\0")
+s.connect((HOST, PORT))
+return s
+"#,
+    );
+}
+
+#[test]
+fn tcp_fast_open() {
+    check(
+        r#"
+s = socket.socket()
+s.sendto(b"hello", 0x20000000, (HOST, PORT))
+return s
+"#,
+    );
+}
+
+#[test]
+fn a_non_blocking_connect() {
+    check(
+        r#"
+import select
+s = socket.socket()
+s.setblocking(False)
+s.connect_ex((HOST, PORT))
+select.select([], [s], [], 20)
+return s
+"#,
+    );
+}
+
+#[test]
+fn connecting_again_after_a_disconnect() {
+    check(
+        r#"
+libc = ctypes.CDLL(None, use_errno=True)
+s = socket.socket()
+s.connect((HOST, int(os.environ["PGPORT"])))
+unspecified = struct.pack("=H14x", socket.AF_UNSPEC)
+assert libc.connect(s.fileno(), unspecified, len(unspecified)) == 0
+s.connect((HOST, PORT))
+return s
+"#,
+    );
+}
+
+#[test]
+fn mptcp() {
+    check(
+        r#"
+s = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)
+s.connect((HOST, PORT))
+return s
+"#,
+    );
+}
+
+#[test]
+fn sctp_raw_and_ping_sockets_are_refused() {
+    let done = must_not_escape(
+        r#"
+import socket
+for name, kind, protocol in (
+    ("raw tcp", socket.SOCK_RAW, socket.IPPROTO_TCP),
+    ("raw icmp", socket.SOCK_RAW, socket.IPPROTO_ICMP),
+    ("raw", socket.SOCK_RAW, socket.IPPROTO_RAW),
+    ("ping", socket.SOCK_DGRAM, socket.IPPROTO_ICMP),
+    ("sctp", socket.SOCK_STREAM, 132),
+    ("udp-lite", socket.SOCK_DGRAM, 136),
+):
+    try:
+        socket.socket(socket.AF_INET, kind, protocol)
+        print("open:", name)
+    except OSError:
+        pass
+"#,
+    );
+    assert_eq!(done.stdout, "", "{done:?}");
+}
+
+#[test]
+fn datagrams_reach_nobody() {
+    // A receiver outside every job.
+    let receiver = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    receiver.set_nonblocking(true).unwrap();
+    let port = receiver.local_addr().unwrap().port();
+    let done = must_not_escape(&format!(
+        r#"
+import socket
+for connected in (False, True):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        if connected:
+            s.connect(("127.0.0.1", {port}))
+            s.send(b"out")
+        else:
+            s.sendto(b"out", ("127.0.0.1", {port}))
+        print("sent")
+    except OSError:
+        pass
+"#
+    ));
+    let mut buffer = [0; 16];
+    assert!(receiver.recv(&mut buffer).is_err(), "a datagram got out: {done:?}");
+    assert_eq!(done.stdout, "", "{done:?}");
+}
+
+#[test]
+fn a_new_network_namespace_reaches_nothing() {
+    check(
+        r#"
+CLONE_NEWNET = 0x40000000
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.unshare(CLONE_NEWNET) == 0
+os.system("/usr/sbin/ip link set lo up")
+return socket.create_connection((HOST, PORT))
+"#,
+    );
+}
+
+#[test]
+fn a_socket_made_before_a_fork_and_connected_after() {
+    check(
+        r#"
+s = socket.socket()
+reader, writer = os.pipe()
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        os.write(writer, str(s.connect_ex((HOST, PORT))).encode())
+    os._exit(0)
+os.close(writer)
+os.read(reader, 16)
+return s
+"#,
+    );
+}
+
+#[test]
+fn clone_parent_does_not_leave_the_lineage() {
+    check(
+        r#"
+CLONE_PARENT, SIGCHLD = 0x00008000, 17
+libc = ctypes.CDLL(None, use_errno=True)
+reader, writer = os.pipe()
+# SYS_clone on x86-64 and on aarch64.
+number = {"x86_64": 56, "aarch64": 220}[os.uname().machine]
+child = libc.syscall(number, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0)
+if child == 0:
+    s = socket.socket()
+    os.write(writer, str(s.connect_ex((HOST, PORT))).encode() or b"?")
+    try:
+        s.sendall(b"hello")
+        os.write(writer, s.recv(1) and b" answered")
+    except OSError:
+        pass
+    os._exit(0)
+os.close(writer)
+said = b""
+while piece := os.read(reader, 64):
+    said += piece
+if b"answered" in said:
+    print("answered")
+raise OSError("the child told: " + said.decode())
+"#,
+    );
+}
+
+#[test]
+fn moving_to_another_cgroup_beneath_changes_nothing() {
+    check(
+        r#"
+own = next(line.split("::")[1].strip() for line in open("/proc/self/cgroup") if "::" in line)
+root = next(line.split()[1] for line in open("/proc/self/mounts") if line.split()[2] == "cgroup2")
+place = root + own + "/elsewhere"
+os.makedirs(place, exist_ok=True)
+with open(place + "/cgroup.procs", "w") as procs:
+    procs.write(str(os.getpid()))
+return socket.create_connection((HOST, PORT))
+"#,
+    );
+}
+
+#[test]
+fn vfork_and_exec_a_thousand_times_stays_in_the_lineage() {
+    let done = must_not_escape(
+        r#"
+import os, subprocess
+for _ in range(1000):
+    subprocess.run(["/bin/true"], check=True)
+print(subprocess.run(["psql", "-XAtqc", "SELECT 'after 1000'"], capture_output=True, text=True).stdout.strip())
+"#,
+    );
+    assert_eq!(done.stdout, "after 1000\n", "{done:?}");
+    let rows = lab().audit(&[]).unwrap();
+    assert!(rows.iter().any(|row| row["statement"]["text"] == "SELECT 'after 1000'"));
+}
+
+#[test]
+fn dialling_lineals_own_listener_is_closed() {
+    let done = must_not_escape(
+        r#"
+import os, socket
+with open("/proc/net/tcp") as table:
+    rows = [line.split() for line in table.readlines()[1:]]
+ports = sorted({int(row[1].split(":")[1], 16) for row in rows if row[3] == "0A"})
+for port in ports:
+    try:
+        s = socket.create_connection(("127.0.0.1", port), timeout=20)
+        s.sendall(b"\0\0\0\x08\x04\xd2\x16\x2f")
+        got = s.recv(1)
+        if got and port != int(os.environ["PGPORT"]):
+            print("answered on", port, got)
+    except OSError:
+        pass
+"#,
+    );
+    assert_eq!(done.stdout, "", "{done:?}");
+}
