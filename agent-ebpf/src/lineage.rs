@@ -40,7 +40,8 @@ pub fn lineal_fork(ctx: BtfTracePointContext) -> i32 {
         count(stat::TASKS_FULL);
         kill_current();
     }
-    let node = add_node(Node { job: creator.job, parent: creator.node, image: creator.image, tgid, uid: uid() });
+    let node =
+        add_node(Node { job: creator.job, parent: creator.node, image: creator.image, tgid, uid: uid() });
     let tag = TaskTag { job: creator.job, node, image: creator.image };
     if TASKS.insert(tgid, tag, BPF_ANY.into()).is_err() {
         count(stat::TASKS_FULL);

@@ -89,7 +89,8 @@ pub fn socket_tag_or_insert(sk: *mut bpf_sock, value: &mut SocketTag) -> *mut So
 #[inline(always)]
 fn storage(sk: *mut bpf_sock, value: *mut SocketTag, flags: u64) -> *mut SocketTag {
     // SAFETY: the verifier checks the socket pointer's type and that it isn't null.
-    unsafe { bpf_sk_storage_get((&raw const SOCKETS).cast_mut().cast(), sk.cast(), value.cast(), flags) }.cast()
+    unsafe { bpf_sk_storage_get((&raw const SOCKETS).cast_mut().cast(), sk.cast(), value.cast(), flags) }
+        .cast()
 }
 
 /// Counts one.

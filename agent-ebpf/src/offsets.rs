@@ -53,5 +53,6 @@ pub unsafe fn field<T: Copy>(base: *const u8, offset: &Global<u32>) -> T {
 #[inline(always)]
 pub unsafe fn read<T: Copy>(base: *const u8, offset: &Global<u32>) -> Option<T> {
     // SAFETY: the helper checks the address.
-    unsafe { aya_ebpf::helpers::bpf_probe_read_kernel(base.wrapping_add(offset.load() as usize).cast::<T>()) }.ok()
+    unsafe { aya_ebpf::helpers::bpf_probe_read_kernel(base.wrapping_add(offset.load() as usize).cast::<T>()) }
+        .ok()
 }

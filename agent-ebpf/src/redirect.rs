@@ -79,8 +79,15 @@ fn redirect(ctx: &SockAddrContext, tag: &TaskTag, address: [u32; 4], via: Via) -
     let port = port_of(context);
     // SAFETY: the context's own field; the verifier demands the null check below.
     let sk = unsafe { (*context).__bindgen_anon_1.sk };
-    let mut fresh =
-        SocketTag { job: tag.job, node: tag.node, tgid, uid: 0, state: SOCKET_STAMPED, port: 0, address: [0; 4] };
+    let mut fresh = SocketTag {
+        job: tag.job,
+        node: tag.node,
+        tgid,
+        uid: 0,
+        state: SOCKET_STAMPED,
+        port: 0,
+        address: [0; 4],
+    };
     if sk.is_null() {
         refused(Refusal::NoStorage, tag, tgid, address, port);
         return deny();
@@ -299,7 +306,11 @@ fn owned_by_same_job(ctx: &SockAddrContext, tag: &TaskTag, address: &[u32; 4], p
         12
     } else {
         let unspecified = address[3] == 0;
-        if address[0] != 0 || address[1] != 0 || address[2] != 0 || !(unspecified || address[3] == LOOPBACK_V6[3]) {
+        if address[0] != 0
+            || address[1] != 0
+            || address[2] != 0
+            || !(unspecified || address[3] == LOOPBACK_V6[3])
+        {
             return false;
         }
         let v6 = unsafe { &mut tuple.__bindgen_anon_1.ipv6 };

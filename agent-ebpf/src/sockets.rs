@@ -1,10 +1,7 @@
 //! Stamps the sockets that followed processes make, and refuses the kinds that the redirect can't see.
 
 use agent_abi::{Refusal, SOCKET_STAMPED, SocketTag};
-use aya_ebpf::{
-    macros::cgroup_sock,
-    programs::SockContext,
-};
+use aya_ebpf::{macros::cgroup_sock, programs::SockContext};
 
 use crate::maps::{current_tgid, refused, socket_tag_or_insert, tag_of};
 

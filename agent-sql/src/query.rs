@@ -9,7 +9,8 @@ use agent_core::facts::Action;
 use pg_raw_parse::{
     Node,
     nodes::{
-        DeleteStmt, FuncCall, InsertStmt, MergeStmt, RangeVar, SelectStmt, SQLValueFunction, UpdateStmt, WithClause,
+        DeleteStmt, FuncCall, InsertStmt, MergeStmt, RangeVar, SQLValueFunction, SelectStmt, UpdateStmt,
+        WithClause,
     },
     raw::{CmdType, OnConflictAction},
     walk::{Recurse, walk_manual},
@@ -26,11 +27,21 @@ pub fn visit(found: &mut Gathered, node: Node<'_>) {
     match node {
         Node::None => {}
         Node::Invalid(_) => found.database(Action::SqlOther),
-        Node::SelectStmt(select) => statement(found, node, select.with_clause(), |found| self::select(found, select)),
-        Node::InsertStmt(insert) => statement(found, node, insert.with_clause(), |found| self::insert(found, insert)),
-        Node::UpdateStmt(update) => statement(found, node, update.with_clause(), |found| self::update(found, update)),
-        Node::DeleteStmt(delete) => statement(found, node, delete.with_clause(), |found| self::delete(found, delete)),
-        Node::MergeStmt(merge) => statement(found, node, merge.with_clause(), |found| self::merge(found, merge)),
+        Node::SelectStmt(select) => {
+            statement(found, node, select.with_clause(), |found| self::select(found, select))
+        }
+        Node::InsertStmt(insert) => {
+            statement(found, node, insert.with_clause(), |found| self::insert(found, insert))
+        }
+        Node::UpdateStmt(update) => {
+            statement(found, node, update.with_clause(), |found| self::update(found, update))
+        }
+        Node::DeleteStmt(delete) => {
+            statement(found, node, delete.with_clause(), |found| self::delete(found, delete))
+        }
+        Node::MergeStmt(merge) => {
+            statement(found, node, merge.with_clause(), |found| self::merge(found, merge))
+        }
         Node::RangeVar(relation) => read(found, relation),
         Node::FuncCall(call) => {
             function(found, call);
@@ -54,7 +65,12 @@ pub fn visit(found: &mut Gathered, node: Node<'_>) {
 
 /// A statement with its `WITH` clause: names count from their definition on, in a recursive clause from the
 /// beginning.
-fn statement(found: &mut Gathered, node: Node<'_>, with: Option<&WithClause>, own: impl FnOnce(&mut Gathered)) {
+fn statement(
+    found: &mut Gathered,
+    node: Node<'_>,
+    with: Option<&WithClause>,
+    own: impl FnOnce(&mut Gathered),
+) {
     found.ctes.push(Vec::new());
     found.nesting += 1;
     if let Some(with) = with {
@@ -155,7 +171,8 @@ fn update(found: &mut Gathered, update: &UpdateStmt) {
     found.write();
     let Some(target) = update.relation() else { return found.database(Action::SqlOther) };
     found.table(Action::SqlUpdate, target);
-    if reads(update.where_clause()) || update.returning_clause().is_some() || !update.from_clause().is_empty() {
+    if reads(update.where_clause()) || update.returning_clause().is_some() || !update.from_clause().is_empty()
+    {
         found.table(Action::SqlSelect, target);
     }
     if !is_condition(update.where_clause()) {
@@ -167,7 +184,10 @@ fn delete(found: &mut Gathered, delete: &DeleteStmt) {
     found.write();
     let Some(target) = delete.relation() else { return found.database(Action::SqlOther) };
     found.table(Action::SqlDelete, target);
-    if reads(delete.where_clause()) || delete.returning_clause().is_some() || !delete.using_clause().is_empty() {
+    if reads(delete.where_clause())
+        || delete.returning_clause().is_some()
+        || !delete.using_clause().is_empty()
+    {
         found.table(Action::SqlSelect, target);
     }
     if !is_condition(delete.where_clause()) {
@@ -211,9 +231,8 @@ fn is_condition(condition: Node<'_>) -> bool {
     if !reads(condition) {
         return false;
     }
-    let names = |node: Node<'_>| {
-        matches!(node, Node::ColumnRef(_) | Node::SubLink(_) | Node::CurrentOfExpr(_))
-    };
+    let names =
+        |node: Node<'_>| matches!(node, Node::ColumnRef(_) | Node::SubLink(_) | Node::CurrentOfExpr(_));
     if names(condition) {
         return true;
     }

@@ -8,7 +8,10 @@ use pg_raw_parse::{
     raw::{ObjectType, TransactionStmtKind, VariableSetKind},
 };
 
-use crate::{gather::Gathered, query::{function, visit}};
+use crate::{
+    gather::Gathered,
+    query::{function, visit},
+};
 
 /// Takes in one statement of a text.
 pub fn top(found: &mut Gathered, node: Node<'_>) {

@@ -36,7 +36,11 @@ pub fn redact(sql: &[u8]) -> String {
             Token::Literal => out.push(PLACEHOLDER),
             Token::Word(text) | Token::Quoted(text) => out.extend_from_slice(text),
             Token::Symbol(symbol) => {
-                if !out.is_empty() && !matches!(symbol, b',' | b';' | b')' | b'(' | b'.' | b'[' | b']' | b':') && out.last() != Some(&b' ') && !out.last().is_some_and(|last| is_operator(*last)) {
+                if !out.is_empty()
+                    && !matches!(symbol, b',' | b';' | b')' | b'(' | b'.' | b'[' | b']' | b':')
+                    && out.last() != Some(&b' ')
+                    && !out.last().is_some_and(|last| is_operator(*last))
+                {
                     out.push(b' ');
                 }
                 out.push(symbol);
@@ -113,7 +117,9 @@ impl<'a> Tokens<'a> {
     /// The end of a comment that starts here; block comments nest.
     fn comment_end(&self) -> Option<usize> {
         if self.rest.starts_with(b"--") {
-            return Some(self.rest.iter().position(|byte| matches!(byte, b'\n' | b'\r')).unwrap_or(self.rest.len()));
+            return Some(
+                self.rest.iter().position(|byte| matches!(byte, b'\n' | b'\r')).unwrap_or(self.rest.len()),
+            );
         }
         if !self.rest.starts_with(b"/*") {
             return None;
@@ -136,7 +142,8 @@ impl<'a> Iterator for Tokens<'a> {
 
     fn next(&mut self) -> Option<Token<'a>> {
         loop {
-            let space = self.rest.iter().take_while(|byte| byte.is_ascii_whitespace() || **byte == 0x0b).count();
+            let space =
+                self.rest.iter().take_while(|byte| byte.is_ascii_whitespace() || **byte == 0x0b).count();
             self.advance(space);
             match self.comment_end() {
                 Some(end) => self.advance(end),

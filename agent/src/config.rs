@@ -130,9 +130,9 @@ impl Config {
 
     /// This host's name.
     pub fn hostname(&self) -> String {
-        self.hostname.clone().unwrap_or_else(|| {
-            rustix::system::uname().nodename().to_string_lossy().into_owned()
-        })
+        self.hostname
+            .clone()
+            .unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned())
     }
 }
 
@@ -165,7 +165,8 @@ mod tests {
 
     #[test]
     fn an_unknown_field_is_refused_by_name() {
-        for text in ["contrl = '/x'", "[limits]\njob_max = 1", "[kernel]\ncgrp = '/x'", "[metrics]\nport = 1"] {
+        for text in ["contrl = '/x'", "[limits]\njob_max = 1", "[kernel]\ncgrp = '/x'", "[metrics]\nport = 1"]
+        {
             let error = check(text).unwrap_err();
             assert!(error.contains("unknown field"), "{text}: {error}");
         }

@@ -183,8 +183,11 @@ async fn record_bundles(agent: Arc<Agent>) {
         let state = if now.refused.is_some() { BundleState::Refused } else { BundleState::Loaded };
         let result = if now.refused.is_some() { "refused" } else { "loaded" };
         agent.metrics.bundle_loads.with_label_values(&[result]).inc();
-        let record =
-            Record::Bundle(BundleRecord { state, version: now.bundle.version(), reason: now.refused.as_deref() });
+        let record = Record::Bundle(BundleRecord {
+            state,
+            version: now.bundle.version(),
+            reason: now.refused.as_deref(),
+        });
         if let Err(error) = agent.trail.append(&record) {
             tracing::error!(%error, "a change of the policy bundle could not be recorded");
         }
@@ -204,16 +207,16 @@ async fn housekeeping(agent: Arc<Agent>) {
                 }
             }
             _ = reconcile.tick() => {
-                agent.registry.reconcile(Instant::now());
-                agent.kernel.sweep_flows(FLOW_AGE_MAX);
-                let _ = agent.kernel.recount();
-                let live: Vec<u64> = agent.registry.list().iter().map(|(job, _)| job.netns).collect();
-                agent.listeners.retain(|cookie| live.contains(&cookie));
                 let lost = agent.kernel.statistics().events_lost;
+                agent.registry.reconcile(Instant::now(), lost > events_lost);
                 if lost > events_lost {
                     agent.record_gap(lost - events_lost);
                     events_lost = lost;
                 }
+                                agent.kernel.sweep_flows(FLOW_AGE_MAX);
+                let _ = agent.kernel.recount();
+                let live: Vec<u64> = agent.registry.list().iter().map(|(job, _)| job.netns).collect();
+                agent.listeners.retain(|cookie| live.contains(&cookie));
             }
         }
     }
@@ -256,10 +259,13 @@ impl control::server::Handler for Agent {
                 }
                 enrolled
             }
-            Request::Jobs => Ok(self.registry.list().iter().map(|(job, processes)| job.to_json(*processes)).collect()),
+            Request::Jobs => {
+                Ok(self.registry.list().iter().map(|(job, processes)| job.to_json(*processes)).collect())
+            }
             Request::Status => Ok(vec![self.status()]),
             Request::Revoke { selector, reason } => {
-                let ended = self.registry.revoke(selector, reason, peer.uid).map_err(|error| error.to_string())?;
+                let ended =
+                    self.registry.revoke(selector, reason, peer.uid).map_err(|error| error.to_string())?;
                 self.metrics.revocations.inc();
                 Ok(ended.iter().map(|id| json!({"id": id.to_string()})).collect())
             }
@@ -275,16 +281,25 @@ impl Agent {
         let now_unix = unix_now();
         let verified = self.verifier.verify(&token, now_unix).await.map_err(|error| error.to_string())?;
         drop(token);
-        self.uses.admit(&verified, &enroller(peer.pid, peer.uid), now_unix).map_err(|error| error.to_string())?;
+        self.uses
+            .admit(&verified, &enroller(peer.pid, peer.uid), now_unix)
+            .map_err(|error| error.to_string())?;
         let netns = self.listeners.ensure(peer.pid).map_err(|error| error.to_string())?;
-        let enrolment = Enrolment { pid: peer.pid, uid: peer.uid, name, credential: verified.credential, netns };
+        let enrolment =
+            Enrolment { pid: peer.pid, uid: peer.uid, name, credential: verified.credential, netns };
         let job = self.registry.enrol(enrolment).map_err(|error| error.to_string())?;
         // The PID was the peer's all along only if the peer still lives.
         if !peer.alive() {
             self.kernel.untag(peer.pid);
             return Err("the process ended while it was enrolled".to_owned());
         }
-        tracing::info!(job = %job.id, pid = peer.pid, subject = job.credential.subject, "enrolled");
+        tracing::info!(
+            job = %job.id,
+            pid = peer.pid,
+            subject = job.credential.subject,
+            issuer = verified.issuer_name,
+            "enrolled"
+        );
         Ok(vec![json!({"id": job.id.to_string()})])
     }
 
@@ -328,7 +343,8 @@ impl Agent {
     fn record_gap(&self, lost: u64) {
         let details = [("lost_events", Detail::Count(lost))];
         let reason = "the event ring was full; lineage was read from the maps instead";
-        let record = Record::Agent(AgentRecord { state: AgentState::Gap, reason, details: Details(&details) });
+        let record =
+            Record::Agent(AgentRecord { state: AgentState::Gap, reason, details: Details(&details) });
         if let Err(error) = self.trail.append(&record) {
             tracing::error!(%error, lost, "a gap could not be recorded");
         }
@@ -354,6 +370,8 @@ impl Agent {
             raise_to(&self.metrics.kernel_bounds.with_label_values(&[bound]), total);
         }
         raise_to(&self.metrics.kernel_redirects, kernel.redirected);
+        raise_to(&self.metrics.kernel_own_listener, kernel.own_listener);
+        self.metrics.kernel_tasks.set(kernel.tasks as i64);
         let audit = self.trail.metrics();
         raise_to(&self.metrics.audit_records, audit.records.load(Ordering::Relaxed));
         raise_to(&self.metrics.audit_bytes, audit.bytes.load(Ordering::Relaxed));

@@ -10,7 +10,12 @@ pub fn start() {
     let terminal = std::io::stderr().is_terminal();
     let text = terminal.then(|| fmt::layer().with_writer(std::io::stderr).with_target(false));
     let json = (!terminal).then(|| {
-        fmt::layer().json().flatten_event(true).with_current_span(true).with_span_list(false).with_writer(std::io::stderr)
+        fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_current_span(true)
+            .with_span_list(false)
+            .with_writer(std::io::stderr)
     });
     // A second start, as in tests, keeps the first one's subscriber.
     let _ = tracing_subscriber::registry().with(filter).with(text).with(json).try_init();

@@ -56,6 +56,10 @@ pub struct Metrics {
     pub kernel_bounds: IntCounterVec,
     /// `lineal_kernel_redirects_total`.
     pub kernel_redirects: IntCounter,
+    /// `lineal_kernel_own_listener_total`.
+    pub kernel_own_listener: IntCounter,
+    /// `lineal_kernel_tasks`.
+    pub kernel_tasks: IntGauge,
     /// `lineal_audit_records_total`.
     pub audit_records: IntCounter,
     /// `lineal_audit_bytes_total`.
@@ -78,11 +82,12 @@ impl Metrics {
             registry.register(Box::new(counter.clone()))?;
             Ok(counter)
         };
-        let counters = |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
-            let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(counters.clone()))?;
-            Ok(counters)
-        };
+        let counters =
+            |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
+                let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
+                registry.register(Box::new(counters.clone()))?;
+                Ok(counters)
+            };
         let sessions = IntGaugeVec::new(Opts::new("lineal_sessions", "Open sessions."), &["protocol"])?;
         registry.register(Box::new(sessions.clone()))?;
         let buckets = prometheus::exponential_buckets(0.000_1, 4.0, 10)?;
@@ -100,7 +105,10 @@ impl Metrics {
         Ok(Self {
             jobs: gauge("lineal_jobs", "Jobs followed.")?,
             processes: gauge("lineal_processes", "Processes followed.")?,
-            places: gauge("lineal_lineage_places", "Lineage places kept, those of ended processes included.")?,
+            places: gauge(
+                "lineal_lineage_places",
+                "Lineage places kept, those of ended processes included.",
+            )?,
             sessions,
             sessions_opened: counters("lineal_sessions_opened_total", "Sessions opened.", &["protocol"])?,
             decisions: counters("lineal_decisions_total", "Decisions.", &["protocol", "decision"])?,
@@ -125,6 +133,14 @@ impl Metrics {
                 &["bound"],
             )?,
             kernel_redirects: counter("lineal_kernel_redirects_total", "Connections redirected.")?,
+            kernel_own_listener: counter(
+                "lineal_kernel_own_listener_total",
+                "Connections to a listener of the same job, let through.",
+            )?,
+            kernel_tasks: gauge(
+                "lineal_kernel_tasks",
+                "Processes followed, as the kernel side counts them.",
+            )?,
             audit_records: counter("lineal_audit_records_total", "Audit records written.")?,
             audit_bytes: counter("lineal_audit_bytes_total", "Audit bytes written.")?,
             audit_errors: counter("lineal_audit_errors_total", "Audit writes that failed.")?,

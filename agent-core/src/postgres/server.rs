@@ -299,7 +299,12 @@ impl<N> Session<N> {
         }
     }
 
-    fn ready(&mut self, body: &[u8], events: &mut Vec<Event>, unexplained: Violation) -> Result<(), Violation> {
+    fn ready(
+        &mut self,
+        body: &[u8],
+        events: &mut Vec<Event>,
+        unexplained: Violation,
+    ) -> Result<(), Violation> {
         let [status @ (b'I' | b'T' | b'E')] = *body else {
             return Err(Violation::Server("a ReadyForQuery is malformed"));
         };
@@ -339,8 +344,8 @@ impl<N> Session<N> {
     fn authentication(&mut self, body: &[u8]) -> Result<(), Violation> {
         let code = read_u32(body).ok_or(Violation::Server("an authentication request is malformed"))?;
         let password = match code {
-            0 | 12 => false,              // Ok, SASLFinal
-            3 | 5 | 10 | 11 => true,      // cleartext, MD5, SASL, SASLContinue
+            0 | 12 => false,         // Ok, SASLFinal
+            3 | 5 | 10 | 11 => true, // cleartext, MD5, SASL, SASLContinue
             _ => return Err(Violation::Server("it wants an authentication that lineal does not relay")),
         };
         if self.phase != Phase::Over {

@@ -182,11 +182,17 @@ pub(super) enum Phase {
 /// What was asked and not answered yet.
 enum Asked<N> {
     Query,
-    Parse { name: Box<[u8]>, text: Box<[u8]> },
+    Parse {
+        name: Box<[u8]>,
+        text: Box<[u8]>,
+    },
     Execute,
     Function,
     /// Its message's remaining bytes go nowhere.
-    Oversized { parse: Option<Box<[u8]>>, rest: usize },
+    Oversized {
+        parse: Option<Box<[u8]>>,
+        rest: usize,
+    },
     _Note(std::marker::PhantomData<N>),
 }
 
@@ -471,7 +477,9 @@ impl<N> Session<N> {
         let longest = self.limits.statement_bytes_max + self.limits.naming_bytes_max + 4 * 65_535;
         if header.total > longest {
             let name = self.leading_name(header, bytes, 0)?;
-            let Some((name, _)) = name else { return Ok(more(self.limits.naming_bytes_max.min(header.total))) };
+            let Some((name, _)) = name else {
+                return Ok(more(self.limits.naming_bytes_max.min(header.total)));
+            };
             let name = name.into();
             return Ok(self.oversized(header, Some(name)));
         }
@@ -502,7 +510,9 @@ impl<N> Session<N> {
             return Err(Violation::Client("a portal has a name that is kept for denials"));
         }
         let parameters = match bytes.get(HEADER_BYTES + at..header.total) {
-            Some(rest) if kept => Parameters::read(rest).unwrap_or(Parameters { values: vec![], omitted: true }),
+            Some(rest) if kept => {
+                Parameters::read(rest).unwrap_or(Parameters { values: vec![], omitted: true })
+            }
             _ => Parameters { values: Vec::new(), omitted: true },
         };
         let candidates = self.statements.candidates(statement, self.last_sync).map(Arc::clone).collect();
@@ -515,7 +525,11 @@ impl<N> Session<N> {
         Ok(self.stream(header, bytes))
     }
 
-    fn describe_or_close<'a>(&mut self, header: Header, bytes: &'a [u8]) -> Result<Message<'a, N>, Violation> {
+    fn describe_or_close<'a>(
+        &mut self,
+        header: Header,
+        bytes: &'a [u8],
+    ) -> Result<Message<'a, N>, Violation> {
         let body = match self.naming(header, bytes)? {
             Some(body) => body,
             None => return Ok(more(header.total)),
@@ -551,7 +565,11 @@ impl<N> Session<N> {
     fn function_call<'a>(&mut self, header: Header, bytes: &'a [u8]) -> Result<Message<'a, N>, Violation> {
         if header.total > self.limits.statement_bytes_max {
             let bytes_max = self.limits.statement_bytes_max;
-            return Err(Violation::ClientOversized { what: "a FunctionCall", bytes: header.total, bytes_max });
+            return Err(Violation::ClientOversized {
+                what: "a FunctionCall",
+                bytes: header.total,
+                bytes_max,
+            });
         }
         let Some(body) = bytes.get(HEADER_BYTES..header.total) else { return Ok(more(header.total)) };
         let oid = read_u32(body).ok_or(Violation::Client("a FunctionCall is malformed"))?;

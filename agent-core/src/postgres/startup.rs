@@ -1,6 +1,9 @@
 //! The first bytes of a connection: requests for encryption, cancel requests, the startup message.
 
-use super::{violation::Violation, wire::{read_cstr, read_u32}};
+use super::{
+    violation::Violation,
+    wire::{read_cstr, read_u32},
+};
 
 /// Longest startup packet, as the server itself has it (`MAX_STARTUP_PACKET_LENGTH`).
 pub const STARTUP_BYTES_MAX: usize = 10_000;
@@ -89,10 +92,14 @@ pub fn read(bytes: &[u8]) -> Result<Opening, Violation> {
             bytes: length,
             bytes_max: STARTUP_BYTES_MAX,
         }),
-        _ if length < 9 || code >> 16 != 3 => Err(Violation::Client("it speaks no version 3 of the protocol")),
+        _ if length < 9 || code >> 16 != 3 => {
+            Err(Violation::Client("it speaks no version 3 of the protocol"))
+        }
         _ => match bytes.get(8..length) {
             None => Ok(Opening::More { bytes_min: length }),
-            Some(body) => Ok(Opening::Start { bytes: length, startup: parameters((code & 0xffff) as u16, body)? }),
+            Some(body) => {
+                Ok(Opening::Start { bytes: length, startup: parameters((code & 0xffff) as u16, body)? })
+            }
         },
     }
 }
@@ -178,7 +185,8 @@ mod tests {
     #[test]
     fn replication_is_seen_in_every_spelling() {
         for (value, asks) in [("database", true), ("true", true), ("1", true), ("OFF", false), ("0", false)] {
-            let startup = Startup { parameters: vec![("replication".into(), value.into())], ..Startup::default() };
+            let startup =
+                Startup { parameters: vec![("replication".into(), value.into())], ..Startup::default() };
             assert_eq!(startup.asks_for_replication(), asks, "{value}");
         }
     }

@@ -18,7 +18,7 @@ pub fn jobs(control: &Path, format: &Format) -> Outcome {
     if format.json {
         return print_json(&jobs);
     }
-    writeln!(out, "{:<14} {:<9} {:>9} {:>6}  {:<28} {}", "JOB", "STATE", "PROCESSES", "FLOWS", "SUBJECT", "NAME")?;
+    writeln!(out, "{:<14} {:<9} {:>9} {:>6}  {:<28} NAME", "JOB", "STATE", "PROCESSES", "FLOWS", "SUBJECT")?;
     for job in &jobs {
         let text = |pointer: &str| job.pointer(pointer).and_then(Value::as_str).unwrap_or("-");
         let number = |pointer: &str| job.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);

@@ -133,8 +133,12 @@ fn test(args: &TestArgs) -> Outcome {
 fn explain(args: ExplainArgs) -> Outcome {
     let (_, bundle) = load(&args.place)?.map_err(anyhow::Error::msg)?;
     let upstream = match &args.upstream {
-        Some(name) => bundle.upstream_named(name).with_context(|| format!("the bundle has no upstream {name}"))?,
-        None => bundle.upstreams().next().context("the bundle declares no upstream, so nothing is reachable")?,
+        Some(name) => {
+            bundle.upstream_named(name).with_context(|| format!("the bundle has no upstream {name}"))?
+        }
+        None => {
+            bundle.upstreams().next().context("the bundle declares no upstream, so nothing is reachable")?
+        }
     };
     let mut claims = BTreeMap::new();
     for claim in &args.claims {
@@ -160,8 +164,7 @@ fn explain(args: ExplainArgs) -> Outcome {
     let session = bundle.session(&subject, upstream, &args.database, &args.user)?;
     let analysis = agent_sql::analyze(args.statement.as_bytes());
     let facts: &Facts = &analysis.facts;
-    let now_unix =
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
+    let now_unix = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
     let explanation = session.explain(facts, now_unix, &[]);
     let mut out = io::stdout().lock();
     if args.json {
@@ -181,8 +184,11 @@ fn explain(args: ExplainArgs) -> Outcome {
     Ok(if explanation.decision == Verdict::Allow { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NO) })
 }
 
+/// A bundle with the files it was read from.
+type Loaded = (Vec<Source>, Arc<Bundle>);
+
 /// Reads a bundle: the outer error is the directory's, the inner one the bundle's.
-fn load(place: &Place) -> anyhow::Result<Result<(Vec<Source>, Arc<Bundle>), String>> {
+fn load(place: &Place) -> anyhow::Result<Result<Loaded, String>> {
     let sources = read(&place.dir, &place.hostname)?;
     Ok(match Bundle::load(&sources) {
         Ok(bundle) => Ok((sources, Arc::new(bundle))),

@@ -27,11 +27,10 @@ impl Peer {
     /// The process that opened the connection.
     pub fn of(stream: &UnixStream) -> io::Result<Self> {
         let credentials = stream.peer_cred()?;
-        let pid = credentials
-            .pid()
-            .and_then(|pid| u32::try_from(pid).ok())
-            .filter(|pid| *pid != 0)
-            .ok_or_else(|| io::Error::other("the peer is in a PID namespace that this agent can't see"))?;
+        let pid =
+            credentials.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid != 0).ok_or_else(
+                || io::Error::other("the peer is in a PID namespace that this agent can't see"),
+            )?;
         let pidfd = peer_pidfd(stream)?;
         let peer = Self { pid, uid: credentials.uid(), pidfd };
         if !peer.alive() {
@@ -42,10 +41,8 @@ impl Peer {
 
     /// Whether the process still runs, so that its PID still means it.
     pub fn alive(&self) -> bool {
-        let mut polled = [rustix::event::PollFd::from_borrowed_fd(
-            self.pidfd.as_fd(),
-            rustix::event::PollFlags::IN,
-        )];
+        let mut polled =
+            [rustix::event::PollFd::from_borrowed_fd(self.pidfd.as_fd(), rustix::event::PollFlags::IN)];
         // A pidfd becomes readable when its process ends.
         let at_once = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
         matches!(rustix::event::poll(&mut polled, Some(&at_once)), Ok(0))

@@ -63,10 +63,9 @@ impl UseStore {
     ) -> Result<(), UseError> {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         match table.admit(token.as_use(), enroller, now_unix)? {
-            Admitted::First => self.store(&table).map_err(|error| UseError::Unstored {
-                path: self.path.clone(),
-                reason: error.to_string(),
-            }),
+            Admitted::First => self
+                .store(&table)
+                .map_err(|error| UseError::Unstored { path: self.path.clone(), reason: error.to_string() }),
             Admitted::Again => Ok(()),
         }
     }

@@ -346,6 +346,9 @@ mod tests {
         image.argv[..argv.len()].copy_from_slice(argv);
         image.argv_len = argv.len() as u32;
         let text = text_of(&image);
-        assert_eq!((text.exe.as_str(), text.argv), ("/usr/bin/psql", vec!["psql".into(), "-c".into(), "select 1".into()]));
+        assert_eq!(
+            (text.exe.as_str(), text.argv),
+            ("/usr/bin/psql", vec!["psql".into(), "-c".into(), "select 1".into()])
+        );
     }
 }

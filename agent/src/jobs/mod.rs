@@ -6,6 +6,6 @@ mod revocations;
 mod standing;
 
 pub use lineage::Unattributable;
-pub use registry::{AttributionError, EnrolError, Enrolment, Job, Registry, RegistryConfig, RevokeError};
-pub use revocations::{Revocation, RevocationStore, Selector};
+pub use registry::{Enrolment, Job, Registry, RegistryConfig};
+pub use revocations::{RevocationStore, Selector};
 pub use standing::Standing;

@@ -266,9 +266,16 @@ impl Registry {
 
     /// Compares what is known with the kernel side's maps, which are the truth: ends what lost events would
     /// have ended, finds what they would have told, and lets go of what nothing needs any more.
-    pub fn reconcile(&self, now: Instant) {
+    ///
+    /// After lost events (`lost`) it also reads the nodes of processes that came and went unseen.
+    pub fn reconcile(&self, now: Instant, lost: bool) {
         let mut inner = self.locked();
+        // Nodes before tasks: a process that forks in between is found among the tasks.
+        let unseen = if lost { self.kernel.node_ids() } else { Vec::new() };
         let tasks = self.kernel.tasks();
+        for node in unseen {
+            inner.places.get(&self.kernel, node);
+        }
         let live: HashSet<u64> = tasks.iter().map(|(_, tag)| tag.node).collect();
         let mut members: HashMap<u64, HashSet<u32>> = HashMap::new();
         for (tgid, tag) in &tasks {

@@ -185,7 +185,10 @@ mod tests {
         store.add(&revocation(Selector::Subject("erin".into()))).unwrap();
         drop(store);
         let store = RevocationStore::open(dir.path()).unwrap();
-        assert!(store.find(None, &credential("dana")).is_some() && store.find(None, &credential("erin")).is_some());
+        assert!(
+            store.find(None, &credential("dana")).is_some()
+                && store.find(None, &credential("erin")).is_some()
+        );
         std::fs::write(&path, "{}\n").unwrap();
         assert!(RevocationStore::open(dir.path()).is_err());
     }

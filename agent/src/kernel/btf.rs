@@ -83,11 +83,11 @@ impl Structures {
             let body = offset + 12;
             offset = body
                 + match kind {
-                    1 | 14 | 17 => 4,             // INT, VAR, DECL_TAG
+                    1 | 14 | 17 => 4,                            // INT, VAR, DECL_TAG
                     2 | 7 | 8 | 9 | 10 | 11 | 12 | 16 | 18 => 0, // PTR, FWD, TYPEDEF, qualifiers, FUNC, FLOAT, TYPE_TAG
-                    3 => 12,                      // ARRAY
-                    4 | 5 | 15 | 19 => 12 * count, // STRUCT, UNION, DATASEC, ENUM64
-                    6 | 13 => 8 * count,          // ENUM, FUNC_PROTO
+                    3 => 12,                                     // ARRAY
+                    4 | 5 | 15 | 19 => 12 * count,               // STRUCT, UNION, DATASEC, ENUM64
+                    6 | 13 => 8 * count,                         // ENUM, FUNC_PROTO
                     _ => return Err(BtfError::Malformed(offset)),
                 };
             match kind {

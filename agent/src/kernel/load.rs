@@ -10,7 +10,7 @@ use std::{
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
-    programs::{BtfTracePoint, CgroupAttachMode, CgroupSock, CgroupSockAddr, Program, SockOps},
+    programs::{BtfTracePoint, CgroupAttachMode, Program},
 };
 use serde::Deserialize;
 use thiserror::Error;
@@ -249,15 +249,10 @@ fn typed<'a, T>(ebpf: &'a mut Ebpf, program: &'static str) -> Result<&'a mut T, 
 where
     &'a mut T: TryFrom<&'a mut Program>,
 {
-    ebpf.program_mut(program)
-        .and_then(|program| program.try_into().ok())
-        .ok_or(KernelError::Missing(program))
+    ebpf.program_mut(program).and_then(|program| program.try_into().ok()).ok_or(KernelError::Missing(program))
 }
 
-fn refused<E: std::error::Error>(
-    program: &'static str,
-    step: &'static str,
-) -> impl FnOnce(E) -> KernelError {
+fn refused<E: std::error::Error>(program: &'static str, step: &'static str) -> impl FnOnce(E) -> KernelError {
     move |error| KernelError::Program { program, step, reason: chain(&error) }
 }
 

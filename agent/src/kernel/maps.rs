@@ -233,9 +233,7 @@ impl Kernel {
 
     /// The counters.
     pub fn statistics(&self) -> Statistics {
-        let total = |index: u32| -> u64 {
-            self.stats.get(&index, 0).map_or(0, |values| values.iter().sum())
-        };
+        let total = |index: u32| -> u64 { self.stats.get(&index, 0).map_or(0, |values| values.iter().sum()) };
         Statistics {
             refused: [total(0), total(1), total(2), total(3), total(4)],
             events_lost: total(stat::EVENTS_LOST),

@@ -7,6 +7,6 @@ mod maps;
 pub mod netns;
 mod probe;
 
-pub use load::{KernelConfig, KernelError, cgroup_root, load};
-pub use maps::{EventStream, Kernel, Statistics, address_of, flow_key};
-pub use probe::{Finding, probe};
+pub use load::{KernelConfig, KernelError, load};
+pub use maps::{EventStream, Kernel, address_of, flow_key};
+pub use probe::probe;

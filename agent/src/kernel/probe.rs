@@ -39,8 +39,7 @@ pub fn probe() -> Vec<Finding> {
             return vec![Finding::of("cgroup v2", true, Err((error.to_string(), "then run this again")))];
         }
     };
-    let mut findings =
-        vec![Finding::of("cgroup v2", true, Ok(format!("mounted at {}", root.display())))];
+    let mut findings = vec![Finding::of("cgroup v2", true, Ok(format!("mounted at {}", root.display())))];
     let mut ebpf = match load_object() {
         Ok(ebpf) => {
             findings.push(Finding::of(
@@ -71,7 +70,8 @@ pub fn probe() -> Vec<Finding> {
                 source: std::io::Error::new(error.kind(), error.to_string()),
             }),
         };
-        let remedy = "the kernel must be 6.1 or later and the caller hold CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON";
+        let remedy =
+            "the kernel must be 6.1 or later and the caller hold CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON";
         let name = format!("program {program}");
         findings.push(Finding::of(
             &name,

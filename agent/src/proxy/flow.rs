@@ -49,7 +49,6 @@ pub async fn serve(proxy: Arc<Proxy>, accepted: Accepted) {
     let parts = SessionParts {
         proxy: Arc::clone(&proxy),
         job,
-        lineage,
         node: flow.node,
         subject,
         destination,

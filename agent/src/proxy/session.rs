@@ -11,7 +11,6 @@ use agent_core::{
     audit::record::{DecisionRecord, Record, SessionRecord, StatementRef, Texts, UpstreamRef},
     decision::{Decision, Verdict},
     facts::{Action, Facts},
-    lineage::Lineage,
 };
 use agent_policy::Subject;
 use tokio::{net::TcpStream, sync::watch};
@@ -32,8 +31,6 @@ pub struct Session {
     pub id: String,
     /// The job.
     pub job: Arc<Job>,
-    /// The connecting process.
-    pub lineage: Lineage,
     /// Node of the connecting process.
     pub node: u64,
     /// Job and process as policies see them.
@@ -53,7 +50,6 @@ pub struct Session {
 pub struct SessionParts {
     pub proxy: Arc<Proxy>,
     pub job: Arc<Job>,
-    pub lineage: Lineage,
     pub node: u64,
     pub subject: Subject,
     pub destination: SocketAddr,
@@ -64,7 +60,7 @@ pub struct SessionParts {
 impl Session {
     /// Takes a place among the open sessions, or answers none at the bound.
     pub fn open(parts: SessionParts) -> Option<Self> {
-        let SessionParts { proxy, job, lineage, node, subject, destination, netns, protocol } = parts;
+        let SessionParts { proxy, job, node, subject, destination, netns, protocol } = parts;
         let id = Id::random().ok()?.to_string();
         if !proxy.try_open() {
             return None;
@@ -77,7 +73,6 @@ impl Session {
             proxy,
             id,
             job,
-            lineage,
             node,
             subject,
             destination,
@@ -171,7 +166,8 @@ impl Drop for Session {
         if self.opened {
             parts.metrics.sessions_ended.with_label_values(&[self.ended]).inc();
             let job = self.job.id.to_string();
-            let record = Record::Session(SessionRecord::Closed { session: &self.id, job: &job, reason: self.ended });
+            let record =
+                Record::Session(SessionRecord::Closed { session: &self.id, job: &job, reason: self.ended });
             if let Err(error) = parts.trail.append(&record) {
                 tracing::error!(%error, session = self.id, "the end of a session could not be recorded");
             }

@@ -5,7 +5,6 @@
 use std::{
     io,
     sync::atomic::{AtomicUsize, Ordering},
-    thread::JoinHandle,
 };
 
 use tokio::{runtime::Builder, sync::mpsc, task::LocalSet};
@@ -23,20 +22,17 @@ pub type Work = Box<dyn FnOnce() -> std::pin::Pin<Box<dyn Future<Output = ()>>> 
 pub struct Workers {
     queues: Vec<mpsc::Sender<Work>>,
     next: AtomicUsize,
-    threads: Vec<JoinHandle<()>>,
 }
 
 impl Workers {
     /// Starts `count` threads.
     pub fn start(count: usize) -> io::Result<Self> {
-        let mut workers = Self { queues: Vec::new(), next: AtomicUsize::new(0), threads: Vec::new() };
+        let mut workers = Self { queues: Vec::new(), next: AtomicUsize::new(0) };
         for index in 0..count.max(1) {
             let (queue, mut work) = mpsc::channel::<Work>(QUEUE_MAX);
             let runtime = Builder::new_current_thread().enable_all().build()?;
-            let thread = std::thread::Builder::new()
-                .name(format!("sessions-{index}"))
-                .stack_size(STACK_BYTES)
-                .spawn(move || {
+            std::thread::Builder::new().name(format!("sessions-{index}")).stack_size(STACK_BYTES).spawn(
+                move || {
                     let local = LocalSet::new();
                     local.spawn_local(async move {
                         while let Some(work) = work.recv().await {
@@ -44,9 +40,9 @@ impl Workers {
                         }
                     });
                     runtime.block_on(local);
-                })?;
+                },
+            )?;
             workers.queues.push(queue);
-            workers.threads.push(thread);
         }
         Ok(workers)
     }
@@ -58,14 +54,6 @@ impl Workers {
         match self.queues.get(turn) {
             Some(queue) => queue.send(work).await.is_ok(),
             None => false,
-        }
-    }
-
-    /// Waits for every session to end.
-    pub fn join(self) {
-        drop(self.queues);
-        for thread in self.threads {
-            let _ = thread.join();
         }
     }
 }

@@ -14,8 +14,10 @@ use super::super::session::Session;
 /// A session's key, as the server gave it: process id and secret.
 type Key = Box<[u8]>;
 
-/// Keys of running sessions: which job, and which server. Bounded by the sessions.
-static KEYS: LazyLock<Mutex<HashMap<(SocketAddr, u32), (Key, u64)>>> = LazyLock::new(Mutex::default);
+/// Keys of running sessions, by server and process id, each with its job. Bounded by the sessions.
+type Keys = HashMap<(SocketAddr, u32), (Key, u64)>;
+
+static KEYS: LazyLock<Mutex<Keys>> = LazyLock::new(Mutex::default);
 
 /// A session's entry; dropping it forgets the key.
 pub struct Registered((SocketAddr, u32));
@@ -37,7 +39,9 @@ impl Drop for Registered {
 /// Passes a cancel request on if the key is one of the same job's. Answers how the connection ended; the
 /// client is told nothing either way, as by the server.
 pub async fn forward(session: &Session, key: &[u8], request: &[u8]) -> &'static str {
-    let Some(process) = key.first_chunk().map(|word| u32::from_be_bytes(*word)) else { return "cancel_unknown" };
+    let Some(process) = key.first_chunk().map(|word| u32::from_be_bytes(*word)) else {
+        return "cancel_unknown";
+    };
     let known = locked().get(&(session.destination, process)).cloned();
     let belongs = known.is_some_and(|(known, job)| job == session.job.id.0 && equal(&known, key));
     if !belongs {
@@ -72,6 +76,6 @@ fn equal(known: &[u8], given: &[u8]) -> bool {
         && known.iter().zip(given).fold(0, |difference, (one, other)| difference | (one ^ other)) == 0
 }
 
-fn locked() -> std::sync::MutexGuard<'static, HashMap<(SocketAddr, u32), (Key, u64)>> {
+fn locked() -> std::sync::MutexGuard<'static, Keys> {
     KEYS.lock().unwrap_or_else(PoisonError::into_inner)
 }

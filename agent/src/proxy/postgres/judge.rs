@@ -14,7 +14,10 @@ use agent_core::{
 use agent_policy::{Bundle, DecisionCache, EngineError, Upstream};
 use agent_sql::Analysis;
 
-use super::{Machine, super::session::{Session, unix_now}};
+use super::{
+    super::session::{Session, unix_now},
+    Machine,
+};
 use crate::audit::Literals;
 
 /// What goes with a prepared statement: its analysis, made once.
@@ -56,7 +59,12 @@ pub enum Judged {
 
 impl Judge {
     /// The judge of one session under one bundle.
-    pub fn new(session: &Session, bundle: &Arc<Bundle>, upstream: &Upstream, startup: &Startup) -> Result<Self, EngineError> {
+    pub fn new(
+        session: &Session,
+        bundle: &Arc<Bundle>,
+        upstream: &Upstream,
+        startup: &Startup,
+    ) -> Result<Self, EngineError> {
         let policy = bundle.session(&session.subject, upstream, &startup.database, &startup.user)?;
         Ok(Self {
             policy: DecisionCache::new(policy),
@@ -142,7 +150,8 @@ impl Judge {
                 let decision = Decision {
                     verdict: Verdict::Deny,
                     policies: Vec::new(),
-                    reason: format!("a statement may have at most {} bytes", agent_sql::STATEMENT_BYTES_MAX).into(),
+                    reason: format!("a statement may have at most {} bytes", agent_sql::STATEMENT_BYTES_MAX)
+                        .into(),
                 };
                 self.record(session, command, &facts, &analysed, &[], Arc::new(decision), None)
             }
@@ -150,7 +159,13 @@ impl Judge {
     }
 
     /// Decides an Execute: every statement that the portal can stand for must be allowed.
-    fn execute(&mut self, session: &Session, machine: &Machine, command: u64, portals: &[Arc<Bound<Note>>]) -> Judged {
+    fn execute(
+        &mut self,
+        session: &Session,
+        machine: &Machine,
+        command: u64,
+        portals: &[Arc<Bound<Note>>],
+    ) -> Judged {
         let mut verdicts: Vec<(Facts, Arc<Analysed>)> = Vec::new();
         for portal in portals {
             let name = String::from_utf8_lossy(&portal.statement);
@@ -252,8 +267,7 @@ impl Judge {
         decision: Arc<Decision>,
         note: Note,
     ) -> Judged {
-        let statement =
-            StatementRef { text: &analysed.text, fingerprint: &analysed.fingerprint, parameters };
+        let statement = StatementRef { text: &analysed.text, fingerprint: &analysed.fingerprint, parameters };
         let resources = self.resources(facts);
         match session.record_decision(command, facts, &resources, Some(statement), &decision) {
             Ok(()) if decision.verdict == Verdict::Allow => Judged::Allow(note),

@@ -14,11 +14,7 @@ use std::time::Duration;
 use agent_core::{
     decision::Verdict,
     facts::Facts,
-    postgres::{
-        Limits, Then,
-        startup::Startup,
-        wire::error_response,
-    },
+    postgres::{Limits, Then, startup::Startup, wire::error_response},
 };
 use agent_policy::Upstream;
 use tokio::{
@@ -95,7 +91,11 @@ async fn open(session: &mut Session, upstream: &Upstream, client: &mut TcpStream
         match step.then {
             Then::More { .. } => {
                 if buffered.len() >= OPENING_BYTES {
-                    return Err(Refusal::new("08P01", "the startup packet is too long", "protocol_violation"));
+                    return Err(Refusal::new(
+                        "08P01",
+                        "the startup packet is too long",
+                        "protocol_violation",
+                    ));
                 }
                 match client.read_buf(&mut buffered).await {
                     Ok(0) | Err(_) => return Ok(Opened::Over("client_left")),
@@ -110,18 +110,25 @@ async fn open(session: &mut Session, upstream: &Upstream, client: &mut TcpStream
             }
             Then::Cancel { bytes } => {
                 let key = buffered.get(8..bytes).unwrap_or_default();
-                return Ok(Opened::Over(cancel::forward(session, key, buffered.get(..bytes).unwrap_or_default()).await));
+                return Ok(Opened::Over(
+                    cancel::forward(session, key, buffered.get(..bytes).unwrap_or_default()).await,
+                ));
             }
             Then::Start { bytes, startup } => {
                 let judge = admit(session, upstream, &startup)?;
                 let mut server = session.dial().await.map_err(|error| {
-                    let message = format!("lineal: cannot reach {} at {}: {error}", upstream.name, session.destination);
+                    let message =
+                        format!("lineal: cannot reach {} at {}: {error}", upstream.name, session.destination);
                     Refusal::new("08001", message, "upstream_unreachable")
                 })?;
                 machine.start();
                 let packet = buffered.get(..bytes).unwrap_or_default();
                 server.write_all(packet).await.map_err(|error| {
-                    Refusal::new("08006", format!("lineal: {} hung up: {error}", upstream.name), "upstream_broken")
+                    Refusal::new(
+                        "08006",
+                        format!("lineal: {} hung up: {error}", upstream.name),
+                        "upstream_broken",
+                    )
                 })?;
                 buffered.drain(..bytes);
                 return Ok(Opened::Session {
@@ -132,7 +139,11 @@ async fn open(session: &mut Session, upstream: &Upstream, client: &mut TcpStream
                 });
             }
             Then::Wait | Then::Drop { .. } | Then::Ask { .. } => {
-                return Err(Refusal::new("08P01", "the connection does not begin with a startup packet", "protocol_violation"));
+                return Err(Refusal::new(
+                    "08P01",
+                    "the connection does not begin with a startup packet",
+                    "protocol_violation",
+                ));
             }
         }
     }
@@ -149,12 +160,19 @@ fn admit(session: &mut Session, upstream: &Upstream, startup: &Startup) -> Resul
         return Err(Refusal::new("42501", message, "replication"));
     }
     if let Some(setting) = judge::forbidden_setting(startup) {
-        let message = format!("lineal: the startup option {setting} is not carried: it changes how statements are read");
+        let message = format!(
+            "lineal: the startup option {setting} is not carried: it changes how statements are read"
+        );
         return Err(Refusal::new("42501", message, "forbidden_option"));
     }
     let bundle = session.proxy.parts.policy.current();
-    let mut judge = Judge::new(session, &bundle, upstream, startup)
-        .map_err(|error| Refusal::new("58000", format!("lineal: policy cannot represent this session: {error}"), "unrepresentable"))?;
+    let mut judge = Judge::new(session, &bundle, upstream, startup).map_err(|error| {
+        Refusal::new(
+            "58000",
+            format!("lineal: policy cannot represent this session: {error}"),
+            "unrepresentable",
+        )
+    })?;
     let facts = Facts::connect();
     let decision = judge.decide(&facts, unix_now());
     let resources = judge.resources(&facts);

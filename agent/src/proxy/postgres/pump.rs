@@ -71,7 +71,13 @@ type Ended = &'static str;
 
 impl Pump {
     /// A session whose startup message has just been sent on.
-    pub fn new(machine: Machine, judge: Judge, client: TcpStream, server: TcpStream, buffered: Vec<u8>) -> Self {
+    pub fn new(
+        machine: Machine,
+        judge: Judge,
+        client: TcpStream,
+        server: TcpStream,
+        buffered: Vec<u8>,
+    ) -> Self {
         Self {
             machine,
             judge,
@@ -112,7 +118,9 @@ impl Pump {
                         return self.cut(session, &reason).await;
                     }
                 }
-                Woken::Drain => return self.say_goodbye("57P01", "lineal: the agent is stopping", "agent_stopped"),
+                Woken::Drain => {
+                    return self.say_goodbye("57P01", "lineal: the agent is stopping", "agent_stopped");
+                }
                 Woken::Deadline if owing == Owing::Startup => return "startup_timed_out",
                 Woken::Deadline => return "stalled",
             }
@@ -142,7 +150,7 @@ impl Pump {
             }
             if !self.client.has_output() {
                 if self.server.holds(self.server_needs) {
-                    self.from_server(session)?;
+                    self.take_server(session)?;
                     progress = true;
                 } else if self.server.ended {
                     return Poll::Ready(Ok("upstream_closed"));
@@ -156,7 +164,7 @@ impl Pump {
             }
             if !self.server.has_output() {
                 if !self.client_waits && self.client.holds(self.client_needs) {
-                    self.from_client(session)?;
+                    self.take_client(session)?;
                     progress = true;
                 } else if self.client.ended {
                     return Poll::Ready(Ok("client_left"));
@@ -175,7 +183,7 @@ impl Pump {
     }
 
     /// Gives the machine what the client sent, as far as it takes it.
-    fn from_client(&mut self, session: &Session) -> Result<(), Violation> {
+    fn take_client(&mut self, session: &Session) -> Result<(), Violation> {
         let mut done = 0;
         let input = std::mem::take(&mut self.client.input);
         let outcome = loop {
@@ -222,7 +230,7 @@ impl Pump {
     }
 
     /// Gives the machine what the server sent, as far as it takes it.
-    fn from_server(&mut self, session: &Session) -> Result<(), Violation> {
+    fn take_server(&mut self, session: &Session) -> Result<(), Violation> {
         let mut done = 0;
         loop {
             let rest = self.server.input.get(done..).unwrap_or_default();
