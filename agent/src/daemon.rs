@@ -151,7 +151,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     for task in [kept, followed, proxied, watched, bundles] {
         task.abort();
     }
-    agent.kernel.end_lease();
+    agent.kernel.end();
     agent.record(AgentState::Stop, "the agent was asked to stop")?;
     agent.trail.close()?;
     let _ = std::fs::remove_file(&config.control);
@@ -214,6 +214,7 @@ async fn housekeeping(agent: Arc<Agent>) {
                     events_lost = lost;
                 }
                                 agent.kernel.sweep_flows(FLOW_AGE_MAX);
+                agent.metrics.kernel_orphans.set(agent.kernel.sweep_generations() as i64);
                 let _ = agent.kernel.recount();
                 let live: Vec<u64> = agent.registry.list().iter().map(|(job, _)| job.netns).collect();
                 agent.listeners.retain(|cookie| live.contains(&cookie));

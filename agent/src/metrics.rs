@@ -60,6 +60,8 @@ pub struct Metrics {
     pub kernel_own_listener: IntCounter,
     /// `lineal_kernel_tasks`.
     pub kernel_tasks: IntGauge,
+    /// `lineal_kernel_orphans`.
+    pub kernel_orphans: IntGauge,
     /// `lineal_audit_records_total`.
     pub audit_records: IntCounter,
     /// `lineal_audit_bytes_total`.
@@ -140,6 +142,10 @@ impl Metrics {
             kernel_tasks: gauge(
                 "lineal_kernel_tasks",
                 "Processes followed, as the kernel side counts them.",
+            )?,
+            kernel_orphans: gauge(
+                "lineal_kernel_orphans",
+                "Processes of earlier agents' jobs, whose connects are refused until they end.",
             )?,
             audit_records: counter("lineal_audit_records_total", "Audit records written.")?,
             audit_bytes: counter("lineal_audit_bytes_total", "Audit bytes written.")?,

@@ -14,6 +14,9 @@ use super::{
     wire::{HEADER_BYTES, Header, read_cstr, read_u32},
 };
 
+/// Longest message that the server takes (`MaxAllocSize`); it hangs up on a longer one.
+const MESSAGE_BYTES_MAX: usize = 0x3fff_ffff;
+
 /// The bounds of one session.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -396,6 +399,10 @@ impl<N> Session<N> {
 
     /// One message of the client, of which `bytes` holds at least the header.
     fn message<'a>(&mut self, header: Header, bytes: &'a [u8]) -> Result<Message<'a, N>, Violation> {
+        if header.total > MESSAGE_BYTES_MAX {
+            let bytes_max = MESSAGE_BYTES_MAX;
+            return Err(Violation::ClientOversized { what: "a message", bytes: header.total, bytes_max });
+        }
         let unexpected = |when| Violation::ClientMessage { kind: header.kind.into(), when };
         match self.phase {
             Phase::Over => return Err(unexpected("after its goodbye")),

@@ -69,10 +69,20 @@ pub fn read(bytes: &[u8]) -> Result<Opening, Violation> {
     if bytes.first() == Some(&TLS_HANDSHAKE) {
         return Err(Violation::Client("it starts TLS, which this connection does not carry"));
     }
-    let (Some(length), Some(code)) = (read_u32(bytes), bytes.get(4..).and_then(read_u32)) else {
-        return Ok(Opening::More { bytes_min: 8 });
-    };
+    let Some(length) = read_u32(bytes) else { return Ok(Opening::More { bytes_min: 8 }) };
     let length = length as usize;
+    // Told from its first word, so that what speaks another protocol isn't left waiting.
+    if length > STARTUP_BYTES_MAX {
+        return Err(Violation::ClientOversized {
+            what: "a startup packet",
+            bytes: length,
+            bytes_max: STARTUP_BYTES_MAX,
+        });
+    }
+    if length < 8 {
+        return Err(Violation::Client("it speaks no version 3 of the protocol"));
+    }
+    let Some(code) = bytes.get(4..).and_then(read_u32) else { return Ok(Opening::More { bytes_min: 8 }) };
     match code {
         CODE_SSL | CODE_GSSENC if length == 8 => {
             // A client must wait for the answer: bytes behind the request would be read as if they had come
@@ -86,11 +96,6 @@ pub fn read(bytes: &[u8]) -> Result<Opening, Violation> {
             Opening::More { bytes_min: length }
         } else {
             Opening::Cancel { bytes: length }
-        }),
-        _ if length > STARTUP_BYTES_MAX => Err(Violation::ClientOversized {
-            what: "a startup packet",
-            bytes: length,
-            bytes_max: STARTUP_BYTES_MAX,
         }),
         _ if length < 9 || code >> 16 != 3 => {
             Err(Violation::Client("it speaks no version 3 of the protocol"))
@@ -146,7 +151,7 @@ mod tests {
         for end in 0..bytes.len() {
             assert!(matches!(read(&bytes[..end]), Ok(Opening::More { .. })), "{end}");
         }
-        let Ok(Opening::Start { bytes: 54, startup }) = read(&bytes) else { panic!("{:?}", read(&bytes)) };
+        let Ok(Opening::Start { bytes: 55, startup }) = read(&bytes) else { panic!("{:?}", read(&bytes)) };
         assert_eq!((startup.user.as_str(), startup.database.as_str()), ("dana", "shop"));
         assert_eq!(startup.parameters, [("application_name".to_owned(), "psql".to_owned())]);
     }

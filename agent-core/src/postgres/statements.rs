@@ -11,8 +11,9 @@ use std::{collections::HashMap, sync::Arc};
 /// PostgreSQL keeps this many bytes of a statement's or portal's name (`NAMEDATALEN` - 1): longer names that
 /// begin alike are one name.
 pub const NAME_BYTES_MAX: usize = 63;
-/// Unanswered meanings that one name may have.
-pub const CANDIDATES_MAX: usize = 16;
+/// Unanswered meanings that one name may have: as many as requests may be unanswered, for a client that
+/// pipelines gives the unnamed portal a new meaning with each of them.
+pub const CANDIDATES_MAX: usize = 4_096;
 
 /// What the server keeps of a name.
 pub fn kept(name: &[u8]) -> &[u8] {

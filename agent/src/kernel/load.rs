@@ -10,7 +10,7 @@ use std::{
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
-    programs::{BtfTracePoint, CgroupAttachMode, Program},
+    programs::{BtfTracePoint, CgroupAttachMode, Program, links::FdLink},
 };
 use serde::Deserialize;
 use thiserror::Error;
@@ -18,6 +18,7 @@ use thiserror::Error;
 use super::{
     btf::{BtfError, Structures},
     maps::{EventStream, Kernel},
+    pins::Generation,
 };
 
 /// The compiled programs.
@@ -50,6 +51,8 @@ pub struct KernelConfig {
     /// The cgroup-v2 directory to attach to; the root of the hierarchy unless given. Processes outside it
     /// can't be enrolled.
     pub cgroup: Option<PathBuf>,
+    /// Directory on bpffs for pinned links; `/sys/fs/bpf/lineal` unless given.
+    pub bpffs: Option<PathBuf>,
     /// Moves an enrolled process into `cgroup` when it stands outside. For labs and tests.
     pub move_jobs: bool,
     /// UDP destinations that jobs may use, `address:port`; none unless given.
@@ -99,6 +102,14 @@ pub enum KernelError {
         /// What the kernel said.
         reason: String,
     },
+    /// A link or map can't be pinned.
+    #[error("cannot pin to {path}: {source}")]
+    Pin {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// A network namespace can't be entered or served.
     #[error("cannot serve network namespace of process {pid}: {source}")]
     Netns {
@@ -145,19 +156,37 @@ pub fn load(config: &KernelConfig) -> Result<(Kernel, EventStream), KernelError>
     };
     let cgroup = File::open(&cgroup_path)
         .map_err(|source| KernelError::Cgroup { path: cgroup_path.clone(), source })?;
+    let mut generation = Generation::create(config.bpffs.as_deref())?;
+    let attached = attach(config, &mut generation, &cgroup);
+    match attached {
+        Ok((kernel, events)) => Ok((kernel.keep(generation, cgroup_path), events)),
+        // Everything attaches or nothing does.
+        Err(error) => {
+            generation.remove();
+            Err(error)
+        }
+    }
+}
+
+fn attach(
+    config: &KernelConfig,
+    generation: &mut Generation,
+    cgroup: &File,
+) -> Result<(Kernel, EventStream), KernelError> {
     let mut ebpf = load_object()?;
+    generation.pin_tasks(ebpf.map("TASKS").ok_or(KernelError::Missing("TASKS"))?)?;
     let (kernel, events) = Kernel::new(&mut ebpf, config)?;
     let btf = Btf::from_sys_fs().map_err(|error| KernelError::Object(error.to_string()))?;
     for program in CGROUP_PROGRAMS {
-        attach_to_cgroup(&mut ebpf, program, &cgroup)?;
+        let link = attach_to_cgroup(&mut ebpf, program, cgroup)?;
+        generation.pin(program, link)?;
     }
     for (program, tracepoint) in TRACEPOINTS {
-        let tracing: &mut BtfTracePoint = typed(&mut ebpf, program)?;
-        tracing.load(tracepoint, &btf).map_err(refused(program, "loading"))?;
-        tracing.attach().map_err(refused(program, "attaching"))?;
+        let link = attach_tracing(&mut ebpf, program, tracepoint, &btf)?;
+        generation.pin(program, link)?;
     }
     let log = aya_log::EbpfLogger::init(&mut ebpf).ok();
-    Ok((kernel.keep(ebpf, cgroup_path), events.with_log(log)))
+    Ok((kernel, events.with_log(log)))
 }
 
 /// Creates the maps and relocates the programs; nothing runs yet.
@@ -203,38 +232,43 @@ pub(super) fn attach_to_cgroup(
     ebpf: &mut Ebpf,
     program: &'static str,
     cgroup: &File,
-) -> Result<(), KernelError> {
+) -> Result<FdLink, KernelError> {
     // `Single` is what aya calls a link without flags; links are always multi-attach.
     let mode = CgroupAttachMode::Single;
     match ebpf.program_mut(program).ok_or(KernelError::Missing(program))? {
         Program::CgroupSock(sock) => {
             sock.load().map_err(refused(program, "loading"))?;
-            sock.attach(cgroup, mode).map_err(refused(program, "attaching"))?;
+            let id = sock.attach(cgroup, mode).map_err(refused(program, "attaching"))?;
+            let link = sock.take_link(id).map_err(refused(program, "attaching"))?;
+            link.try_into().map_err(refused(program, "attaching"))
         }
         Program::CgroupSockAddr(addr) => {
             addr.load().map_err(refused(program, "loading"))?;
-            addr.attach(cgroup, mode).map_err(refused(program, "attaching"))?;
+            let id = addr.attach(cgroup, mode).map_err(refused(program, "attaching"))?;
+            let link = addr.take_link(id).map_err(refused(program, "attaching"))?;
+            link.try_into().map_err(refused(program, "attaching"))
         }
         Program::SockOps(ops) => {
             ops.load().map_err(refused(program, "loading"))?;
-            ops.attach(cgroup, mode).map_err(refused(program, "attaching"))?;
+            let id = ops.attach(cgroup, mode).map_err(refused(program, "attaching"))?;
+            let link = ops.take_link(id).map_err(refused(program, "attaching"))?;
+            link.try_into().map_err(refused(program, "attaching"))
         }
-        _ => return Err(KernelError::Missing(program)),
+        _ => Err(KernelError::Missing(program)),
     }
-    Ok(())
 }
 
-/// Loads one tracing program and attaches it; for the probes.
+/// Loads one tracing program and attaches it.
 pub(super) fn attach_tracing(
     ebpf: &mut Ebpf,
     program: &'static str,
     tracepoint: &str,
-) -> Result<(), KernelError> {
-    let btf = Btf::from_sys_fs().map_err(|error| KernelError::Object(error.to_string()))?;
+    btf: &Btf,
+) -> Result<FdLink, KernelError> {
     let tracing: &mut BtfTracePoint = typed(ebpf, program)?;
-    tracing.load(tracepoint, &btf).map_err(refused(program, "loading"))?;
-    tracing.attach().map_err(refused(program, "attaching"))?;
-    Ok(())
+    tracing.load(tracepoint, btf).map_err(refused(program, "loading"))?;
+    let id = tracing.attach().map_err(refused(program, "attaching"))?;
+    Ok(tracing.take_link(id).map_err(refused(program, "attaching"))?.into())
 }
 
 /// Every program with its hook, in attach order.

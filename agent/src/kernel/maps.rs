@@ -17,11 +17,14 @@ use aya::{
 };
 use tokio::io::unix::AsyncFd;
 
-use super::load::{KernelConfig, KernelError, cgroup_contains};
+use super::{
+    load::{KernelConfig, KernelError, cgroup_contains},
+    pins::Generation,
+};
 
 type Table<K, V> = Mutex<HashMap<MapData, K, V>>;
 
-/// The loaded and attached kernel side. Dropping it detaches everything.
+/// The loaded and attached kernel side. [`Kernel::end`] lets go of it.
 pub struct Kernel {
     tasks: Table<u32, TaskTag>,
     nodes: Table<u64, Node>,
@@ -35,8 +38,7 @@ pub struct Kernel {
     next_id: std::sync::atomic::AtomicU64,
     cgroup: PathBuf,
     move_jobs: bool,
-    /// Holds programs and links.
-    attached: Option<Mutex<Ebpf>>,
+    generation: Mutex<Option<Generation>>,
 }
 
 /// The counters of the kernel side, as totals over all CPUs.
@@ -91,14 +93,14 @@ impl Kernel {
             next_id: (first_id | 1).into(),
             cgroup: PathBuf::new(),
             move_jobs: config.move_jobs,
-            attached: None,
+            generation: Mutex::new(None),
         };
         Ok((kernel, EventStream { ring: events, log: None }))
     }
 
-    /// Keeps the programs attached for as long as this value lives.
-    pub(super) fn keep(mut self, ebpf: Ebpf, cgroup: PathBuf) -> Self {
-        self.attached = Some(Mutex::new(ebpf));
+    /// Notes what keeps the programs attached.
+    pub(super) fn keep(mut self, generation: Generation, cgroup: PathBuf) -> Self {
+        self.generation = Mutex::new(Some(generation));
         self.cgroup = cgroup;
         self
     }
@@ -226,9 +228,22 @@ impl Kernel {
         locked(&self.words).set(word::LEASE, until, 0).map_err(failed("write", "WORDS"))
     }
 
-    /// Gives the lease up: connects are refused at once.
-    pub fn end_lease(&self) {
+    /// Lets go: connects of followed processes are refused from here on, and stay refused until the last of
+    /// them has ended. Without any, the programs are detached.
+    pub fn end(&self) {
         let _ = locked(&self.words).set(word::LEASE, 0, 0);
+        let followed = locked(&self.tasks).keys().filter(Result::is_ok).count();
+        match locked(&self.generation).take() {
+            Some(generation) if followed == 0 => generation.remove(),
+            Some(_) => tracing::warn!(followed, "processes are still followed: their connects stay refused"),
+            None => {}
+        }
+    }
+
+    /// Takes down what dead agents left, once nothing depends on it. Answers how many processes are still
+    /// shut off by what can't be taken down yet.
+    pub fn sweep_generations(&self) -> usize {
+        locked(&self.generation).as_ref().map_or(0, Generation::sweep)
     }
 
     /// The counters.

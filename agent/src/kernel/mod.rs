@@ -5,6 +5,7 @@ mod btf;
 mod load;
 mod maps;
 pub mod netns;
+mod pins;
 mod probe;
 
 pub use load::{KernelConfig, KernelError, load};

@@ -59,11 +59,19 @@ pub fn probe() -> Vec<Finding> {
             return findings;
         }
     };
+    let btf = match aya::Btf::from_sys_fs() {
+        Ok(btf) => btf,
+        Err(error) => {
+            let remedy = "lineal needs a kernel built with CONFIG_DEBUG_INFO_BTF";
+            findings.push(Finding::of("kernel type information", true, Err((error.to_string(), remedy))));
+            return findings;
+        }
+    };
     let scratch = root.join(format!("lineal-doctor-{}", std::process::id()));
     let cgroup = std::fs::create_dir(&scratch).and_then(|()| File::open(&scratch));
     for (program, tracepoint) in programs() {
         let tried = match (tracepoint, &cgroup) {
-            (Some(tracepoint), _) => attach_tracing(&mut ebpf, program, tracepoint),
+            (Some(tracepoint), _) => attach_tracing(&mut ebpf, program, tracepoint, &btf),
             (None, Ok(cgroup)) => attach_to_cgroup(&mut ebpf, program, cgroup),
             (None, Err(error)) => Err(KernelError::Cgroup {
                 path: scratch.clone(),
@@ -76,16 +84,16 @@ pub fn probe() -> Vec<Finding> {
         findings.push(Finding::of(
             &name,
             true,
-            tried.map(|()| "loads and attaches".into()).map_err(|error| (error.to_string(), remedy)),
+            tried.map(|_link| "loads and attaches".into()).map_err(|error| (error.to_string(), remedy)),
         ));
     }
     drop(ebpf);
     let _ = std::fs::remove_dir(&scratch);
-    findings.push(audit_directory(Path::new("/proc/self/ns/net")));
+    findings.push(network_namespaces(Path::new("/proc/self/ns/net")));
     findings
 }
 
-fn audit_directory(path: &Path) -> Finding {
+fn network_namespaces(path: &Path) -> Finding {
     Finding::of(
         "network namespaces",
         true,
