@@ -187,6 +187,11 @@ impl Lab {
         Start { name, cgroup: &self.cgroup, logs: &self.logs(), talks: true }.run(command)
     }
 
+    /// Starts a long-lived process that logs.
+    pub fn serve(&self, name: &'static str, command: &Command) -> anyhow::Result<Server> {
+        Start { name, cgroup: &self.cgroup, logs: &self.logs(), talks: false }.run(command)
+    }
+
     /// What the trail holds of decisions, with `lineal audit query`'s own filters.
     pub fn audit(&self, filters: &[&str]) -> anyhow::Result<Vec<Value>> {
         let trail = self.trail();
