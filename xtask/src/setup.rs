@@ -112,18 +112,35 @@ fn install_packages(needs: &[Need]) -> anyhow::Result<()> {
         names.join(" ")
     );
     ensure!(is_root(), "only root can install packages: run `sudo apt-get install {}`", names.join(" "));
-    if !names.iter().all(|package| is_known(package)) {
+    let known = names.iter().all(|package| is_known(package));
+    if !known {
         say(format_args!("apt-get update: the package lists don't have all of them"));
-        run(Command::new("apt-get").args(["-q", "update"]))?;
+        update()?;
     }
     say(format_args!("apt-get install (no service is started or enabled, no database cluster made)"));
     let quiet = Quiet::keep(&names)?;
+    if let Err(error) = install(&names) {
+        if !known {
+            return Err(error);
+        }
+        // Old lists name versions that the servers have no more.
+        say(format_args!("apt-get update: the package lists may be too old"));
+        update()?;
+        install(&names)?;
+    }
+    quiet.disable()
+}
+
+fn update() -> anyhow::Result<()> {
+    run(Command::new("apt-get").args(["-q", "update"]))
+}
+
+fn install(names: &[&str]) -> anyhow::Result<()> {
     let mut apt = Command::new("apt-get");
     apt.env("DEBIAN_FRONTEND", "noninteractive");
-    apt.args(["-q", "install", "--yes", "--no-install-recommends"]);
+    apt.args(["-qq", "-o", "Dpkg::Use-Pty=0", "install", "--yes", "--no-install-recommends"]);
     apt.args(["-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold"]);
-    run(apt.args(&names))?;
-    quiet.disable()
+    run(apt.args(names))
 }
 
 /// Keeps the services of new packages from running, now and after the next boot.
