@@ -72,13 +72,18 @@ except psycopg.Error as error:
 #[test]
 fn literals_are_left_out_where_configured() {
     let lab = Lab::start(&LabOptions { literals: "redact", ..LabOptions::default() }).unwrap();
-    lines(&lab.psql(&["SELECT 'hush-6b02' AS mark_6b02"]).unwrap());
+    let script = r#"
+import psycopg
+with psycopg.connect(autocommit=True) as connection:
+    connection.execute("SELECT '" + "hush" + "-6b02' AS mark_6b02")
+"#;
+    lines(&lab.python(script).unwrap());
     let rows = decisions_on(&lab, "mark_6b02");
     assert_eq!(rows.len(), 1, "{rows:?}");
     assert!(!text(&rows[0], "/statement/text").contains("hush-6b02"), "{}", rows[0]);
     for file in fs::read_dir(lab.trail()).unwrap() {
         let bytes = fs::read(file.unwrap().path()).unwrap();
-        assert!(!String::from_utf8_lossy(&bytes).contains("SELECT 'hush-6b02'"));
+        assert!(!String::from_utf8_lossy(&bytes).contains("hush-6b02"));
     }
 }
 

@@ -22,6 +22,7 @@ fn a_daemon_two_forks_away_is_of_the_job() {
         r#"
 import os
 reader, writer = os.pipe()
+os.set_inheritable(writer, True)
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
@@ -29,11 +30,9 @@ if os.fork() == 0:
     os._exit(0)
 os.wait()
 os.close(writer)
-import signal
-"#
-        .replace("import signal\n", "os.set_inheritable(reader, False)\nos.read(reader, 1)\n")
-        .replace("reader, writer = os.pipe()", "reader, writer = os.pipe()\nos.set_inheritable(writer, True)")
-        .as_str(),
+# Returns when the daemon has ended, and with it the last writer.
+os.read(reader, 1)
+"#,
         "daemon-5a01",
     );
     assert_eq!(found.first().map(String::as_str), Some("python3.11"), "{found:?}");
@@ -61,10 +60,10 @@ fn a_long_chain_of_shells_is_told_whole() {
     let found = ancestry(
         r#"
 import os
-command = "psql -XAtqc \"SELECT 'MARK'\"; true"
+command = ["psql", "-XAtqc", "SELECT 'MARK'"]
 for _ in range(10):
-    command = "sh -c '" + command.replace("'", "'\\''") + "'; true"
-os.execvp("sh", ["sh", "-c", command])
+    command = ["sh", "-c", '"$0" "$@"; true'] + command
+os.execvp("sh", command)
 "#,
         "chain-5a03",
     );

@@ -9,8 +9,11 @@ fn a_bad_bundle_is_refused_and_the_last_good_one_stays() {
     let mut lab = own_lab();
     let file = lab.policies().join("default/broken.cedar");
     let before = lab.agent().unwrap().status().unwrap()["bundle"].clone();
-    fs::write(&file, "permit (\n  principal,\n  action == Action::\"no-such-action\",\n  resource\n);\n")
-        .unwrap();
+    fs::write(
+        &file,
+        "@id(\"broken\")\npermit (principal, action == Action::\"no-such-action\", resource);\n",
+    )
+    .unwrap();
     lab.agent().unwrap().signal(rustix::process::Signal::HUP).unwrap();
     lab.agent().unwrap().wait_for_status(|status| status["bundle_error"].is_string()).unwrap();
     let status = lab.agent().unwrap().status().unwrap();
@@ -65,8 +68,15 @@ fn the_shipped_policies_pass_their_own_cases() {
 #[test]
 fn explain_names_the_policy_that_the_agent_names() {
     let policies = lineal_tests::paths::repository().join("policies");
-    let arguments =
-        ["policy", "explain", policies.to_str().unwrap(), "--group", "contractors", "DROP TABLE orders"];
+    let arguments = [
+        "policy",
+        "explain",
+        policies.to_str().unwrap(),
+        "--group",
+        "contractors",
+        "--statement",
+        "DROP TABLE orders",
+    ];
     let done = lab().ask(&arguments).unwrap();
     assert!(done.stdout.contains("no-ddl"), "{done:?}");
 }

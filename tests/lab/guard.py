@@ -1,10 +1,10 @@
 #!/usr/bin/python3
 """Takes a lab down when its owner is gone, however it went: a signal, a panic, `kill -9`.
 
-    guard.py CGROUP DIRECTORY
+    guard.py CGROUP DIRECTORY PINS
 
 The owner alone holds the other end of standard input; when that closes, every process in the cgroup is killed,
-then cgroup and directory are removed. Nothing is waited for by the clock.
+then cgroup, directory and pins are removed. Nothing is waited for by the clock.
 """
 
 import os
@@ -16,7 +16,7 @@ import sys
 for ignored in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
     signal.signal(ignored, signal.SIG_IGN)
 
-cgroup, directory = sys.argv[1:]
+cgroup, directory, pins = sys.argv[1:]
 print("guarding", flush=True)
 while os.read(0, 4096):
     pass
@@ -43,3 +43,5 @@ except OSError:
     if os.path.exists(cgroup):
         raise
 shutil.rmtree(directory, ignore_errors=True)
+# What an agent left attached ends with its last pin.
+shutil.rmtree(pins, ignore_errors=True)

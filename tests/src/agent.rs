@@ -30,6 +30,8 @@ pub struct AgentOptions {
     pub directory: PathBuf,
     /// What it attaches to.
     pub cgroup: PathBuf,
+    /// Where on bpffs it pins what must outlive it.
+    pub pins: PathBuf,
     /// Whose tokens it believes.
     pub issuer: String,
     /// Whether it keeps a trail: false only in benches.
@@ -72,7 +74,7 @@ impl AgentOptions {
         writeln!(text, "state_dir = {state:?}")?;
         writeln!(text, "policy_dir = {:?}", self.policies())?;
         writeln!(text, "hostname = \"lab\"")?;
-        writeln!(text, "\n[kernel]\ncgroup = {:?}\nmove_jobs = true", self.cgroup)?;
+        writeln!(text, "\n[kernel]\ncgroup = {:?}\nmove_jobs = true\nbpffs = {:?}", self.cgroup, self.pins)?;
         writeln!(text, "\n[audit]\ndir = {:?}\nstate_dir = {state:?}", self.trail)?;
         writeln!(text, "enabled = {}\nliterals = {:?}", self.audit, self.literals)?;
         writeln!(text, "\n[metrics]\nlisten = \"127.0.0.1:0\"")?;

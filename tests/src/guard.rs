@@ -15,6 +15,8 @@ use anyhow::{Context, ensure};
 
 use crate::{cgroup, paths, server::wait};
 
+/// Where bpffs is mounted.
+pub const BPFFS: &str = "/sys/fs/bpf";
 /// What the names of cgroups and directories begin with; the owner's process id and start time follow.
 const PREFIX: &str = "lineal-lab-";
 /// How long the guard may take to clean up.
@@ -26,11 +28,11 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Sets a guard over a cgroup and a directory.
-    pub fn set(cgroup: &Path, directory: &Path) -> anyhow::Result<Self> {
+    /// Sets a guard over a cgroup, a directory and an agent's pins.
+    pub fn set(cgroup: &Path, directory: &Path, pins: &Path) -> anyhow::Result<Self> {
         let mut child = Command::new("/usr/bin/python3")
             .arg(paths::lab_sources().join("guard.py"))
-            .args([cgroup, directory])
+            .args([cgroup, directory, pins])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -66,9 +68,11 @@ pub fn owned_name() -> anyhow::Result<String> {
 pub fn sweep() -> anyhow::Result<()> {
     let cgroups = abandoned(&cgroup::root()?)?;
     for path in cgroups {
-        drop(Guard::set(&path, Path::new("/nonexistent"))?);
+        let nothing = Path::new("/nonexistent");
+        drop(Guard::set(&path, nothing, nothing)?);
     }
-    for path in abandoned(&std::env::temp_dir())? {
+    let pins = if Path::new(BPFFS).exists() { abandoned(Path::new(BPFFS))? } else { Vec::new() };
+    for path in abandoned(&std::env::temp_dir())?.into_iter().chain(pins) {
         match fs::remove_dir_all(&path) {
             // Its guard may be at it too.
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

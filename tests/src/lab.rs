@@ -72,7 +72,8 @@ impl Lab {
         // PostgreSQL's account passes through.
         fs::set_permissions(&directory, fs::Permissions::from_mode(0o755))?;
         let cgroup = Cgroup::create(&name)?;
-        let guard = Guard::set(cgroup.path(), &directory)?;
+        let pins = Path::new(guard::BPFFS).join(&name);
+        let guard = Guard::set(cgroup.path(), &directory, &pins)?;
         let logs = directory.join("logs");
         fs::create_dir(&logs)?;
         // Neither waits for the other; a lab is ready when the slower one is.
@@ -86,6 +87,7 @@ impl Lab {
         let agent_options = AgentOptions {
             directory: directory.clone(),
             cgroup: cgroup.path().to_owned(),
+            pins,
             issuer: issuer.url().to_owned(),
             audit: options.audit,
             trail: options.trail.clone().unwrap_or_else(|| directory.join("audit")),
@@ -185,6 +187,11 @@ impl Lab {
     /// Starts a long-lived process that is talked to by lines.
     pub fn converse(&self, name: &'static str, command: &Command) -> anyhow::Result<Server> {
         Start { name, cgroup: &self.cgroup, logs: &self.logs(), talks: true }.run(command)
+    }
+
+    /// Starts a long-lived process that logs.
+    pub fn serve(&self, name: &'static str, command: &Command) -> anyhow::Result<Server> {
+        Start { name, cgroup: &self.cgroup, logs: &self.logs(), talks: false }.run(command)
     }
 
     /// What the trail holds of decisions, with `lineal audit query`'s own filters.

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// The account that PostgreSQL runs as: it refuses root.
-pub(crate) const ACCOUNT: &str = "postgres";
+pub const ACCOUNT: &str = "postgres";
 /// How long it may take to start, and to stop.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The database that the lab is about.
@@ -187,8 +187,7 @@ pub fn program(name: &str) -> anyhow::Result<PathBuf> {
         .1)
 }
 
-/// The account's user and group.
-pub(crate) fn account() -> anyhow::Result<(u32, u32)> {
+fn account() -> anyhow::Result<(u32, u32)> {
     let accounts = fs::read_to_string("/etc/passwd")?;
     let fields = accounts.lines().map(|line| line.split(':').collect::<Vec<_>>());
     let ids = |fields: Vec<&str>| match fields.as_slice() {
@@ -200,7 +199,7 @@ pub(crate) fn account() -> anyhow::Result<(u32, u32)> {
 
 /// A port that stays ours until the server listens on it: both sockets set SO_REUSEADDR, and while neither
 /// listens Linux lets them share the port with nobody else.
-pub(crate) fn reserve_port() -> anyhow::Result<(OwnedFd, u16)> {
+pub fn reserve_port() -> anyhow::Result<(OwnedFd, u16)> {
     let reservation = socket(AddressFamily::INET, SocketType::STREAM, None)?;
     sockopt::set_socket_reuseaddr(&reservation, true)?;
     bind(&reservation, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0))?;

@@ -1,5 +1,6 @@
 //! The project's chores: `cargo xtask --help` lists them. `cargo build` must not need any of them.
 
+mod bench;
 mod build;
 mod demo;
 mod lab;
@@ -39,6 +40,8 @@ enum Chore {
     Lab(lab::LabArgs),
     /// Run the tests.
     Test(test::TestArgs),
+    /// Compare lineal with no proxy and with other proxies.
+    Bench(bench::BenchArgs),
     /// Check licences, sources and advisories of all dependencies.
     Deny,
 }
@@ -49,6 +52,7 @@ fn main() -> anyhow::Result<()> {
         Chore::Demo => demo::demo(),
         Chore::Lab(args) => lab::lab(&args),
         Chore::Test(args) => test::test(&args),
+        Chore::Bench(args) => bench::bench(&args),
         Chore::Deny => test::deny(),
     }
 }

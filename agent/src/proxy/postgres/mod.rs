@@ -190,6 +190,7 @@ fn admit(session: &mut Session, upstream: &Upstream, startup: &Startup) -> Resul
 /// Tells the client why, as the server would.
 async fn refuse(client: &mut TcpStream, sqlstate: &str, message: &str) {
     let error = error_response("FATAL", sqlstate, message);
-    let _ = client.write_all(&error).await;
-    let _ = client.shutdown().await;
+    if client.write_all(&error).await.is_ok() {
+        pump::linger(client).await;
+    }
 }

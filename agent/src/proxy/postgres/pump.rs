@@ -17,7 +17,7 @@ use agent_core::{
     postgres::{Event, Outcome, Then, Violation, wire::error_response},
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWrite},
+    io::{AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     sync::watch,
     time::Sleep,
@@ -32,6 +32,8 @@ use crate::{jobs::Standing, proxy::session::Session};
 
 /// What a buffer is made with, and goes back to: messages that are read whole may need more for a while.
 const BUFFER_BYTES: usize = 8 << 10;
+/// How long a peer that was told the end may go on sending.
+const LINGER: Duration = Duration::from_secs(2);
 /// Most bytes read at once.
 const READ_BYTES_MAX: usize = 64 << 10;
 
@@ -105,8 +107,8 @@ impl Pump {
         loop {
             let woken = self.wait(session, owing, &mut standing, &mut drain, &mut deadline).await;
             match woken {
-                Woken::Ended(ended) => return self.finish(ended),
-                Woken::Broken(violation) => return self.break_off(&violation),
+                Woken::Ended(ended) => return self.finish(ended).await,
+                Woken::Broken(violation) => return self.break_off(&violation).await,
                 Woken::Owing(now) => {
                     owing = now;
                     if owing == Owing::Reading {
@@ -119,7 +121,7 @@ impl Pump {
                     }
                 }
                 Woken::Drain => {
-                    return self.say_goodbye("57P01", "lineal: the agent is stopping", "agent_stopped");
+                    return self.say_goodbye("57P01", "lineal: the agent is stopping", "agent_stopped").await;
                 }
                 Woken::Deadline if owing == Owing::Startup => return "startup_timed_out",
                 Woken::Deadline => return "stalled",
@@ -340,28 +342,32 @@ impl Pump {
         if let Some((key, _)) = &self.key {
             cancel::cancel_own(session, key).await;
         }
-        self.say_goodbye("28000", &format!("lineal: {reason}"), "revoked")
+        self.say_goodbye("28000", &format!("lineal: {reason}"), "revoked").await
     }
 
     /// A peer broke the protocol.
-    fn break_off(self, violation: &Violation) -> Ended {
+    async fn break_off(self, violation: &Violation) -> Ended {
         tracing::warn!(%violation, "a session was ended");
-        self.say_goodbye("08P01", &format!("lineal: {violation}"), "protocol_violation")
+        self.say_goodbye("08P01", &format!("lineal: {violation}"), "protocol_violation").await
     }
 
     /// Tells the client why it ends, if a message of the server isn't half-way through.
-    fn say_goodbye(mut self, sqlstate: &str, message: &str, ended: Ended) -> Ended {
+    async fn say_goodbye(mut self, sqlstate: &str, message: &str, ended: Ended) -> Ended {
         if self.machine.at_boundary() {
             self.client.output.extend_from_slice(&error_response("FATAL", sqlstate, message));
         }
-        self.finish(ended)
+        self.finish(ended).await
     }
 
-    /// Writes what can be written at once; the rest is the peer's loss.
-    fn finish(mut self, ended: Ended) -> Ended {
+    /// Writes what can be written at once; the rest is the peer's loss. Then lets the client read it.
+    async fn finish(mut self, ended: Ended) -> Ended {
         for side in [&mut self.server, &mut self.client] {
             let rest = side.output.get(side.written..).unwrap_or_default();
             let _ = side.stream.try_write(rest);
+        }
+        drop(self.server);
+        if !self.client.ended {
+            linger(&mut self.client.stream).await;
         }
         ended
     }
@@ -453,6 +459,17 @@ impl Side {
             self.input.drain(..bytes);
         }
     }
+}
+
+/// Closes towards a peer so that it can still read what it was told last: a close with unread bytes is a
+/// reset, which would take that away. What the peer still sends is dropped, for a bounded time.
+pub async fn linger(stream: &mut TcpStream) {
+    let drained = async {
+        let _ = stream.shutdown().await;
+        let mut dropped = [0; BUFFER_BYTES];
+        while matches!(stream.read(&mut dropped).await, Ok(bytes) if bytes > 0) {}
+    };
+    let _ = tokio::time::timeout(LINGER, drained).await;
 }
 
 /// Gives back what one long message took.

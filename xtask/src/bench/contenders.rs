@@ -1,0 +1,194 @@
+//! The ways to the same PostgreSQL server that are compared.
+
+use std::{
+    fs::{self, Permissions},
+    os::{fd::OwnedFd, unix::fs::PermissionsExt},
+    path::PathBuf,
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::Context;
+use lineal_tests::{
+    Lab, LabOptions,
+    command::finish,
+    notify::Notify,
+    postgres::{ACCOUNT, PASSWORD, USER, program, reserve_port},
+    server::{Server, as_user},
+};
+
+use super::pgbench::{Mode, Run, measure};
+
+/// pgbench's database, and how many times its 100,000 rows.
+const DATABASE: &str = "bench";
+const SCALE: &str = "10";
+/// How long a proxy may take to start.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A way to the server.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Path {
+    /// None in between.
+    Direct,
+    /// Through lineal: policy on, audit on.
+    Lineal,
+    /// Through lineal: policy on, audit off.
+    LinealNoaudit,
+    /// Through PgBouncer, session pooling.
+    Pgbouncer,
+    /// Through HAProxy, TCP.
+    Haproxy,
+}
+
+impl Path {
+    /// All of them; what the others are measured by comes first.
+    pub(super) const ALL: [Self; 5] =
+        [Self::Direct, Self::Lineal, Self::LinealNoaudit, Self::Pgbouncer, Self::Haproxy];
+
+    /// Its name in the result.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Lineal => "lineal",
+            Self::LinealNoaudit => "lineal-noaudit",
+            Self::Pgbouncer => "pgbouncer",
+            Self::Haproxy => "haproxy",
+        }
+    }
+}
+
+/// Everything that is compared, running.
+pub(super) struct Contenders {
+    pgbouncer: Proxy,
+    haproxy: Proxy,
+    unaudited: Lab,
+    lab: Lab,
+}
+
+/// Another proxy and its port.
+struct Proxy {
+    _server: Server,
+    port: u16,
+    _reservation: OwnedFd,
+}
+
+impl Contenders {
+    /// Fills the lab's server and starts all proxies in front of it.
+    pub(super) fn start(lab: Lab) -> anyhow::Result<Self> {
+        lab.postgres.admin("postgres", &format!("CREATE DATABASE {DATABASE} OWNER {USER}"))?;
+        let mut fill = Command::new(program("pgbench")?);
+        fill.args(["--initialize", "--quiet", "--scale", SCALE, DATABASE]);
+        finish(&mut lab.inside(&fill))?.success().context("pgbench can't fill its database")?;
+        // A lab of its own, but for the server.
+        let address = lab.postgres.address();
+        let unaudited = Lab::start(&LabOptions {
+            audit: false,
+            upstreams: format!(
+                "[[upstream]]\nname = \"bench\"\nprotocol = \"postgres\"\naddresses = [{address:?}]\n"
+            ),
+            ..LabOptions::default()
+        })?;
+        Ok(Self { pgbouncer: pgbouncer(&lab)?, haproxy: haproxy(&lab)?, unaudited, lab })
+    }
+
+    /// One measurement.
+    pub(super) fn run(&self, path: Path, mode: Mode, clients: u32, seconds: u32) -> anyhow::Result<Run> {
+        let port = match path {
+            Path::Direct | Path::Lineal | Path::LinealNoaudit => self.lab.postgres.port(),
+            Path::Pgbouncer => self.pgbouncer.port,
+            Path::Haproxy => self.haproxy.port,
+        };
+        let pgbench = program("pgbench")?;
+        let (port, seconds) = (port.to_string(), seconds.to_string());
+        let (clients, threads) = (clients.to_string(), clients.min(2).to_string());
+        let arguments = [
+            pgbench.to_str().context("pgbench's path is not text")?,
+            "--select-only",
+            "--no-vacuum",
+            "--host=127.0.0.1",
+            "--port",
+            &port,
+            "--protocol",
+            mode.name(),
+            "--client",
+            &clients,
+            "--jobs",
+            &threads,
+            "--time",
+            &seconds,
+            DATABASE,
+        ];
+        let mut command = match path {
+            Path::Lineal => self.lab.job("bench", &arguments)?,
+            Path::LinealNoaudit => self.unaudited.job("bench", &arguments)?,
+            Path::Direct | Path::Pgbouncer | Path::Haproxy => {
+                let [program, arguments @ ..] = &arguments;
+                let mut command = Command::new(program);
+                command.args(arguments);
+                self.lab.inside(&command)
+            }
+        };
+        measure(&mut command).with_context(|| format!("pgbench through {}", path.name()))
+    }
+}
+
+fn pgbouncer(lab: &Lab) -> anyhow::Result<Proxy> {
+    let (reservation, port) = reserve_port()?;
+    let users = readable(lab, "pgbouncer.users", &format!("\"{USER}\" \"\"\n"))?;
+    let upstream = lab.postgres.port();
+    let configuration = readable(
+        lab,
+        "pgbouncer.ini",
+        &format!(
+            "[databases]\n\
+             {DATABASE} = host=127.0.0.1 port={upstream} dbname={DATABASE} user={USER} password={PASSWORD}\n\
+             [pgbouncer]\n\
+             listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
+             pool_mode = session\nauth_type = trust\nauth_file = {}\n\
+             log_connections = 0\nlog_disconnections = 0\n",
+            users.display()
+        ),
+    )?;
+    let mut command = as_user(ACCOUNT, "/usr/sbin/pgbouncer");
+    command.arg(configuration);
+    start(lab, "pgbouncer", command, port, reservation)
+}
+
+fn haproxy(lab: &Lab) -> anyhow::Result<Proxy> {
+    let (reservation, port) = reserve_port()?;
+    let upstream = lab.postgres.port();
+    let configuration = readable(
+        lab,
+        "haproxy.cfg",
+        &format!(
+            "defaults\n  mode tcp\n  timeout connect 10s\n  timeout client 1h\n  timeout server 1h\n\
+             frontend bench\n  bind 127.0.0.1:{port}\n  default_backend postgres\n\
+             backend postgres\n  server one 127.0.0.1:{upstream}\n"
+        ),
+    )?;
+    let mut command = Command::new("/usr/sbin/haproxy");
+    // Master and worker, reporting as a systemd service does.
+    command.args(["-Ws", "-f"]).arg(configuration);
+    start(lab, "haproxy", command, port, reservation)
+}
+
+fn start(
+    lab: &Lab,
+    name: &'static str,
+    mut command: Command,
+    port: u16,
+    reservation: OwnedFd,
+) -> anyhow::Result<Proxy> {
+    let notify = Notify::listen(&lab.directory().join(format!("{name}.notify")))?;
+    command.env("NOTIFY_SOCKET", notify.path());
+    let mut server = lab.serve(name, &command)?;
+    notify.ready(&mut server, PATIENCE)?;
+    Ok(Proxy { _server: server, port, _reservation: reservation })
+}
+
+fn readable(lab: &Lab, name: &str, text: &str) -> anyhow::Result<PathBuf> {
+    let path = lab.directory().join(name);
+    fs::write(&path, text)?;
+    fs::set_permissions(&path, Permissions::from_mode(0o644))?;
+    Ok(path)
+}

@@ -1,0 +1,97 @@
+//! What lineal's programs cost processes that belong to no job, by the kernel's own count.
+
+use std::{collections::BTreeMap, fs, process::Command};
+
+use anyhow::Context;
+use lineal_tests::{Lab, command::finish, script::PYTHON};
+use serde_json::Value;
+
+/// Counts and times every eBPF program while it holds 1.
+const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
+/// An event, and the programs that it runs; the kernel keeps 15 characters of a name.
+const EVENTS: [(&str, &[&str]); 4] = [
+    ("fork", &["lineal_fork"]),
+    ("exec", &["lineal_exec"]),
+    ("exit", &["lineal_exit"]),
+    ("connect", &["lineal_sock_cre", "lineal_connect4", "lineal_publish"]),
+];
+/// Untagged forks, execs and connects to a listener of its own.
+const LOAD: &str = r#"
+import os, socket
+for _ in range(1000):
+    os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0)
+with socket.create_server(("127.0.0.1", 0)) as server:
+    for _ in range(3000):
+        with socket.create_connection(server.getsockname()):
+            server.accept()[0].close()
+"#;
+
+/// The price of one kind of event.
+pub(super) struct Event {
+    pub(super) name: &'static str,
+    pub(super) nanoseconds: f64,
+    pub(super) count: u64,
+}
+
+/// Puts untagged load on the lab's programs and reads their times.
+pub(super) fn measure(lab: &Lab) -> anyhow::Result<Vec<Event>> {
+    let counting = Counting::start()?;
+    let before = programs()?;
+    let mut load = Command::new(PYTHON);
+    load.args(["-c", LOAD]);
+    finish(&mut lab.inside(&load))?.success()?;
+    let after = programs()?;
+    drop(counting);
+    let spent = |program: &str| {
+        let (mut time, mut runs) = (0, 0);
+        for (key, (time_after, runs_after)) in after.iter().filter(|((name, _), _)| name == program) {
+            let (time_before, runs_before) = before.get(key).copied().unwrap_or_default();
+            time += time_after.saturating_sub(time_before);
+            runs += runs_after.saturating_sub(runs_before);
+        }
+        (time as f64 / runs.max(1) as f64, runs)
+    };
+    Ok(EVENTS
+        .into_iter()
+        .map(|(name, programs)| {
+            let spent: Vec<(f64, u64)> = programs.iter().map(|program| spent(program)).collect();
+            let nanoseconds = spent.iter().map(|(time, _)| time).sum();
+            Event { name, nanoseconds, count: spent.iter().map(|(_, runs)| *runs).max().unwrap_or_default() }
+        })
+        .collect())
+}
+
+/// Nanoseconds and runs of every program of lineal's, by name and id.
+fn programs() -> anyhow::Result<BTreeMap<(String, u64), (u64, u64)>> {
+    let shown = finish(Command::new("bpftool").args(["--json", "prog", "show"]))?.success()?;
+    let shown: Vec<Value> = serde_json::from_str(&shown).context("bpftool prints no JSON")?;
+    let number = |program: &Value, name: &str| program.get(name).and_then(Value::as_u64).unwrap_or_default();
+    Ok(shown
+        .iter()
+        .filter_map(|program| {
+            let name =
+                program.get("name").and_then(Value::as_str).filter(|name| name.starts_with("lineal_"))?;
+            let key = (name.to_owned(), number(program, "id"));
+            Some((key, (number(program, "run_time_ns"), number(program, "run_cnt"))))
+        })
+        .collect())
+}
+
+/// Counting is on; back as it was when dropped.
+struct Counting {
+    before: String,
+}
+
+impl Counting {
+    fn start() -> anyhow::Result<Self> {
+        let before = fs::read_to_string(SWITCH).with_context(|| format!("cannot read {SWITCH}"))?;
+        fs::write(SWITCH, "1").with_context(|| format!("cannot write {SWITCH}: are you root?"))?;
+        Ok(Self { before })
+    }
+}
+
+impl Drop for Counting {
+    fn drop(&mut self) {
+        let _ = fs::write(SWITCH, self.before.trim());
+    }
+}

@@ -1,0 +1,67 @@
+//! One measurement: pgbench's throughput, and the processor time of the whole machine for each of its queries.
+
+use std::{fs, process::Command};
+
+use anyhow::{Context, ensure};
+use lineal_tests::command::finish;
+
+/// The kernel counts processor time in these: `sysconf(_SC_CLK_TCK)` is 100 on every Linux that has ever mattered.
+const TICK_US: f64 = 10_000.0;
+
+/// How pgbench sends its queries.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// As text, one message each.
+    Simple,
+    /// Parsed once, bound and executed.
+    Prepared,
+}
+
+impl Mode {
+    /// All that are measured.
+    pub(super) const ALL: [Self; 2] = [Self::Simple, Self::Prepared];
+
+    /// pgbench's own word for it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Simple => "simple",
+            Self::Prepared => "prepared",
+        }
+    }
+}
+
+/// What one run came to.
+pub(super) struct Run {
+    /// Queries a second, without the time that connecting took.
+    pub(super) per_second: f64,
+    /// Processor time of the whole machine, by queries.
+    pub(super) cpu_us_per_query: f64,
+}
+
+/// Runs a complete pgbench command.
+pub(super) fn measure(command: &mut Command) -> anyhow::Result<Run> {
+    let before = busy_ticks()?;
+    let output = finish(command)?.success()?;
+    let busy = busy_ticks()? - before;
+    let number = |label: &str| {
+        let line = output.lines().find_map(|line| line.strip_prefix(label));
+        let number = line.and_then(|rest| rest.trim().split(['/', ' ']).next()?.parse::<f64>().ok());
+        number.with_context(|| format!("pgbench printed no {label:?}:\n{output}"))
+    };
+    let queries = number("number of transactions actually processed:")?;
+    ensure!(queries > 0.0, "pgbench did nothing:\n{output}");
+    Ok(Run { per_second: number("tps =")?, cpu_us_per_query: busy * TICK_US / queries })
+}
+
+/// Ticks that all processors were not idle.
+fn busy_ticks() -> anyhow::Result<f64> {
+    let stat = fs::read_to_string("/proc/stat")?;
+    let line =
+        stat.lines().next().and_then(|line| line.strip_prefix("cpu ")).context("/proc/stat has no total")?;
+    // proc_stat(5): user nice system idle iowait irq softirq steal.
+    let fields: Vec<f64> = line.split_whitespace().filter_map(|field| field.parse().ok()).collect();
+    match fields.as_slice() {
+        [user, nice, system, _idle, _iowait, irq, softirq, ..] => Ok(user + nice + system + irq + softirq),
+        _ => anyhow::bail!("/proc/stat is too short"),
+    }
+}
