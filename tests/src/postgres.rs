@@ -187,7 +187,7 @@ pub fn program(name: &str) -> anyhow::Result<PathBuf> {
         .1)
 }
 
-fn account() -> anyhow::Result<(u32, u32)> {
+pub(crate) fn account() -> anyhow::Result<(u32, u32)> {
     let accounts = fs::read_to_string("/etc/passwd")?;
     let fields = accounts.lines().map(|line| line.split(':').collect::<Vec<_>>());
     let ids = |fields: Vec<&str>| match fields.as_slice() {

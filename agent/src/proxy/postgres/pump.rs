@@ -353,6 +353,9 @@ impl Pump {
 
     /// Tells the client why it ends, if a message of the server isn't half-way through.
     async fn say_goodbye(mut self, sqlstate: &str, message: &str, ended: Ended) -> Ended {
+        // Nothing more goes to the server, however well it was decided.
+        self.server.output.clear();
+        self.server.written = 0;
         if self.machine.at_boundary() {
             self.client.output.extend_from_slice(&error_response("FATAL", sqlstate, message));
         }
