@@ -1,77 +1,107 @@
 //! SQL text to facts, read by PostgreSQL's own grammar.
 //!
-//! What a statement does is decided by the parser that the server itself runs: text that another parser
-//! would read otherwise is no way round it. Whatever isn't understood here is said to be
-//! [`Action::SqlOther`] or [`Action::SqlUnparsed`], which a policy must allow by name; nothing is left out.
+//! Nothing here decides, remembers or does I/O. It must never report less than a statement does: what the grammar
+//! refuses is `sql:unparsed`, what the grammar knows and this crate doesn't is `sql:other`, and where a name
+//! may or may not be a table it is one.
 //!
-//! - [`query`](self): SELECT, INSERT, UPDATE, DELETE, MERGE and every expression in them.
-//! - `statement`: everything else. - `text`: fingerprints and redaction, which work on tokens.
+//! The grammar is the one of a server with default settings: under `standard_conforming_strings = off` a server
+//! reads string literals differently, so a session that changes it can't be judged by these facts.
 
-mod gather;
+mod collector;
+mod definition;
+mod fingerprint;
+mod lexer;
 mod query;
-mod statement;
-mod text;
+mod redact;
+mod scope;
+mod session;
+mod utility;
 
-#[cfg(test)]
-mod tests;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use agent_core::facts::{Access, Action, Facts, Resource, SqlFacts};
 
-pub use text::{fingerprint, redact};
+use crate::collector::Collector;
 
-/// Stack that a thread needs to call [`analyze`]: the grammar recurses, and its own guard knows nothing of
-/// this process's stacks.
+pub use crate::fingerprint::fingerprint;
+pub use crate::redact::redact;
+
+/// The stack a thread needs to call [`analyze`]: the grammar's C parser recurses over left-nested terms and its own
+/// guard never fires, so [`STATEMENT_BYTES_MAX`] of them on a smaller stack would end the process.
 pub const STACK_BYTES_MIN: usize = 64 << 20;
 
-/// Longest statement text that is parsed; a longer one is unparsed.
+/// The longest text that [`analyze`] parses; a longer one is `sql:unparsed`.
 pub const STATEMENT_BYTES_MAX: usize = 1 << 20;
 
-/// What a statement text does.
-#[derive(Clone, Debug)]
+/// How much work runs of operator characters may cause. PostgreSQL's scanner takes the whole rest of a run for an
+/// operator, then takes back all but the first: a run of n costs n² steps, and one of 200 KB most of a minute. This
+/// many are a tenth of a second; real operators have 63 characters at most, rulers in comments a hundred.
+const OPERATOR_RUN_STEPS_MAX: usize = 1 << 24;
+
+/// What [`analyze`] finds out about one text.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Analysis {
-    /// Everything it does when it is run.
+    /// The facts of the whole text.
     pub facts: Facts,
-    /// What `PREPARE` names in it, and what running that does.
+    /// The statements that the text prepares: names, and the facts of executing them.
     pub prepares: Vec<(Box<str>, Facts)>,
-    /// Prepared statements that `EXECUTE` runs in it, by name.
+    /// The names of the prepared statements that the text executes.
     pub executes: Vec<Box<str>>,
-    /// Prepared statements that it forgets: `None` for all.
+    /// The prepared statements that the text forgets; `None` is all of them.
     pub deallocates: Vec<Option<Box<str>>>,
-    /// Why the grammar refused it.
+    /// Why the text is `sql:unparsed`, in the grammar's words. They may quote the text.
     pub unparsed: Option<Box<str>>,
 }
 
-/// Reads a statement text. Never fails: what can't be read is [`Action::SqlUnparsed`].
-pub fn analyze(sql: &[u8]) -> Analysis {
-    match parse(sql) {
-        Ok(analysis) => analysis,
-        Err(reason) => {
-            let sql = SqlFacts { statements: 1, ..SqlFacts::default() };
-            let access = Access { action: Action::SqlUnparsed, resource: Resource::Database };
-            Analysis {
-                facts: Facts { accesses: vec![access], sql: Some(sql) },
-                prepares: Vec::new(),
-                executes: Vec::new(),
-                deallocates: Vec::new(),
-                unparsed: Some(reason.into()),
-            }
+impl Analysis {
+    /// The worst that can be said: nothing is known, so every flag says what a policy would rather not hear.
+    fn unparsed(reason: &str) -> Self {
+        let sql = SqlFacts { writes_in_cte: true, ..SqlFacts::default() };
+        let access = Access { action: Action::SqlUnparsed, resource: Resource::Database };
+        Self {
+            facts: Facts { accesses: vec![access], sql: Some(sql) },
+            prepares: Vec::new(),
+            executes: Vec::new(),
+            deallocates: Vec::new(),
+            unparsed: Some(reason.into()),
         }
     }
 }
 
-fn parse(sql: &[u8]) -> Result<Analysis, String> {
+/// Reads `sql`, one or more statements, on a thread with a stack of at least [`STACK_BYTES_MIN`].
+pub fn analyze(sql: &[u8]) -> Analysis {
     if sql.len() > STATEMENT_BYTES_MAX {
-        return Err(format!("the text has more than {STATEMENT_BYTES_MAX} bytes"));
+        return Analysis::unparsed("the text is longer than 1 MiB: send it in parts");
     }
-    let text = str::from_utf8(sql).map_err(|_| "the text is not UTF-8".to_owned())?;
-    // The bindings panic on a few trees that the grammar makes; none of their state outlives the call.
-    let analysed = std::panic::catch_unwind(|| {
-        let tree = pg_raw_parse::parse(text).map_err(|error| error.to_string())?;
-        let mut gathered = gather::Gathered::default();
-        for raw in tree.iter() {
-            statement::top(&mut gathered, raw.stmt());
-        }
-        Ok(gathered.into_analysis())
-    });
-    analysed.unwrap_or_else(|_| Err("the text has a construct that cannot be analysed".to_owned()))
+    if operator_run_steps(sql) > OPERATOR_RUN_STEPS_MAX {
+        return Analysis::unparsed("the text holds too long a run of operator characters: shorten it");
+    }
+    let Ok(text) = std::str::from_utf8(sql) else {
+        return Analysis::unparsed("the text isn't UTF-8: set client_encoding to UTF8");
+    };
+    // Bindings and walker panic on nodes they don't know: such a statement isn't understood.
+    catch_unwind(AssertUnwindSafe(|| parse(text)))
+        .unwrap_or_else(|_| Analysis::unparsed("the statement's tree can't be read"))
+}
+
+fn parse(text: &str) -> Analysis {
+    let tree = match pg_raw_parse::parse(text) {
+        Ok(tree) => tree,
+        Err(error) => return Analysis::unparsed(&error.to_string()),
+    };
+    let mut collector = Collector::default();
+    for statement in tree.stmts() {
+        query::collect(&mut collector, statement);
+    }
+    collector.into_analysis()
+}
+
+/// The sum of the squares of the lengths of the runs of operator characters, wherever they stand.
+fn operator_run_steps(sql: &[u8]) -> usize {
+    if sql.len().saturating_pow(2) <= OPERATOR_RUN_STEPS_MAX {
+        return 0;
+    }
+    let is_operator = |byte: &u8| b"+-*/<>=~!@#%^&|`?".contains(byte);
+    let runs = sql.chunk_by(|left, right| is_operator(left) && is_operator(right));
+    runs.fold(0, |steps, run| steps.saturating_add(run.len().saturating_pow(2)))
 }

@@ -15,7 +15,7 @@ use agent_core::{
     facts::Facts,
     lineage::{Lineage, Process},
 };
-use agent_policy::{Bundle, Principal, Source, Subject, run_cases};
+use agent_policy::{Bundle, Principal, Protocol, Source, Subject, Upstream, run_cases};
 use anyhow::Context;
 use clap::{Args, Subcommand};
 
@@ -62,7 +62,7 @@ pub struct ExplainArgs {
     /// The statement.
     #[arg(long, short = 'c', value_name = "SQL")]
     statement: String,
-    /// The upstream's name; the bundle's first unless given.
+    /// The upstream's name; the bundle's first, or one made up, unless given.
     #[arg(long)]
     upstream: Option<String>,
     /// The database.
@@ -132,6 +132,7 @@ fn test(args: &TestArgs) -> Outcome {
 
 fn explain(args: ExplainArgs) -> Outcome {
     let (_, bundle) = load(&args.place)?.map_err(anyhow::Error::msg)?;
+    let example = Upstream { name: "example".into(), protocol: Protocol::Postgres };
     let upstream = match &args.upstream {
         Some(name) => {
             bundle.upstream_named(name).with_context(|| format!("the bundle has no upstream {name}"))?

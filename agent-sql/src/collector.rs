@@ -1,0 +1,139 @@
+//! Gathers the facts of a text while its tree is walked, and brings them into their canonical form.
+
+use agent_core::facts::{Access, Action, Facts, Relation, Resource, SqlFacts};
+use pg_raw_parse::list::NodeList;
+use pg_raw_parse::nodes::RangeVar;
+
+use crate::Analysis;
+
+/// Facts in the making.
+#[derive(Clone, Default)]
+pub(crate) struct Collector {
+    pub(crate) accesses: Vec<Access>,
+    pub(crate) functions: Vec<Box<str>>,
+    pub(crate) settings: Vec<Box<str>>,
+    pub(crate) statements: u32,
+    /// An `UPDATE` or `DELETE` reaches every row.
+    pub(crate) reaches_every_row: bool,
+    /// A write stands below another statement.
+    pub(crate) nested_write: bool,
+    /// The statement is planned, never run: whatever it would do to a relation, it only looks at it.
+    pub(crate) planned_only: bool,
+    pub(crate) prepares: Vec<(Box<str>, Facts)>,
+    pub(crate) executes: Vec<Box<str>>,
+    pub(crate) deallocates: Vec<Option<Box<str>>>,
+}
+
+impl Collector {
+    /// `action` on a relation as the tree names it.
+    pub(crate) fn table(&mut self, action: Action, table: &RangeVar) {
+        self.relation(action, relation(table));
+    }
+
+    /// `action` on `relation`.
+    pub(crate) fn relation(&mut self, action: Action, relation: Relation) {
+        let action = if self.planned_only { Action::SqlSelect } else { action };
+        self.accesses.push(Access { action, resource: Resource::Table(relation) });
+    }
+
+    /// `action` on the database as a whole.
+    pub(crate) fn database(&mut self, action: Action) {
+        if self.planned_only && matches!(action.group(), "sql:read" | "sql:write") {
+            return;
+        }
+        self.accesses.push(Access { action, resource: Resource::Database });
+    }
+
+    /// `action` on `table`, or on the database when there is none.
+    pub(crate) fn table_or_database(&mut self, action: Action, table: Option<&RangeVar>) {
+        match table {
+            Some(table) => self.table(action, table),
+            None => self.database(action),
+        }
+    }
+
+    /// A setting that is changed. The server ignores the case of settings' names, quoted or not.
+    pub(crate) fn setting(&mut self, name: &str) {
+        self.settings.push(name.to_ascii_lowercase().into());
+        self.database(Action::SqlSet);
+    }
+
+    /// A function, or an operator, by the parts of its name.
+    pub(crate) fn function(&mut self, prefix: &str, name: &NodeList) {
+        let mut joined = prefix.to_owned();
+        for (at, part) in name.iter().enumerate() {
+            if at > 0 {
+                joined.push('.');
+            }
+            joined.push_str(part.as_str().unwrap_or("?"));
+        }
+        self.functions.push(joined.into());
+    }
+
+    /// Whether `action` is among the accesses from the `mark`th on.
+    pub(crate) fn has_since(&self, mark: usize, action: Action) -> bool {
+        self.accesses.iter().skip(mark).any(|access| access.action == action)
+    }
+
+    /// Takes over what a statement inside this one does.
+    pub(crate) fn absorb(&mut self, inner: Self) {
+        self.accesses.extend(inner.accesses);
+        self.functions.extend(inner.functions);
+        self.settings.extend(inner.settings);
+        self.reaches_every_row |= inner.reaches_every_row;
+        self.nested_write |= inner.nested_write;
+        self.prepares.extend(inner.prepares);
+        self.executes.extend(inner.executes);
+        self.deallocates.extend(inner.deallocates);
+    }
+
+    /// The facts gathered, in their canonical form.
+    pub(crate) fn take_facts(&mut self, statements: u32) -> Facts {
+        let sql = SqlFacts {
+            statements,
+            has_where: !self.reaches_every_row,
+            functions: canonical(&mut self.functions),
+            settings: canonical(&mut self.settings),
+            writes_in_cte: self.nested_write,
+        };
+        Facts { accesses: canonical(&mut self.accesses), sql: Some(sql) }
+    }
+
+    /// The finished analysis of a text that the grammar understands.
+    pub(crate) fn into_analysis(mut self) -> Analysis {
+        if self.statements == 0 {
+            self.database(Action::SqlEmpty);
+        }
+        Analysis {
+            facts: self.take_facts(self.statements),
+            prepares: self.prepares,
+            executes: self.executes,
+            deallocates: self.deallocates,
+            unparsed: None,
+        }
+    }
+}
+
+/// Sorted, without duplicates, and no longer in `items`.
+fn canonical<T: Ord>(items: &mut Vec<T>) -> Vec<T> {
+    let mut items = std::mem::take(items);
+    items.sort_unstable();
+    items.dedup();
+    items
+}
+
+/// A relation as the tree names it. A catalog's name can only be the session's own database.
+pub(crate) fn relation(table: &RangeVar) -> Relation {
+    Relation {
+        schema: table.schemaname().map(Into::into),
+        // A relation without a name can't be parsed; were there one, no policy must take it for another.
+        name: table.relname().unwrap_or("?").into(),
+    }
+}
+
+/// The relation that a list of name parts spells, without its last `drop` parts.
+pub(crate) fn named(parts: &NodeList, drop: usize) -> Option<Relation> {
+    let mut names = parts.iter().take(parts.len().checked_sub(drop)?).rev().map(|part| part.as_str());
+    let name = names.next()??.into();
+    Some(Relation { name, schema: names.next().flatten().map(Into::into) })
+}

@@ -1,0 +1,70 @@
+//! Statements about the session: settings, transactions, cursors, channels and prepared statements.
+
+use agent_core::facts::Action;
+use pg_raw_parse::Node;
+use pg_raw_parse::nodes::VariableSetStmt;
+use pg_raw_parse::raw::{DiscardMode, TransactionStmtKind, VariableSetKind};
+
+use crate::query::Walk;
+
+impl<'a> Walk<'a, '_> {
+    /// Adds the facts of a statement about the session; false when `node` is none.
+    pub(crate) fn session(&mut self, node: Node<'a>) -> bool {
+        match node {
+            Node::VariableSetStmt(set) => self.set(set),
+            Node::VariableShowStmt(_) => self.facts.database(Action::SqlShow),
+            Node::TransactionStmt(transaction) => {
+                self.facts.database(match transaction.kind {
+                    TransactionStmtKind::TRANS_STMT_BEGIN
+                    | TransactionStmtKind::TRANS_STMT_START
+                    | TransactionStmtKind::TRANS_STMT_COMMIT
+                    | TransactionStmtKind::TRANS_STMT_ROLLBACK
+                    | TransactionStmtKind::TRANS_STMT_SAVEPOINT
+                    | TransactionStmtKind::TRANS_STMT_RELEASE
+                    | TransactionStmtKind::TRANS_STMT_ROLLBACK_TO => Action::SqlTransaction,
+                    // Two-phase commit acts on transactions that outlive the session.
+                    _ => Action::SqlOther,
+                });
+            }
+            Node::ConstraintsSetStmt(_) => self.facts.database(Action::SqlTransaction),
+            Node::FetchStmt(_) => self.facts.database(Action::SqlFetch),
+            Node::ListenStmt(_) | Node::NotifyStmt(_) => self.facts.database(Action::SqlNotify),
+            Node::ClosePortalStmt(_) | Node::UnlistenStmt(_) => self.facts.database(Action::SqlDiscard),
+            Node::DiscardStmt(discard) => {
+                self.facts.database(Action::SqlDiscard);
+                if discard.target == DiscardMode::DISCARD_ALL {
+                    self.facts.deallocates.push(None);
+                }
+            }
+            Node::DeallocateStmt(deallocate) => {
+                self.facts.database(Action::SqlDiscard);
+                let name = if deallocate.isall { None } else { deallocate.name() };
+                self.facts.deallocates.push(name.map(Into::into));
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn set(&mut self, set: &'a VariableSetStmt) {
+        match (set.kind, set.name()) {
+            (VariableSetKind::VAR_RESET_ALL, _) => self.facts.setting("all"),
+            (VariableSetKind::VAR_SET_MULTI, Some("TRANSACTION" | "TRANSACTION SNAPSHOT")) => {
+                self.facts.database(Action::SqlTransaction);
+            }
+            (VariableSetKind::VAR_SET_MULTI, Some("SESSION CHARACTERISTICS")) => {
+                for mode in set.args() {
+                    match mode {
+                        Node::DefElem(mode) => {
+                            let name = mode.defname().unwrap_or("?");
+                            self.facts.setting(&format!("default_{name}"));
+                        }
+                        _ => self.facts.setting("?"),
+                    }
+                }
+            }
+            (VariableSetKind::VAR_SET_MULTI, _) | (_, None) => self.facts.setting("?"),
+            (_, Some(name)) => self.facts.setting(name),
+        }
+    }
+}

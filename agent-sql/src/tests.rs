@@ -1,1 +1,0 @@
-//! Statements and what they are said to do.
