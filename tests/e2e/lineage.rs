@@ -67,7 +67,9 @@ os.execvp("sh", command)
 "#,
         "chain-5a03",
     );
-    assert!(found.len() >= 12, "{found:?}");
+    let mut expect = vec!["dash"; 10];
+    expect.push("psql");
+    assert_eq!(found, expect);
 }
 
 #[test]

@@ -67,16 +67,9 @@ fn the_shipped_policies_pass_their_own_cases() {
 
 #[test]
 fn explain_names_the_policy_that_the_agent_names() {
-    let policies = lineal_tests::paths::repository().join("policies");
-    let arguments = [
-        "policy",
-        "explain",
-        policies.to_str().unwrap(),
-        "--group",
-        "contractors",
-        "--statement",
-        "DROP TABLE orders",
-    ];
+    let policies = lab().policies();
+    let mut arguments = vec!["policy", "explain", policies.to_str().unwrap(), "--hostname", "lab"];
+    arguments.extend(["--group", "contractors", "--statement", "DROP TABLE orders"]);
     let done = lab().ask(&arguments).unwrap();
     assert!(done.stdout.contains("no-ddl"), "{done:?}");
 }
