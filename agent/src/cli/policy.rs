@@ -137,9 +137,8 @@ fn explain(args: ExplainArgs) -> Outcome {
         Some(name) => {
             bundle.upstream_named(name).with_context(|| format!("the bundle has no upstream {name}"))?
         }
-        None => {
-            bundle.upstreams().next().context("the bundle declares no upstream, so nothing is reachable")?
-        }
+        // A bundle that declares none yet can still be tried out.
+        None => bundle.upstreams().next().unwrap_or(&example),
     };
     let mut claims = BTreeMap::new();
     for claim in &args.claims {
