@@ -1,34 +1,78 @@
-//! The PostgreSQL protocol, version 3, between a client and its server, as a state machine without I/O.
+//! The PostgreSQL protocol, version 3, as a state machine without I/O.
+//!
+//! A [`Session`] stands between a client (the job) and an upstream (the real server). It decides nothing:
+//! it finds the commands in the client's bytes, asks about each, and carries the verdict out so that client
+//! and server stay in step. It must never forward a Query, Parse, Execute or FunctionCall without an Allow.
+//!
+//! # How the executor drives it
 //!
 //! ```text
-//!    client bytes ──► Session::client ──► forward n bytes │ reply │ drop │ Ask ──► executor decides, records
-//!                                                                              │ allow(): forward as it came
-//!                                                                              ▼ deny(): forward poison
-//!    server bytes ──► Session::upstream ──► forward n bytes │ replace the poison's error │ events
+//!            client's buffer                                       upstream's buffer
+//!                  |                                                       |
+//!        session.client(&buf)                                   session.upstream(&buf)
+//!                  |                                                       |
+//!   NeedMore  read until the buffer holds bytes_min     NeedMore  read until the buffer holds bytes_min
+//!   Wait      read nothing; call again after a          Forward   client  <- buf[..bytes], drop them
+//!             verdict or an upstream step               Replace   client  <- client, drop consumed
+//!   Forward   upstream <- buf[..bytes], drop them       Err(v)    as on the left
+//!   Replace   upstream <- upstream, drop consumed
+//!   Reply     client   <- client,   drop consumed       After every call, BEFORE sending what the step
+//!   Judge     decide, audit, session.verdict(command)   says: drain session.next_event().
+//!   Cancel    pass on if the key is this job's; close     CancelKey: commit it to the key map
+//!   End       take no more from the client                Outcome:   audit, by command number
+//!   Err(v)    if at_boundary(): client <- v.to_client()   Ready, Parameter, Authenticated, Fatal
+//!             close; finish(); drain events
 //! ```
 //!
-//! The executor owns sockets and buffers. It hands in what it has read, gets told what to do with the first
-//! so many bytes, and hands the rest in again with more. Whatever is forwarded is forwarded as it came: the
-//! session re-encodes nothing but what it puts in a denied message's place.
+//! - **Start of the buffer.** A call's buffer begins where the last step left off. After `Forward`,
+//!   `Replace` and `Reply` drop exactly the bytes the step says; after all others, none. Reading more to
+//!   the end of it is always fine.
+//! - **Order.** Carry a step out before the next call in the same direction. The two directions are
+//!   otherwise independent: go on with `upstream` while a verdict is pending.
+//! - **Runs.** Messages that need no verdict, and messages that were allowed, gather at the start of the
+//!   buffer and come out as one `Forward`. So after `Judge` and `verdict(Allow)` call `client` again with
+//!   the same buffer. Before a long wait (a hold), [`Session::take_ready`] lets go of what stands in front
+//!   of the judged message.
+//! - **Buffers.** The client's must be able to grow to [`Limits::client_buffer_bytes`]; the upstream's has
+//!   [`Limits::UPSTREAM_BUFFER_BYTES`] or more and never grows. Longer messages are streamed.
+//! - **Startup** is a question too ([`Question::Startup`]). Connect upstream before ruling Allow; the next
+//!   `Forward` is the StartupMessage. A Deny comes back as `Reply` with a FATAL error, then `End`.
+//! - **Wait on upstream.** When the upstream closes: [`Session::finish`], drain the events, close the
+//!   client.
+//! - **Revocation.** [`Session::terminate`], send what it returns, close both.
+//! - **SQL that changes names.** If a judged text contains `PREPARE` or `DECLARE`, or may run code that
+//!   does, call [`Session::sql_prepared`] or [`Session::sql_declared`] before the verdict.
 //!
-//! - [`startup`]: the first bytes of a connection; [`session`]: the client's messages; [`server`]: the server's.
-//! - [`replies`]: which answer belongs to which request; [`statements`]: what a name stands for.
-//! - [`poison`]: what a denied message becomes.
+//! # Who does what
+//!
+//! `startup` reads the packets before the command phase. `client` and `commands` are the client's half,
+//! `upstream` the other. `replies` knows which reply answers which message (`copy_in`: and what COPY does
+//! to that); `namespace` which text an Execute will run; `poison` what is sent in place of a denied
+//! message.
 
-pub mod poison;
+pub use event::{CancelKey, Ending, Event, Outcome, ServerError, Tag, Transaction};
+pub use fault::{ClientFault, Misuse, UpstreamFault, Violation, fatal_error};
+pub use poison::Denial;
+pub use question::{Candidates, ClientStep, Excess, Question, Ruling};
+pub use session::{Limits, Session};
+pub use startup::Startup;
+pub use statements::{Parameter, Parameters, Statement};
+pub use upstream::UpstreamStep;
+
+mod client;
+mod commands;
+mod copy_in;
+mod event;
+mod fault;
+mod namespace;
+mod poison;
+mod question;
 mod replies;
-mod server;
 mod session;
-pub mod startup;
+mod startup;
 mod statements;
-mod violation;
-pub mod wire;
+mod upstream;
+mod wire;
 
 #[cfg(test)]
 mod tests;
-
-pub use replies::Outcome;
-pub use server::{Event, Replaced, UpstreamStep};
-pub use session::{Bound, ClientStep, Limits, Parameters, Question, Session, Statement, Then};
-pub use statements::NAME_BYTES_MAX;
-pub use violation::Violation;

@@ -1,53 +1,64 @@
-//! Denial by substitution: what stands in a denied message's place, and how the error it provokes is told.
+//! Denial by poison substitution: what goes to the upstream in place of a denied message, and what the
+//! client is told when the upstream refuses it.
 //!
-//! A made-up error would leave client and server in different transactions: earlier statements of the same
-//! pipeline would commit. So the server itself is given something that it must reject, and its error is
-//! rewritten. The substitute parses, for a syntax error is raised before PostgreSQL looks at an aborted
-//! transaction; it names a function in `pg_catalog`, where nobody but the server's builders can put one.
+//! An error made up here, without the upstream's knowledge, would leave the two in different transaction
+//! states, and earlier writes of the same pipeline would commit. So the server itself must fail, at exactly
+//! this message. Nothing of a denied message, except a statement's name, may reach the upstream.
 
-use super::wire::{error_response, write_message};
+use super::wire::{self, Severity};
 
-/// What a denied statement becomes.
-pub const STATEMENT: &[u8] = b"SELECT pg_catalog.lineal_denied_()";
-/// SQLSTATE of a denial: insufficient_privilege.
-pub const SQLSTATE: &str = "42501";
+/// It parses (a syntax error would be reported before the state of the transaction is looked at), and
+/// the server cannot resolve it: 42883, or 25P02 in a failed transaction.
+const STATEMENT: &[u8] = b"SELECT pg_catalog.lineal_denied_()";
 
-/// Appends the substitute of a simple query.
-pub fn query(out: &mut Vec<u8>) {
-    let mut body = STATEMENT.to_vec();
-    body.push(0);
-    write_message(out, b'Q', &body);
+/// A portal that never exists: no Bind may create it. Should SQL make a cursor of this name, the stand-in
+/// succeeds, and [`super::UpstreamFault::PoisonAccepted`] ends the session.
+pub(super) const PORTAL: &[u8] = b"lineal_denied_";
+
+/// What the client is told about a denied command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// The SQLSTATE, 42501 (insufficient_privilege) for a policy's denial.
+    pub sqlstate: [u8; 5],
+    /// The message, e.g. ``lineal: denied by policy NAME: reason``.
+    pub message: Box<str>,
+    /// More for the reader, e.g. which access was refused.
+    pub detail: Option<Box<str>>,
+    /// What could be done about it.
+    pub hint: Option<Box<str>>,
 }
 
-/// Appends the substitute of a Parse of the same name.
-pub fn parse(out: &mut Vec<u8>, name: &[u8]) {
-    let mut body = Vec::with_capacity(name.len() + STATEMENT.len() + 4);
-    body.extend_from_slice(name);
-    body.push(0);
-    body.extend_from_slice(STATEMENT);
-    body.extend_from_slice(&[0, 0, 0]);
-    write_message(out, b'P', &body);
+impl Denial {
+    /// A denial under SQLSTATE 42501.
+    pub fn new(message: impl Into<Box<str>>) -> Self {
+        Self { sqlstate: *b"42501", message: message.into(), detail: None, hint: None }
+    }
+
+    /// Appends the ErrorResponse that the client gets in place of the upstream's. Position, internal query,
+    /// file and line would speak of the stand-in, so there are none.
+    pub(super) fn put(&self, out: &mut Vec<u8>, severity: Severity) {
+        let (detail, hint) = (self.detail.as_deref(), self.hint.as_deref());
+        wire::put_error(out, severity, self.sqlstate, &self.message, detail, hint);
+    }
 }
 
-/// Appends the substitute of an Execute: a portal that doesn't exist.
-pub fn execute(out: &mut Vec<u8>, portal: &[u8]) {
-    let mut body = portal.to_vec();
-    body.extend_from_slice(&[0, 0, 0, 0, 0]);
-    write_message(out, b'E', &body);
+/// Appends the stand-in for a Query.
+pub(super) fn put_query(out: &mut Vec<u8>) {
+    wire::put(out, b'Q', &[STATEMENT, &[0]]);
 }
 
-/// Appends the substitute of a FunctionCall: no function has OID 0; no arguments, result as text.
-pub fn function_call(out: &mut Vec<u8>) {
-    write_message(out, b'F', &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+/// Appends the stand-in for a Parse. The name stays: an unnamed Parse drops the unnamed statement even
+/// where it fails, and a Bind that follows must not find the statement of before.
+pub(super) fn put_parse(out: &mut Vec<u8>, name: &[u8]) {
+    wire::put(out, b'P', &[name, &[0], STATEMENT, &[0], &[0, 0]]);
 }
 
-/// The name of the portal that denied Executes ask for. It carries the session's nonce, so that no client
-/// can make a portal of that name first.
-pub fn portal_name(nonce: u64) -> Box<[u8]> {
-    format!("lineal_denied_{nonce:016x}").into_bytes().into()
+/// Appends the stand-in for an Execute.
+pub(super) fn put_execute(out: &mut Vec<u8>) {
+    wire::put(out, b'E', &[PORTAL, &[0], &[0, 0, 0, 0]]);
 }
 
-/// The error that the client sees: without position, query, file or line, which speak of the substitute.
-pub fn error(message: &str) -> Vec<u8> {
-    error_response("ERROR", SQLSTATE, message)
+/// Appends the stand-in for a FunctionCall: OID 0, no arguments.
+pub(super) fn put_function_call(out: &mut Vec<u8>) {
+    wire::put(out, b'F', &[&[0; 4], &[0; 2], &[0; 2], &[0; 2]]);
 }

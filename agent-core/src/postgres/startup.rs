@@ -1,137 +1,150 @@
-//! The first bytes of a connection: requests for encryption, cancel requests, the startup message.
+//! The first packets of a connection, which have no type byte: encryption requests, CancelRequest,
+//! StartupMessage.
+//!
+//! Nothing is forwarded from here: this file reads, and refuses what lineal does not relay.
 
-use super::{
-    violation::Violation,
-    wire::{read_cstr, read_u32},
-};
+use super::event::CancelKey;
+use super::fault::ClientFault;
+use super::wire::Fields;
 
-/// Longest startup packet, as the server itself has it (`MAX_STARTUP_PACKET_LENGTH`).
-pub const STARTUP_BYTES_MAX: usize = 10_000;
+/// The request code of a CancelRequest: 1234.5678.
+pub(super) const CANCEL_REQUEST: u32 = 80_877_102;
+const SSL_REQUEST: u32 = 80_877_103;
+const GSSENC_REQUEST: u32 = 80_877_104;
 
-const CODE_CANCEL: u32 = 80_877_102;
-const CODE_SSL: u32 = 80_877_103;
-const CODE_GSSENC: u32 = 80_877_104;
-/// First byte of a TLS record that carries a handshake: a client that starts TLS without asking.
-const TLS_HANDSHAKE: u8 = 0x16;
+/// The newest minor version of protocol 3 that lineal knows; 3.1 was never used.
+pub(super) const MINOR_VERSION_MAX: u16 = 2;
 
-/// What a connection starts with.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Opening {
-    /// Not enough bytes yet.
-    More {
-        /// How many are needed.
-        bytes_min: usize,
-    },
-    /// Asks for TLS or GSSAPI encryption.
-    Encryption {
-        /// Bytes of the request.
-        bytes: usize,
-    },
-    /// Asks to cancel what another connection runs.
-    Cancel {
-        /// Bytes of the request.
-        bytes: usize,
-    },
-    /// Asks for a session.
-    Start {
-        /// Bytes of the packet.
-        bytes: usize,
-        /// What it says.
-        startup: Startup,
-    },
-}
+/// Names the server cuts at this length; a longer one would be one name to policy and another to it.
+const NAME_BYTES_MAX: usize = 63;
 
-/// A startup message.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// The prefix of protocol options, which negotiate.
+const PROTOCOL_OPTION: &str = "_pq_.";
+
+/// A StartupMessage.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Startup {
-    /// Minor version of protocol 3.
-    pub minor: u16,
-    /// The user to be at the server.
-    pub user: String,
-    /// The database; the user's name unless given.
-    pub database: String,
-    /// Every other parameter, in order.
-    pub parameters: Vec<(String, String)>,
+    /// Minor version of protocol 3 that the client asks for.
+    pub minor_version: u16,
+    /// The role it asks for.
+    pub user: Box<str>,
+    /// The database, which defaults to the user's name.
+    pub database: Box<str>,
+    /// Every parameter as sent, `user` and `database` included: settings among them, `options` with more
+    /// settings.
+    pub parameters: Vec<(Box<str>, Box<str>)>,
 }
 
 impl Startup {
-    /// Whether the client asks to replicate: a protocol of its own that no statement shows.
-    pub fn asks_for_replication(&self) -> bool {
-        let off = ["false", "off", "no", "0", "f", "n"];
-        self.parameters
-            .iter()
-            .any(|(name, value)| name == "replication" && !off.contains(&value.to_ascii_lowercase().as_str()))
+    /// A parameter's value.
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        self.parameters.iter().find(|(key, _)| **key == *name).map(|(_, value)| &**value)
+    }
+
+    /// How many protocol options the upstream must turn down.
+    pub(super) fn protocol_options(&self) -> usize {
+        self.parameters.iter().filter(|(name, _)| name.starts_with(PROTOCOL_OPTION)).count()
     }
 }
 
-/// Reads what a connection starts with.
-pub fn read(bytes: &[u8]) -> Result<Opening, Violation> {
-    if bytes.first() == Some(&TLS_HANDSHAKE) {
-        return Err(Violation::Client("it starts TLS, which this connection does not carry"));
+/// What the first packet is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum First {
+    /// Not all there: this many bytes are wanted in all.
+    NeedMore(usize),
+    /// An SSLRequest or a GSSENCRequest, all of it: to be answered `N`.
+    Encryption,
+    /// A CancelRequest of `bytes` bytes.
+    Cancel { key: CancelKey, bytes: usize },
+    /// A StartupMessage of `bytes` bytes.
+    Startup { startup: Startup, bytes: usize },
+}
+
+/// Which encryption requests were made already: each may be made once.
+#[derive(Debug, Default)]
+pub(super) struct Requested {
+    ssl: bool,
+    gssenc: bool,
+}
+
+/// Reads the first packet.
+pub(super) fn read(buf: &[u8], bytes_max: usize, requested: &mut Requested) -> Result<First, ClientFault> {
+    let mut fields = Fields::new(buf);
+    let Some(length) = fields.int32() else { return Ok(First::NeedMore(8)) };
+    let bytes = length as usize;
+    if !(8..=bytes_max).contains(&bytes) {
+        return Err(ClientFault::StartupLength { length, max: bytes_max });
     }
-    let Some(length) = read_u32(bytes) else { return Ok(Opening::More { bytes_min: 8 }) };
-    let length = length as usize;
-    // Told from its first word, so that what speaks another protocol isn't left waiting.
-    if length > STARTUP_BYTES_MAX {
-        return Err(Violation::ClientOversized {
-            what: "a startup packet",
-            bytes: length,
-            bytes_max: STARTUP_BYTES_MAX,
-        });
-    }
-    if length < 8 {
-        return Err(Violation::Client("it speaks no version 3 of the protocol"));
-    }
-    let Some(code) = bytes.get(4..).and_then(read_u32) else { return Ok(Opening::More { bytes_min: 8 }) };
+    let Some(packet) = buf.get(..bytes) else { return Ok(First::NeedMore(bytes)) };
+    let mut fields = Fields::new(packet);
+    let code = fields.int32().and(fields.int32()).unwrap_or_default();
     match code {
-        CODE_SSL | CODE_GSSENC if length == 8 => {
-            // A client must wait for the answer: bytes behind the request would be read as if they had come
-            // encrypted (CVE-2021-23214).
-            if bytes.len() > 8 {
-                return Err(Violation::Client("it sent bytes behind a request for encryption"));
+        SSL_REQUEST | GSSENC_REQUEST => {
+            if bytes != 8 {
+                return Err(ClientFault::StartupLength { length, max: 8 });
             }
-            Ok(Opening::Encryption { bytes: 8 })
-        }
-        CODE_CANCEL if (12..=12 + 256).contains(&length) => Ok(if bytes.len() < length {
-            Opening::More { bytes_min: length }
-        } else {
-            Opening::Cancel { bytes: length }
-        }),
-        _ if length < 9 || code >> 16 != 3 => {
-            Err(Violation::Client("it speaks no version 3 of the protocol"))
-        }
-        _ => match bytes.get(8..length) {
-            None => Ok(Opening::More { bytes_min: length }),
-            Some(body) => {
-                Ok(Opening::Start { bytes: length, startup: parameters((code & 0xffff) as u16, body)? })
+            let seen = if code == SSL_REQUEST { &mut requested.ssl } else { &mut requested.gssenc };
+            if std::mem::replace(seen, true) {
+                return Err(ClientFault::EncryptionRepeated);
             }
-        },
+            // The client has to wait for the answer. Bytes that are here already were put in by someone
+            // who hopes that they will be taken for encrypted ones.
+            if buf.len() > bytes {
+                return Err(ClientFault::DataBehindEncryptionRequest);
+            }
+            Ok(First::Encryption)
+        }
+        CANCEL_REQUEST => fields
+            .int32()
+            .and_then(|pid| CancelKey::new(pid, fields.rest()))
+            .map(|key| First::Cancel { key, bytes })
+            .ok_or(ClientFault::StartupMalformed("the key of a CancelRequest has 4 to 256 bytes")),
+        version => {
+            let (major, minor) = ((version >> 16) as u16, (version & 0xffff) as u16);
+            if major != 3 {
+                return Err(ClientFault::ProtocolVersion { major, minor });
+            }
+            Ok(First::Startup { startup: parameters(minor, fields)?, bytes })
+        }
     }
 }
 
-fn parameters(minor: u16, body: &[u8]) -> Result<Startup, Violation> {
-    let malformed = || Violation::Client("its startup packet is malformed");
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(|_| malformed());
-    let mut startup = Startup { minor, ..Startup::default() };
-    let mut rest = body;
-    while rest != [0] {
-        let (name, after) = read_cstr(rest).filter(|(name, _)| !name.is_empty()).ok_or_else(malformed)?;
-        let (value, after) = read_cstr(after).ok_or_else(malformed)?;
-        match name {
-            // The last one counts, as for the server.
-            b"user" => startup.user = text(value)?,
-            b"database" => startup.database = text(value)?,
-            _ => startup.parameters.push((text(name)?, text(value)?)),
+fn parameters(minor_version: u16, mut fields: Fields<'_>) -> Result<Startup, ClientFault> {
+    const CUT: ClientFault = ClientFault::StartupMalformed("a parameter is cut short");
+    let mut parameters: Vec<(Box<str>, Box<str>)> = Vec::new();
+    loop {
+        let name = text(fields.string().ok_or(CUT)?)?;
+        if name.is_empty() {
+            break;
         }
-        rest = after;
+        let value = text(fields.string().ok_or(CUT)?)?;
+        // The server takes the last of them; whoever looks at the first would decide on another.
+        if parameters.iter().any(|(seen, _)| **seen == *name) {
+            return Err(ClientFault::StartupMalformed("a parameter is given twice"));
+        }
+        parameters.push((name.into(), value.into()));
     }
-    if startup.user.is_empty() {
-        return Err(Violation::Client("its startup packet names no user"));
+    if !fields.is_empty() {
+        return Err(ClientFault::StartupMalformed("bytes behind the last parameter"));
     }
-    if startup.database.is_empty() {
-        startup.database.clone_from(&startup.user);
+    let of = |wanted: &str| parameters.iter().find(|(name, _)| **name == *wanted).map(|(_, value)| &**value);
+    if of("replication")
+        .is_some_and(|value| !["false", "off", "no", "0"].iter().any(|no| value.eq_ignore_ascii_case(no)))
+    {
+        return Err(ClientFault::Replication);
     }
-    Ok(startup)
+    let user = of("user").filter(|user| !user.is_empty());
+    let user = user.ok_or(ClientFault::StartupMalformed("no user name"))?;
+    let database = of("database").filter(|database| !database.is_empty()).unwrap_or(user);
+    if user.len() > NAME_BYTES_MAX || database.len() > NAME_BYTES_MAX {
+        return Err(ClientFault::StartupMalformed("a user or database name of more than 63 bytes"));
+    }
+    let (user, database) = (user.into(), database.into());
+    Ok(Startup { minor_version, user, database, parameters })
+}
+
+fn text(bytes: &[u8]) -> Result<&str, ClientFault> {
+    str::from_utf8(bytes).map_err(|_| ClientFault::StartupMalformed("a parameter is not UTF-8"))
 }
 
 #[cfg(test)]
@@ -139,60 +152,105 @@ mod tests {
     use super::*;
 
     fn packet(code: u32, body: &[u8]) -> Vec<u8> {
-        let mut bytes = (body.len() as u32 + 8).to_be_bytes().to_vec();
-        bytes.extend_from_slice(&code.to_be_bytes());
-        bytes.extend_from_slice(body);
-        bytes
+        let mut out = u32::try_from(8 + body.len()).unwrap().to_be_bytes().to_vec();
+        out.extend_from_slice(&code.to_be_bytes());
+        out.extend_from_slice(body);
+        out
+    }
+
+    fn first(buf: &[u8]) -> Result<First, ClientFault> {
+        read(buf, 10_000, &mut Requested::default())
+    }
+
+    const V3: u32 = 3 << 16;
+
+    #[test]
+    fn the_database_defaults_to_the_user() {
+        let check = |body: &[u8], user: &str, database: &str| {
+            let Ok(First::Startup { startup, .. }) = first(&packet(V3, body)) else { panic!("{body:?}") };
+            assert_eq!((&*startup.user, &*startup.database), (user, database));
+        };
+        check(b"user\0ada\0\0", "ada", "ada");
+        check(b"user\0ada\0database\0shop\0\0", "ada", "shop");
+        check(b"database\0\0user\0ada\0\0", "ada", "ada");
     }
 
     #[test]
-    fn a_startup_message_names_user_and_database_wherever_it_is_split() {
-        let bytes = packet(196_608, b"user\0dana\0database\0shop\0application_name\0psql\0\0");
-        for end in 0..bytes.len() {
-            assert!(matches!(read(&bytes[..end]), Ok(Opening::More { .. })), "{end}");
+    fn every_parameter_is_shown() {
+        let body = b"user\0ada\0options\0-c a=b\0_pq_.x\x001\0replication\0off\0\0";
+        let Ok(First::Startup { startup, .. }) = first(&packet(V3 + 2, body)) else { panic!() };
+        assert_eq!(startup.parameter("options"), Some("-c a=b"));
+        assert_eq!((startup.minor_version, startup.protocol_options()), (2, 1));
+    }
+
+    #[test]
+    fn startups_that_two_readers_could_read_differently_are_refused() {
+        let check = |code: u32, body: &[u8]| {
+            assert!(first(&packet(code, body)).is_err(), "{code} {}", body.escape_ascii());
+        };
+        check(V3, b"");
+        check(V3, b"\0");
+        check(V3, b"user\0\0\0");
+        check(V3, b"user\0ada\0");
+        check(V3, b"user\0ada");
+        check(V3, b"user\0ada\0\0x");
+        check(V3, b"user\0ada\0user\0bob\0\0");
+        check(V3, b"user\0ada\0database\0\xff\0\0");
+        check(V3, &[b"user\0", [b'a'; 64].as_slice(), b"\0\0"].concat());
+        check(2 << 16, b"user\0ada\0\0");
+        check(4 << 16, b"user\0ada\0\0");
+        check(CANCEL_REQUEST, b"\0\0\0\x01abc");
+        check(CANCEL_REQUEST, &[0; 261]);
+        check(SSL_REQUEST, b"x");
+    }
+
+    #[test]
+    fn replication_is_refused_in_every_spelling() {
+        for value in ["true", "on", "1", "database", "yes", "", "t", "nonsense"] {
+            let body = [b"user\0ada\0replication\0", value.as_bytes(), b"\0\0"].concat();
+            assert_eq!(first(&packet(V3, &body)), Err(ClientFault::Replication), "{value}");
         }
-        let Ok(Opening::Start { bytes: 55, startup }) = read(&bytes) else { panic!("{:?}", read(&bytes)) };
-        assert_eq!((startup.user.as_str(), startup.database.as_str()), ("dana", "shop"));
-        assert_eq!(startup.parameters, [("application_name".to_owned(), "psql".to_owned())]);
     }
 
     #[test]
-    fn the_database_is_the_users_name_unless_given() {
-        let Ok(Opening::Start { startup, .. }) = read(&packet(196_608, b"user\0dana\0\0")) else { panic!() };
-        assert_eq!(startup.database, "dana");
+    fn a_length_is_checked_before_anything_is_awaited() {
+        let check = |length: u32| {
+            assert!(first(&length.to_be_bytes()).is_err(), "{length}");
+        };
+        check(0);
+        check(7);
+        check(10_001);
+        check(u32::MAX);
+        assert_eq!(first(&8u32.to_be_bytes()), Ok(First::NeedMore(8)));
+        assert_eq!(first(&[0, 0]), Ok(First::NeedMore(8)));
+        assert_eq!(first(&packet(V3, b"user\0ada\0\0")[..12]), Ok(First::NeedMore(18)));
     }
 
     #[test]
-    fn bytes_behind_a_request_for_encryption_end_the_session() {
-        let mut bytes = packet(CODE_SSL, b"");
-        assert_eq!(read(&bytes), Ok(Opening::Encryption { bytes: 8 }));
-        bytes.push(0);
-        assert!(read(&bytes).is_err());
-    }
-
-    #[test]
-    fn what_cannot_be_a_startup_packet_is_refused() {
-        for bytes in [
-            packet(196_608, b"user\0dana\0"),
-            packet(196_608, b"user\0\0\0"),
-            packet(196_608, b"\0"),
-            packet(196_608, b"user\0da\xffna\0\0"),
-            packet(2 << 16, b"user\0dana\0\0"),
-            vec![0, 0, 0x40, 0, 0, 3, 0, 0],
-            vec![0, 0, 0, 4, 0, 3, 0, 0],
-            b"GET / HTTP/1.1\r\n".to_vec(),
-            vec![TLS_HANDSHAKE, 3, 1, 0, 5],
-        ] {
-            assert!(read(&bytes).is_err(), "{bytes:?}");
+    fn bytes_behind_an_encryption_request_are_an_attack() {
+        for code in [SSL_REQUEST, GSSENC_REQUEST] {
+            let mut buf = packet(code, b"");
+            assert_eq!(first(&buf), Ok(First::Encryption));
+            buf.push(0);
+            assert_eq!(first(&buf), Err(ClientFault::DataBehindEncryptionRequest));
         }
     }
 
     #[test]
-    fn replication_is_seen_in_every_spelling() {
-        for (value, asks) in [("database", true), ("true", true), ("1", true), ("OFF", false), ("0", false)] {
-            let startup =
-                Startup { parameters: vec![("replication".into(), value.into())], ..Startup::default() };
-            assert_eq!(startup.asks_for_replication(), asks, "{value}");
-        }
+    fn encryption_is_asked_for_once_each_way() {
+        let mut requested = Requested::default();
+        let mut check = |code, expect| assert_eq!(read(&packet(code, b""), 10_000, &mut requested), expect);
+        check(GSSENC_REQUEST, Ok(First::Encryption));
+        check(SSL_REQUEST, Ok(First::Encryption));
+        check(SSL_REQUEST, Err(ClientFault::EncryptionRepeated));
+        check(GSSENC_REQUEST, Err(ClientFault::EncryptionRepeated));
+    }
+
+    #[test]
+    fn a_cancel_request_may_have_a_long_key() {
+        let body = [&7u32.to_be_bytes()[..], &[9; 32]].concat();
+        let Ok(First::Cancel { key, bytes }) = first(&packet(CANCEL_REQUEST, &body)) else { panic!() };
+        assert_eq!((key.pid, bytes), (7, 44));
+        assert_eq!(key.to_request(), packet(CANCEL_REQUEST, &body));
     }
 }

@@ -1,175 +1,189 @@
-//! Which text a statement name or portal stands for, at every moment between request and reply.
+//! What Parse and Bind leave behind: statement texts, portals, parameter values; and how many bytes of them
+//! a session keeps.
 //!
-//! A client may send Parse, Bind and Execute before any reply. The server runs them in order and, after an
-//! error, skips everything up to the next Sync. So while a Parse is unanswered, the name stands for its text
-//! if nothing has been sent since that would run after its failure, that is, if no Sync has followed it;
-//! otherwise for its text *or* what the name stood for before. [`Names::candidates`] answers all that are
-//! possible, newest first, and an Execute is forwarded only if each of them is allowed.
+//! Texts and values are the client's data: they are never part of a `Debug` output.
 
-use std::{collections::HashMap, sync::Arc};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// PostgreSQL keeps this many bytes of a statement's or portal's name (`NAMEDATALEN` - 1): longer names that
-/// begin alike are one name.
-pub const NAME_BYTES_MAX: usize = 63;
-/// Unanswered meanings that one name may have: as many as requests may be unanswered, for a client that
-/// pipelines gives the unnamed portal a new meaning with each of them.
-pub const CANDIDATES_MAX: usize = 4_096;
+use super::wire::Fields;
 
-/// What the server keeps of a name.
-pub fn kept(name: &[u8]) -> &[u8] {
-    name.get(..NAME_BYTES_MAX).unwrap_or(name)
+/// The bytes a session keeps at this moment, whoever holds them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Meter(Arc<AtomicUsize>);
+
+impl Meter {
+    /// Bytes kept now.
+    pub(super) fn bytes(&self) -> usize {
+        // A statistic of one thread's own doing, not a synchronisation: no ordering is needed.
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn keep(&self, bytes: &[u8]) -> Kept {
+        self.0.fetch_add(bytes.len(), Ordering::Relaxed);
+        Kept { bytes: bytes.into(), meter: self.clone() }
+    }
 }
 
-/// A number that grows with every message sent to the server.
-pub type Seq = u64;
-
-struct Meaning<M> {
-    seq: Seq,
-    confirmed: bool,
-    means: Arc<M>,
+/// Bytes that count towards the session's bound until the last holder lets go.
+struct Kept {
+    bytes: Box<[u8]>,
+    meter: Meter,
 }
 
-/// The meanings of names of one kind: statements, or portals.
-pub struct Names<M> {
-    names: HashMap<Box<[u8]>, Vec<Meaning<M>>>,
-    max: usize,
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.meter.0.fetch_sub(self.bytes.len(), Ordering::Relaxed);
+    }
 }
 
-/// There are too many names, or too many unanswered meanings of one.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Full;
+/// The text that a Parse message had. Cheap to clone.
+#[derive(Clone)]
+pub struct Statement(Arc<(u64, Kept)>);
 
-impl<M> Names<M> {
-    /// No names yet, and at most `max`.
-    pub fn new(max: usize) -> Self {
-        Self { names: HashMap::new(), max }
+impl Statement {
+    pub(super) fn new(id: u64, text: &[u8], meter: &Meter) -> Self {
+        Self(Arc::new((id, meter.keep(text))))
     }
 
-    /// Notes a request that gives `name` a meaning.
-    pub fn sent(&mut self, name: &[u8], seq: Seq, means: Arc<M>) -> Result<(), Full> {
-        let name = kept(name);
-        let full = self.names.len() >= self.max;
-        match self.names.get_mut(name) {
-            Some(meanings) if meanings.len() >= CANDIDATES_MAX => return Err(Full),
-            Some(meanings) => meanings.push(Meaning { seq, confirmed: false, means }),
-            None if full => return Err(Full),
-            None => {
-                self.names.insert(name.into(), vec![Meaning { seq, confirmed: false, means }]);
-            }
+    /// A number for this text, unique in the session: whatever was found out about the text can be kept
+    /// under it. One text may have several numbers; one number has one text.
+    pub fn id(&self) -> u64 {
+        self.0.0
+    }
+
+    /// The text as sent: without NUL, not necessarily UTF-8.
+    pub fn text(&self) -> &[u8] {
+        &self.0.1.bytes
+    }
+}
+
+impl fmt::Debug for Statement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Statement {} of {} bytes", self.id(), self.text().len())
+    }
+}
+
+impl PartialEq for Statement {
+    fn eq(&self, other: &Self) -> bool {
+        self.id() == other.id() && self.text() == other.text()
+    }
+}
+
+/// The values of a Bind message, as sent.
+#[derive(Clone)]
+pub struct Parameters(Arc<Kept>);
+
+/// One value of a Bind message.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Parameter<'a> {
+    /// 0 for text, 1 for binary.
+    pub format: u16,
+    /// The value; `None` for NULL.
+    pub value: Option<&'a [u8]>,
+}
+
+impl Parameters {
+    /// `tail` is what follows the names in the Bind message.
+    pub(super) fn new(tail: &[u8], meter: &Meter) -> Self {
+        Self(Arc::new(meter.keep(tail)))
+    }
+
+    /// The values in order, or `None` where the message was malformed; the server refuses it then.
+    pub fn values(&self) -> Option<Vec<Parameter<'_>>> {
+        let mut fields = Fields::new(&self.0.bytes);
+        let formats = usize::from(fields.int16()?);
+        let codes = fields.bytes(formats.checked_mul(2)?)?;
+        // "none: all text; one: it goes for all; else one for each" (manual, Bind).
+        let format = |nth: usize| {
+            let at = if formats == 1 { 0 } else { nth };
+            let (&code, _) = codes.get(at.checked_mul(2)?..)?.split_first_chunk()?;
+            Some(u16::from_be_bytes(code))
+        };
+        let count = usize::from(fields.int16()?);
+        if formats > 1 && formats != count {
+            return None;
         }
-        Ok(())
-    }
-
-    /// The request succeeded: whatever the name meant before is gone.
-    pub fn confirm(&mut self, name: &[u8], seq: Seq) {
-        if let Some(meanings) = self.names.get_mut(kept(name)) {
-            meanings.retain(|meaning| meaning.seq >= seq);
-            if let Some(meaning) = meanings.iter_mut().find(|meaning| meaning.seq == seq) {
-                meaning.confirmed = true;
-            }
+        let mut values = Vec::with_capacity(count.min(fields.rest().len() / 4));
+        for nth in 0..count {
+            let length = fields.int32()?;
+            // -1 is NULL; it takes no bytes.
+            let value = if length == u32::MAX { None } else { Some(fields.bytes(length as usize)?) };
+            values.push(Parameter { format: if formats == 0 { 0 } else { format(nth)? }, value });
         }
+        Some(values)
     }
+}
 
-    /// The request failed or was skipped.
-    pub fn failed(&mut self, name: &[u8], seq: Seq) {
-        self.retain(name, |meaning| meaning.seq != seq);
+impl fmt::Debug for Parameters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Parameters of {} bytes", self.0.bytes.len())
     }
+}
 
-    /// A Close, the `seq`th message, succeeded: only what was given later remains.
-    pub fn closed(&mut self, name: &[u8], seq: Seq) {
-        self.retain(name, |meaning| meaning.seq > seq);
+impl fmt::Debug for Parameter<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Parameter of {} bytes", self.value.map_or(0, <[u8]>::len))
     }
+}
 
-    /// Everything confirmed is gone: portals at the end of a transaction.
-    pub fn forget_confirmed(&mut self) {
-        self.names.retain(|_, meanings| {
-            meanings.retain(|meaning| !meaning.confirmed);
-            !meanings.is_empty()
-        });
-    }
-
-    /// What the name can mean to a request sent now, newest first. `last_sync` is the last Sync sent.
-    pub fn candidates(&self, name: &[u8], last_sync: Seq) -> impl Iterator<Item = &Arc<M>> {
-        let mut decided = false;
-        self.names
-            .get(kept(name))
-            .into_iter()
-            .flat_map(|meanings| meanings.iter().rev())
-            .take_while(move |meaning| {
-                let possible = !decided;
-                decided |= meaning.confirmed || meaning.seq > last_sync;
-                possible
-            })
-            .map(|meaning| &meaning.means)
-    }
-
-    fn retain(&mut self, name: &[u8], keep: impl Fn(&Meaning<M>) -> bool) {
-        let name = kept(name);
-        if let Some(meanings) = self.names.get_mut(name) {
-            meanings.retain(keep);
-            if meanings.is_empty() {
-                self.names.remove(name);
-            }
-        }
-    }
+/// What a Bind made.
+#[derive(Clone, Debug)]
+pub(super) struct Portal {
+    /// The statement a Parse left under the name that was bound, if one did.
+    pub(super) statement: Option<Statement>,
+    /// That name, where SQL may have made the statement.
+    pub(super) sql_statement: Option<Box<[u8]>>,
+    /// The values, where they are kept.
+    pub(super) parameters: Option<Parameters>,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn check(names: &Names<&'static str>, last_sync: Seq, expect: &[&str]) {
-        let found: Vec<&str> = names.candidates(b"s", last_sync).map(|means| **means).collect();
-        assert_eq!(found, expect);
+    #[test]
+    fn bytes_count_until_the_last_holder_lets_go() {
+        let meter = Meter::default();
+        let statement = Statement::new(1, b"select 1", &meter);
+        let held = statement.clone();
+        drop(statement);
+        assert_eq!(meter.bytes(), 8);
+        drop(held);
+        assert_eq!(meter.bytes(), 0);
     }
 
     #[test]
-    fn an_unanswered_parse_is_the_only_meaning_until_a_sync_follows() {
-        let mut names = Names::new(8);
-        names.sent(b"s", 1, Arc::new("old")).unwrap();
-        names.confirm(b"s", 1);
-        names.sent(b"s", 5, Arc::new("new")).unwrap();
-        check(&names, 2, &["new"]);
-        check(&names, 6, &["new", "old"]);
+    fn parameter_values_have_the_format_that_bind_gives_them() {
+        type Values<'a> = Vec<(u16, Option<&'a [u8]>)>;
+        let check = |tail: &[u8], expect: Option<Values<'_>>| {
+            let parameters = Parameters::new(tail, &Meter::default());
+            let values = parameters
+                .values()
+                .map(|values| values.iter().map(|value| (value.format, value.value)).collect::<Vec<_>>());
+            assert_eq!(values, expect);
+        };
+        check(b"\0\0\0\0\0\0", Some(vec![]));
+        check(b"\0\0\0\x01\0\0\0\x02ab\0\0", Some(vec![(0, Some(b"ab"))]));
+        check(b"\0\x01\0\x01\0\x02\0\0\0\x01a\xff\xff\xff\xff\0\0", Some(vec![(1, Some(b"a")), (1, None)]));
+        check(
+            b"\0\x02\0\0\0\x01\0\x02\0\0\0\x01a\0\0\0\x01b\0\0",
+            Some(vec![(0, Some(b"a")), (1, Some(b"b"))]),
+        );
+        check(b"\0\x02\0\0\0\x01\0\x01\0\0\0\x01a\0\0", None);
+        check(b"\0\0\0\x01\0\0\0\x09ab", None);
+        check(b"", None);
     }
 
     #[test]
-    fn a_failed_parse_leaves_the_old_meaning() {
-        let mut names = Names::new(8);
-        names.sent(b"s", 1, Arc::new("old")).unwrap();
-        names.confirm(b"s", 1);
-        names.sent(b"s", 5, Arc::new("new")).unwrap();
-        names.failed(b"s", 5);
-        check(&names, 6, &["old"]);
-    }
-
-    #[test]
-    fn a_close_between_two_parses_removes_the_first_only() {
-        let mut names = Names::new(8);
-        names.sent(b"s", 1, Arc::new("old")).unwrap();
-        names.sent(b"s", 3, Arc::new("new")).unwrap();
-        names.closed(b"s", 2);
-        check(&names, 0, &["new"]);
-    }
-
-    #[test]
-    fn names_that_the_server_cannot_tell_apart_are_one() {
-        let mut names = Names::new(8);
-        let long = [b"x".repeat(63), b"one".to_vec()].concat();
-        let other = [b"x".repeat(63), b"two".to_vec()].concat();
-        names.sent(&long, 1, Arc::new("text")).unwrap();
-        assert_eq!(names.candidates(&other, 0).count(), 1);
-    }
-
-    #[test]
-    fn names_and_meanings_are_bounded() {
-        let mut names = Names::new(2);
-        assert_eq!(names.sent(b"a", 1, Arc::new("")), Ok(()));
-        assert_eq!(names.sent(b"b", 2, Arc::new("")), Ok(()));
-        assert_eq!(names.sent(b"c", 3, Arc::new("")), Err(Full));
-        for seq in 0..CANDIDATES_MAX as u64 - 1 {
-            names.sent(b"a", 10 + seq, Arc::new("")).unwrap();
-        }
-        assert_eq!(names.sent(b"a", 99, Arc::new("")), Err(Full));
+    fn no_text_or_value_is_printed() {
+        let meter = Meter::default();
+        let portal = Portal {
+            statement: Some(Statement::new(1, b"select 'hunter2'", &meter)),
+            sql_statement: None,
+            parameters: Some(Parameters::new(b"hunter2", &meter)),
+        };
+        assert!(!format!("{portal:?}").contains("hunter2"));
     }
 }

@@ -1,76 +1,154 @@
-//! Framing of the PostgreSQL protocol, version 3 (the manual's chapter "Frontend/Backend Protocol", section
-//! "Message Formats"). Reads headers and strings out of borrowed bytes; allocates nothing.
+//! The wire format: message headers, the fields inside a body, and the few messages lineal writes itself.
+//!
+//! It knows bytes, never meaning, and it must never trust a length: every read is checked, and what is
+//! missing is `None`. Formats are those of the PostgreSQL manual, "Message Formats".
 
-/// Bytes of a message's type and length.
-pub const HEADER_BYTES: usize = 5;
+/// A message's type byte and length word.
+pub(super) const HEADER_BYTES: usize = 5;
 
-/// A message's type and how long it is, type byte included.
+/// The length word counts itself: no smaller value is valid.
+const LENGTH_WORD_BYTES: u32 = 4;
+
+/// The header of a typed message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Header {
+pub(super) struct Header {
     /// The type byte.
-    pub kind: u8,
-    /// Bytes of the whole message: type, length word and body.
-    pub total: usize,
+    pub(super) tag: u8,
+    /// The length word as sent: itself and the body.
+    pub(super) length: u32,
 }
 
 impl Header {
-    /// Reads a header; `None` until five bytes are there, `Some(None)` for a length below four.
-    pub fn read(bytes: &[u8]) -> Option<Option<Self>> {
-        let (kind, length) = (bytes.first()?, read_u32(bytes.get(1..HEADER_BYTES)?)?);
-        if length < 4 || length > i32::MAX as u32 {
-            return Some(None);
-        }
-        Some(Some(Self { kind: *kind, total: 1 + length as usize }))
+    /// Reads a header, if all of it is there.
+    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+        let [tag, a, b, c, d, ..] = *bytes else { return None };
+        Some(Self { tag, length: u32::from_be_bytes([a, b, c, d]) })
     }
-}
 
-/// The first four bytes as a number in network byte order.
-pub fn read_u32(bytes: &[u8]) -> Option<u32> {
-    bytes.first_chunk().map(|word| u32::from_be_bytes(*word))
-}
-
-/// The string that ends at the first NUL, and what follows it.
-pub fn read_cstr(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let end = bytes.iter().position(|byte| *byte == 0)?;
-    Some((bytes.get(..end)?, bytes.get(end + 1..)?))
-}
-
-/// Appends a message: its type, its length, its body.
-pub fn write_message(out: &mut Vec<u8>, kind: u8, body: &[u8]) {
-    out.push(kind);
-    out.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
-    out.extend_from_slice(body);
-}
-
-/// Reads a field of an ErrorResponse or NoticeResponse, such as `b'C'` for the SQLSTATE.
-pub fn error_field(body: &[u8], wanted: u8) -> Option<&[u8]> {
-    let mut rest = body;
-    loop {
-        let (code, after) = rest.split_first()?;
-        if *code == 0 {
+    /// How many bytes follow the header; `None` where the length word is impossible.
+    pub(super) fn body_bytes(self) -> Option<usize> {
+        // PostgreSQL reads the word as a signed 32-bit integer.
+        if self.length > i32::MAX.unsigned_abs() {
             return None;
         }
-        let (value, after) = read_cstr(after)?;
-        if *code == wanted {
-            return Some(value);
-        }
-        rest = after;
+        self.length.checked_sub(LENGTH_WORD_BYTES).map(|bytes| bytes as usize)
     }
 }
 
-/// An ErrorResponse of the given severity, SQLSTATE and message.
-pub fn error_response(severity: &str, sqlstate: &str, message: &str) -> Vec<u8> {
-    let mut body = Vec::with_capacity(message.len() + 32);
-    for (field, value) in [(b'S', severity), (b'V', severity), (b'C', sqlstate), (b'M', message)] {
-        body.push(field);
-        // NUL ends a string: one inside would start a field of the sender's making.
-        body.extend(value.bytes().filter(|byte| *byte != 0));
-        body.push(0);
+/// A reader over the fields of one body.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    /// Starts at the body's first byte.
+    pub(super) fn new(body: &'a [u8]) -> Self {
+        Self(body)
     }
-    body.push(0);
-    let mut out = Vec::with_capacity(body.len() + HEADER_BYTES);
-    write_message(&mut out, b'E', &body);
-    out
+
+    /// What has not been read yet.
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.0
+    }
+
+    /// Whether everything has been read: the server refuses messages with bytes left over, and so does
+    /// lineal.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The next `count` bytes.
+    pub(super) fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (head, tail) = self.0.split_at_checked(count)?;
+        self.0 = tail;
+        Some(head)
+    }
+
+    /// A `Byte1`.
+    pub(super) fn byte(&mut self) -> Option<u8> {
+        let (&first, tail) = self.0.split_first()?;
+        self.0 = tail;
+        Some(first)
+    }
+
+    /// An `Int16`.
+    pub(super) fn int16(&mut self) -> Option<u16> {
+        let (&head, tail) = self.0.split_first_chunk()?;
+        self.0 = tail;
+        Some(u16::from_be_bytes(head))
+    }
+
+    /// An `Int32`.
+    pub(super) fn int32(&mut self) -> Option<u32> {
+        let (&head, tail) = self.0.split_first_chunk()?;
+        self.0 = tail;
+        Some(u32::from_be_bytes(head))
+    }
+
+    /// A `String`: bytes up to a NUL, which is read but not returned.
+    pub(super) fn string(&mut self) -> Option<&'a [u8]> {
+        let end = self.0.iter().position(|&byte| byte == 0)?;
+        let string = self.bytes(end)?;
+        self.byte()?;
+        Some(string)
+    }
+}
+
+/// Appends a message whose body is `parts`, one after the other.
+pub(super) fn put(out: &mut Vec<u8>, tag: u8, parts: &[&[u8]]) {
+    let body: usize = parts.iter().map(|part| part.len()).sum();
+    // Bodies written here are small: names, messages of bounded length.
+    let length = u32::try_from(body).unwrap_or(u32::MAX).saturating_add(LENGTH_WORD_BYTES);
+    out.reserve(HEADER_BYTES + body);
+    out.push(tag);
+    out.extend_from_slice(&length.to_be_bytes());
+    for part in parts {
+        out.extend_from_slice(part);
+    }
+}
+
+/// How serious an ErrorResponse written by lineal is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Severity {
+    /// The command failed; the session goes on.
+    Error,
+    /// The session ends.
+    Fatal,
+}
+
+/// The longest text in one field of an ErrorResponse that lineal writes.
+const ERROR_FIELD_BYTES_MAX: usize = 8 * 1024;
+
+/// Appends an ErrorResponse: severity twice (localised and not), SQLSTATE, message, and what else is given.
+pub(super) fn put_error(
+    out: &mut Vec<u8>,
+    severity: Severity,
+    sqlstate: [u8; 5],
+    message: &str,
+    detail: Option<&str>,
+    hint: Option<&str>,
+) {
+    let severity = match severity {
+        Severity::Error => "ERROR",
+        Severity::Fatal => "FATAL",
+    };
+    let mut body = Vec::with_capacity(message.len() + 64);
+    let mut field = |code: u8, text: &[u8]| {
+        body.push(code);
+        // A NUL would end the field early and turn the rest of the text into fields of its own.
+        body.extend(text.iter().take(ERROR_FIELD_BYTES_MAX).map(|&byte| if byte == 0 { b'?' } else { byte }));
+        body.push(0);
+    };
+    field(b'S', severity.as_bytes());
+    field(b'V', severity.as_bytes());
+    field(b'C', &sqlstate);
+    field(b'M', message.as_bytes());
+    if let Some(detail) = detail {
+        field(b'D', detail.as_bytes());
+    }
+    if let Some(hint) = hint {
+        field(b'H', hint.as_bytes());
+    }
+    put(out, b'E', &[&body, &[0]]);
 }
 
 #[cfg(test)]
@@ -78,29 +156,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_header_is_read_once_it_is_whole() {
-        assert_eq!(Header::read(b"Q\0\0\0"), None);
-        assert_eq!(Header::read(b"Q\0\0\0\x05"), Some(Some(Header { kind: b'Q', total: 6 })));
+    fn a_length_word_that_does_not_even_count_itself_is_impossible() {
+        let check = |length: u32, expect: Option<usize>| {
+            assert_eq!(Header { tag: b'Q', length }.body_bytes(), expect, "{length}");
+        };
+        check(0, None);
+        check(3, None);
+        check(4, Some(0));
+        check(i32::MAX as u32, Some(i32::MAX as usize - 4));
+        check(i32::MAX as u32 + 1, None);
+        check(u32::MAX, None);
     }
 
     #[test]
-    fn a_length_that_cannot_be_is_refused() {
-        assert_eq!(Header::read(b"Q\0\0\0\x03"), Some(None));
-        assert_eq!(Header::read(b"Q\xff\xff\xff\xff"), Some(None));
+    fn a_field_that_is_cut_short_is_absent() {
+        assert_eq!(Fields::new(b"abc").string(), None);
+        assert_eq!(Fields::new(&[0]).int16(), None);
+        assert_eq!(Fields::new(&[0, 0, 0]).int32(), None);
+        assert_eq!(Fields::new(b"").byte(), None);
+        assert_eq!(Fields::new(b"ab").bytes(3), None);
     }
 
     #[test]
-    fn an_error_is_written_as_it_is_read() {
-        let error = error_response("ERROR", "42501", "no\0t you");
-        let body = &error[HEADER_BYTES..];
-        assert_eq!(error_field(body, b'C'), Some(&b"42501"[..]));
-        assert_eq!(error_field(body, b'M'), Some(&b"not you"[..]));
-        assert_eq!(error_field(body, b'P'), None);
-    }
-
-    #[test]
-    fn a_truncated_error_has_no_field() {
-        assert_eq!(error_field(b"Mabc", b'M'), None);
-        assert_eq!(error_field(b"", b'M'), None);
+    fn an_error_cannot_be_split_into_other_fields_by_a_nul_in_its_text() {
+        let mut out = Vec::new();
+        put_error(&mut out, Severity::Error, *b"42501", "a\0Cb", None, None);
+        assert_eq!(&out[HEADER_BYTES..], b"SERROR\0VERROR\0C42501\0Ma?Cb\0\0");
+        assert_eq!(Header::read(&out).unwrap().body_bytes(), Some(out.len() - HEADER_BYTES));
     }
 }

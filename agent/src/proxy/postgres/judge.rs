@@ -9,29 +9,36 @@ use agent_core::{
     audit::record::StatementRef,
     decision::{Decision, Verdict},
     facts::{Access, Action, Facts, Resource, SqlFacts},
-    postgres::{Bound, Question, startup::Startup},
+    postgres::{Candidates, Parameters, Question, Startup, Statement},
 };
 use agent_policy::{Bundle, DecisionCache, EngineError, Upstream};
 use agent_sql::Analysis;
 
-use super::{
-    super::session::{Session, unix_now},
-    Machine,
-};
+use super::super::session::{Session, unix_now};
 use crate::audit::Literals;
-
-/// What goes with a prepared statement: its analysis, made once.
-pub type Note = Option<Arc<Analysed>>;
 
 /// A statement's analysis, its fingerprint and its text as the trail keeps it.
 pub struct Analysed {
     analysis: Analysis,
     fingerprint: String,
     text: String,
+    /// The text may make cursors: it has the word in it.
+    declares: bool,
+}
+
+impl Analysed {
+    /// Of something that has no text of its own.
+    fn of(facts: &Facts, text: String) -> Self {
+        Self { analysis: empty(facts), fingerprint: String::new(), text, declares: false }
+    }
 }
 
 /// Names that SQL's own `PREPARE` gave; a name keeps every meaning it was given.
 const PREPARED_MAX: usize = 1_024;
+/// What PostgreSQL keeps of a name (`NAMEDATALEN` - 1).
+const NAME_BYTES_MAX: usize = 63;
+/// Analyses of prepared statements that are kept.
+const ANALYSES_MAX: usize = 4_096;
 /// Meanings of one such name.
 const MEANINGS_MAX: usize = 16;
 /// Settings that a startup packet may not change: they say how text is read.
@@ -46,15 +53,53 @@ pub struct Judge {
     database: String,
     user: String,
     literals: Literals,
+    /// What SQL's `PREPARE` named.
     prepared: HashMap<Box<str>, Vec<Facts>>,
+    /// What Parse named, for SQL's `EXECUTE`.
+    parsed: HashMap<Box<str>, Vec<Arc<Analysed>>>,
+    /// Analyses of prepared statements, by the machine's id of their text.
+    analyses: HashMap<u64, Arc<Analysed>>,
 }
 
 /// What is done with a command.
 pub enum Judged {
-    /// It is forwarded; the note goes with it.
-    Allow(Note),
+    /// It is forwarded.
+    Allow,
     /// It is replaced by poison; the client is told this.
     Deny(String),
+}
+
+/// The answer to one question.
+pub struct Answer {
+    /// Whether the command goes on.
+    pub judged: Judged,
+    /// The trail holds a decision of this number, so that an outcome belongs to it.
+    pub recorded: bool,
+    /// Names that its text gives a meaning by SQL's `PREPARE`; `None` for any name.
+    pub prepares: Vec<Option<Box<str>>>,
+    /// Its text may make cursors.
+    pub declares: bool,
+}
+
+impl Answer {
+    fn of(judged: Judged, recorded: bool) -> Self {
+        Self { judged, recorded, prepares: Vec::new(), declares: false }
+    }
+
+    fn denied(reason: &str) -> Self {
+        Self::of(Judged::Deny(format!("lineal: {reason}")), false)
+    }
+
+    /// Takes note of what a text does to names.
+    fn with_names_of(mut self, analysed: &Analysed) -> Self {
+        let calls = analysed.analysis.facts.accesses.iter().any(|access| access.action == Action::SqlCall);
+        self.prepares = analysed.analysis.prepares.iter().map(|(name, _)| Some(name.clone())).collect();
+        if calls {
+            self.prepares.push(None);
+        }
+        self.declares = calls || analysed.declares;
+        self
+    }
 }
 
 impl Judge {
@@ -70,10 +115,12 @@ impl Judge {
             policy: DecisionCache::new(policy),
             bundle_version: bundle.version().to_owned(),
             upstream: upstream.clone(),
-            database: startup.database.clone(),
-            user: startup.user.clone(),
+            database: startup.database.to_string(),
+            user: startup.user.to_string(),
             literals: session.proxy.parts.literals,
             prepared: HashMap::new(),
+            parsed: HashMap::new(),
+            analyses: HashMap::new(),
         })
     }
 
@@ -106,99 +153,134 @@ impl Judge {
         self.policy.session().resources(facts)
     }
 
-    /// Answers the machine's question. When this says `Allow`, the trail holds the decision.
-    pub fn judge(
-        &mut self,
-        session: &Session,
-        machine: &Machine,
-        command: u64,
-        question: Question<'_, Note>,
-    ) -> Judged {
+    /// Answers the machine's question. When this allows what runs, the trail holds the decision.
+    pub fn judge(&mut self, session: &Session, command: u64, question: &Question<'_>) -> Answer {
         if let Some(reason) = session.ended_by_standing() {
-            return Judged::Deny(format!("lineal: {reason}"));
+            return Answer::denied(&reason);
         }
         if let Err(reason) = self.refresh(session) {
-            return Judged::Deny(format!("lineal: {reason}"));
+            return Answer::denied(&reason);
         }
         match question {
-            Question::Query { text } => {
+            Question::Startup(_) => Answer::denied("a session begins once only"),
+            Question::Simple { text } => {
                 let analysed = self.analyse(text);
-                let facts = self.complete(machine, &analysed.analysis);
-                self.settle(session, command, &facts, &analysed, &[], None)
+                let facts = self.complete(&analysed.analysis);
+                self.settle(session, command, &facts, &analysed, &[]).with_names_of(&analysed)
             }
-            Question::Parse { text, .. } => {
-                let analysed = Arc::new(self.analyse(text));
-                let facts = self.complete(machine, &analysed.analysis);
-                let decision = self.decide(&facts, unix_now());
-                if decision.verdict == Verdict::Allow {
-                    // Preparing runs nothing: its execution is what the trail shows.
-                    return Judged::Allow(Some(analysed));
-                }
-                self.record(session, command, &facts, &analysed, &[], decision, None)
+            Question::Prepare { name, statement } => self.prepare(session, command, name, statement),
+            Question::Execute { candidates, parameters, .. } => {
+                self.execute(session, command, *candidates, *parameters)
             }
-            Question::Execute { portals } => self.execute(session, machine, command, &portals),
             Question::Function { oid } => {
                 let facts = plain(Action::SqlCall);
-                let text = format!("(FunctionCall of function {oid})");
-                let analysed = Analysed { analysis: empty(&facts), fingerprint: String::new(), text };
-                self.settle(session, command, &facts, &analysed, &[], None)
+                let analysed = Analysed::of(&facts, format!("(FunctionCall of function {oid})"));
+                self.settle(session, command, &facts, &analysed, &[]).with_names_of(&analysed)
             }
-            Question::Oversized { bytes } => {
+            Question::Excess { bytes, .. } => {
                 let facts = plain(Action::SqlUnparsed);
-                let text = format!("(a statement in a message of {bytes} bytes)");
-                let analysed = Analysed { analysis: empty(&facts), fingerprint: String::new(), text };
+                let analysed = Analysed::of(&facts, format!("(a message of {bytes} bytes)"));
                 let decision = Decision {
                     verdict: Verdict::Deny,
                     policies: Vec::new(),
-                    reason: format!("a statement may have at most {} bytes", agent_sql::STATEMENT_BYTES_MAX)
-                        .into(),
+                    reason: format!(
+                        "a bound of the session is reached: a statement may have at most {} bytes",
+                        agent_sql::STATEMENT_BYTES_MAX
+                    )
+                    .into(),
                 };
-                self.record(session, command, &facts, &analysed, &[], Arc::new(decision), None)
+                self.record(session, command, &facts, &analysed, &[], &decision)
             }
         }
     }
 
-    /// Decides an Execute: every statement that the portal can stand for must be allowed.
+    /// Decides a Parse. One that is allowed is not recorded: its execution is what the trail shows.
+    fn prepare(&mut self, session: &Session, command: u64, name: &[u8], statement: &Statement) -> Answer {
+        let analysed = self.analysis_of(statement);
+        let facts = self.complete(&analysed.analysis).into_owned();
+        let decision = self.decide(&facts, unix_now());
+        if decision.verdict != Verdict::Allow {
+            return self.record(session, command, &facts, &analysed, &[], &decision);
+        }
+        // SQL can't name the unnamed statement.
+        if !name.is_empty() {
+            let name = String::from_utf8_lossy(name.get(..NAME_BYTES_MAX).unwrap_or(name));
+            let full = self.parsed.len() >= PREPARED_MAX;
+            match self.parsed.get_mut(&*name) {
+                Some(meanings) if meanings.len() < MEANINGS_MAX => meanings.push(analysed),
+                // Past the bound an EXECUTE of the name is what nobody can follow: see `complete`.
+                Some(meanings) => meanings.clear(),
+                None if full => {}
+                None => {
+                    self.parsed.insert(name.into(), vec![analysed]);
+                }
+            }
+        }
+        Answer::of(Judged::Allow, false)
+    }
+
+    /// Decides an Execute: everything that the portal can stand for must be allowed.
     fn execute(
         &mut self,
         session: &Session,
-        machine: &Machine,
         command: u64,
-        portals: &[Arc<Bound<Note>>],
-    ) -> Judged {
-        let mut verdicts: Vec<(Facts, Arc<Analysed>)> = Vec::new();
-        for portal in portals {
-            let name = String::from_utf8_lossy(&portal.statement);
-            let by_sql = self.prepared.get(&*name).cloned().unwrap_or_default();
-            for statement in &portal.candidates {
-                let Some(analysed) = &statement.note else { continue };
-                let facts = self.complete(machine, &analysed.analysis).into_owned();
-                if !verdicts.iter().any(|(known, other)| *known == facts && Arc::ptr_eq(other, analysed)) {
-                    verdicts.push((facts, Arc::clone(analysed)));
-                }
-            }
-            for facts in by_sql {
+        candidates: Candidates<'_>,
+        parameters: Option<&Parameters>,
+    ) -> Answer {
+        let mut possible: Vec<(Facts, Arc<Analysed>)> = Vec::new();
+        if let Some(statement) = candidates.parsed {
+            let analysed = self.analysis_of(statement);
+            possible.push((self.complete(&analysed.analysis).into_owned(), analysed));
+        }
+        if let Some(name) = candidates.sql_prepared {
+            let name = String::from_utf8_lossy(name);
+            let meanings =
+                self.prepared.get(&*name).cloned().unwrap_or_else(|| vec![plain(Action::SqlOther)]);
+            for facts in meanings {
                 let text = format!("(the statement that PREPARE named {name})");
-                let analysed = Analysed { analysis: empty(&facts), fingerprint: String::new(), text };
-                verdicts.push((facts, Arc::new(analysed)));
+                let analysed = Arc::new(Analysed::of(&facts, text));
+                possible.push((facts, analysed));
             }
         }
-        let Some((newest, rest)) = verdicts.split_first() else {
+        if candidates.sql_cursor.is_some() {
+            // Its query was decided when it was declared; this reads on in it.
+            let facts = plain(Action::SqlFetch);
+            let analysed = Arc::new(Analysed::of(&facts, "(a cursor that DECLARE made)".to_owned()));
+            possible.push((facts, analysed));
+        }
+        if possible.is_empty() {
             let facts = plain(Action::SqlOther);
             let text = "(a portal that this session never saw made)".to_owned();
-            let analysed = Analysed { analysis: empty(&facts), fingerprint: String::new(), text };
-            return self.settle(session, command, &facts, &analysed, &[], None);
+            let analysed = Arc::new(Analysed::of(&facts, text));
+            possible.push((facts, analysed));
+        }
+        let now_unix = unix_now();
+        let denied =
+            possible.iter().position(|(facts, _)| self.decide(facts, now_unix).verdict != Verdict::Allow);
+        // One that is denied decides; else what Parse left, which runs unless SQL reused its name.
+        let Some((facts, analysed)) = possible.get(denied.unwrap_or(0)) else {
+            return Answer::denied("nothing is known of what the portal runs");
         };
-        // One that is denied decides; else the newest, which is what runs unless its making failed.
-        let denied = rest.iter().find(|(facts, _)| self.decide(facts, unix_now()).verdict != Verdict::Allow);
-        let (facts, analysed) = denied.unwrap_or(newest);
-        let (facts, analysed) = (facts.clone(), Arc::clone(analysed));
-        let parameters = portals.first().map(|portal| self.parameters(portal)).unwrap_or_default();
-        self.settle(session, command, &facts, &analysed, &parameters, None)
+        let parameters = parameters.map(|parameters| self.parameters(parameters)).unwrap_or_default();
+        self.settle(session, command, facts, analysed, &parameters).with_names_of(analysed)
+    }
+
+    /// A prepared statement's analysis, made once.
+    fn analysis_of(&mut self, statement: &Statement) -> Arc<Analysed> {
+        if let Some(analysed) = self.analyses.get(&statement.id()) {
+            return Arc::clone(analysed);
+        }
+        let analysed = Arc::new(self.analyse(statement.text()));
+        // What is thrown away is made again when it is needed.
+        if self.analyses.len() >= ANALYSES_MAX {
+            self.analyses.clear();
+        }
+        self.analyses.insert(statement.id(), Arc::clone(&analysed));
+        analysed
     }
 
     /// The statement's facts with those of whatever `EXECUTE` runs in it.
-    fn complete<'a>(&mut self, machine: &Machine, analysis: &'a Analysis) -> Cow<'a, Facts> {
+    fn complete<'a>(&mut self, analysis: &'a Analysis) -> Cow<'a, Facts> {
         for (name, facts) in &analysis.prepares {
             let full = self.prepared.len() >= PREPARED_MAX;
             match self.prepared.get_mut(name) {
@@ -217,7 +299,7 @@ impl Judge {
         let mut facts = analysis.facts.clone();
         for name in &analysis.executes {
             let by_sql = self.prepared.get(name).cloned().unwrap_or_default();
-            let by_protocol = machine.prepared(name.as_bytes());
+            let by_protocol = self.parsed.get(name).cloned().unwrap_or_default();
             if by_sql.is_empty() && by_protocol.is_empty() {
                 // The server will most likely not know it either; it is denied if it could be anything.
                 facts = with(&facts, &plain(Action::SqlOther));
@@ -225,8 +307,8 @@ impl Judge {
             for meaning in &by_sql {
                 facts = with(&facts, meaning);
             }
-            for statement in by_protocol.iter().filter_map(|statement| statement.note.as_ref()) {
-                facts = with(&facts, &statement.analysis.facts);
+            for analysed in &by_protocol {
+                facts = with(&facts, &analysed.analysis.facts);
             }
         }
         Cow::Owned(facts)
@@ -240,6 +322,7 @@ impl Judge {
                 Literals::Keep => String::from_utf8_lossy(text).into_owned(),
                 Literals::Redact => agent_sql::redact(text),
             },
+            declares: text.windows(7).any(|word| word.eq_ignore_ascii_case(b"declare")),
         }
     }
 
@@ -250,13 +333,11 @@ impl Judge {
         facts: &Facts,
         analysed: &Analysed,
         parameters: &[Option<Cow<'_, str>>],
-        note: Note,
-    ) -> Judged {
+    ) -> Answer {
         let decision = self.decide(facts, unix_now());
-        self.record(session, command, facts, analysed, parameters, decision, note)
+        self.record(session, command, facts, analysed, parameters, &decision)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the columns of one record")]
     fn record(
         &self,
         session: &Session,
@@ -264,31 +345,31 @@ impl Judge {
         facts: &Facts,
         analysed: &Analysed,
         parameters: &[Option<Cow<'_, str>>],
-        decision: Arc<Decision>,
-        note: Note,
-    ) -> Judged {
+        decision: &Decision,
+    ) -> Answer {
         let statement = StatementRef { text: &analysed.text, fingerprint: &analysed.fingerprint, parameters };
         let resources = self.resources(facts);
-        match session.record_decision(command, facts, &resources, Some(statement), &decision) {
-            Ok(()) if decision.verdict == Verdict::Allow => Judged::Allow(note),
-            Ok(()) => Judged::Deny(denial(&decision)),
+        match session.record_decision(command, facts, &resources, Some(statement), decision) {
+            Ok(()) if decision.verdict == Verdict::Allow => Answer::of(Judged::Allow, true),
+            Ok(()) => Answer::of(Judged::Deny(denial(decision)), true),
             Err(error) => {
                 tracing::error!(%error, session = session.id, "a command could not be recorded, so it is denied");
-                Judged::Deny(format!("lineal: the command cannot be recorded, so it is not sent: {error}"))
+                Answer::denied(&format!("the command cannot be recorded, so it is not sent: {error}"))
             }
         }
     }
 
     /// A portal's parameters, as the trail keeps them.
-    fn parameters<'a>(&self, portal: &'a Bound<Note>) -> Vec<Option<Cow<'a, str>>> {
-        let values = portal.parameters.values.iter();
+    fn parameters<'a>(&self, parameters: &'a Parameters) -> Vec<Option<Cow<'a, str>>> {
+        let Some(values) = parameters.values() else { return Vec::new() };
         values
-            .map(|(value, binary)| {
-                let value = value.as_deref()?;
-                Some(match (self.literals, binary) {
+            .into_iter()
+            .map(|parameter| {
+                let value = parameter.value?;
+                Some(match (self.literals, parameter.format) {
                     (Literals::Redact, _) => Cow::Borrowed("?"),
-                    (Literals::Keep, false) => String::from_utf8_lossy(value),
-                    (Literals::Keep, true) => Cow::Owned(hex(value)),
+                    (Literals::Keep, 0) => String::from_utf8_lossy(value),
+                    (Literals::Keep, _) => Cow::Owned(hex(value)),
                 })
             })
             .collect()

@@ -14,7 +14,7 @@ use std::time::Duration;
 use agent_core::{
     decision::Verdict,
     facts::Facts,
-    postgres::{Limits, Then, startup::Startup, wire::error_response},
+    postgres::{ClientStep, Limits, Question, Ruling, Startup, fatal_error},
 };
 use agent_policy::Upstream;
 use tokio::{
@@ -30,8 +30,8 @@ use pump::Pump;
 /// Bytes read while a connection hasn't said what it wants: a startup packet and what may be sent ahead.
 const OPENING_BYTES: usize = 16 << 10;
 
-/// One session of the machine; with each prepared statement goes its analysis.
-type Machine = agent_core::postgres::Session<judge::Note>;
+/// The session machine.
+type Machine = agent_core::postgres::Session;
 
 /// Serves one connection to its end.
 pub async fn serve(mut session: Session, upstream: Upstream, client: std::net::TcpStream) {
@@ -78,22 +78,20 @@ impl Refusal {
     }
 }
 
-/// Reads the connection's beginning, asks policy, dials the server and sends the startup message on.
+/// Reads the connection's beginning, asks policy and dials the server.
 async fn open(session: &mut Session, upstream: &Upstream, client: &mut TcpStream) -> Result<Opened, Refusal> {
-    let nonce = crate::ids::Id::random()
-        .map_err(|error| Refusal::new("58000", error.to_string(), "no_randomness"))?;
-    let mut machine = Machine::new(Limits::default(), nonce.0);
+    let mut machine = Machine::new(Limits::default());
     let mut buffered = Vec::with_capacity(OPENING_BYTES);
     loop {
-        let step = machine
-            .client(&buffered)
-            .map_err(|violation| Refusal::new("08P01", violation.to_string(), "protocol_violation"))?;
-        match step.then {
-            Then::More { .. } => {
+        let step = machine.client(&buffered).map_err(|violation| {
+            Refusal::new("08P01", format!("lineal: {violation}"), "protocol_violation")
+        })?;
+        match step {
+            ClientStep::NeedMore { .. } => {
                 if buffered.len() >= OPENING_BYTES {
                     return Err(Refusal::new(
                         "08P01",
-                        "the startup packet is too long",
+                        "lineal: the startup packet is too long",
                         "protocol_violation",
                     ));
                 }
@@ -102,35 +100,25 @@ async fn open(session: &mut Session, upstream: &Upstream, client: &mut TcpStream
                     Ok(_) => {}
                 }
             }
-            Then::Reply { bytes, answer } => {
-                buffered.drain(..bytes);
+            ClientStep::Reply { consumed, client: answer } => {
                 if client.write_all(answer).await.is_err() {
                     return Ok(Opened::Over("client_left"));
                 }
+                buffered.drain(..consumed);
             }
-            Then::Cancel { bytes } => {
-                let key = buffered.get(8..bytes).unwrap_or_default();
-                return Ok(Opened::Over(
-                    cancel::forward(session, key, buffered.get(..bytes).unwrap_or_default()).await,
-                ));
-            }
-            Then::Start { bytes, startup } => {
+            ClientStep::Cancel { key } => return Ok(Opened::Over(cancel::forward(session, &key).await)),
+            ClientStep::Judge { command, question: Question::Startup(startup), .. } => {
+                let startup = startup.clone();
                 let judge = admit(session, upstream, &startup)?;
-                let mut server = session.dial().await.map_err(|error| {
-                    let message =
-                        format!("lineal: cannot reach {} at {}: {error}", upstream.name, session.destination);
+                let server = session.dial().await.map_err(|error| {
+                    let (name, at) = (&upstream.name, session.destination);
+                    let message = format!("lineal: cannot reach {name} at {at}: {error}");
                     Refusal::new("08001", message, "upstream_unreachable")
                 })?;
-                machine.start();
-                let packet = buffered.get(..bytes).unwrap_or_default();
-                server.write_all(packet).await.map_err(|error| {
-                    Refusal::new(
-                        "08006",
-                        format!("lineal: {} hung up: {error}", upstream.name),
-                        "upstream_broken",
-                    )
-                })?;
-                buffered.drain(..bytes);
+                machine
+                    .verdict(command, Ruling::Allow)
+                    .map_err(|violation| Refusal::new("XX000", violation.to_string(), "internal"))?;
+                // The machine forwards the startup message itself, as the first thing of the session.
                 return Ok(Opened::Session {
                     machine: Box::new(machine),
                     judge: Box::new(judge),
@@ -138,12 +126,13 @@ async fn open(session: &mut Session, upstream: &Upstream, client: &mut TcpStream
                     server,
                 });
             }
-            Then::Wait | Then::Drop { .. } | Then::Ask { .. } => {
-                return Err(Refusal::new(
-                    "08P01",
-                    "the connection does not begin with a startup packet",
-                    "protocol_violation",
-                ));
+            ClientStep::End => return Ok(Opened::Over("client_left")),
+            ClientStep::Wait
+            | ClientStep::Forward { .. }
+            | ClientStep::Replace { .. }
+            | ClientStep::Judge { .. } => {
+                let message = "lineal: the connection does not begin with a startup packet";
+                return Err(Refusal::new("08P01", message, "protocol_violation"));
             }
         }
     }
@@ -155,10 +144,6 @@ fn admit(session: &mut Session, upstream: &Upstream, startup: &Startup) -> Resul
         Refusal::new("58030", format!("lineal: the session cannot be recorded: {error}"), "unrecorded")
     };
     session.record_open(&upstream.name, &startup.database, &startup.user).map_err(unrecorded)?;
-    if startup.asks_for_replication() {
-        let message = "lineal: replication connections are not carried: no statement shows what they read";
-        return Err(Refusal::new("42501", message, "replication"));
-    }
     if let Some(setting) = judge::forbidden_setting(startup) {
         let message = format!(
             "lineal: the startup option {setting} is not carried: it changes how statements are read"
@@ -189,8 +174,13 @@ fn admit(session: &mut Session, upstream: &Upstream, startup: &Startup) -> Resul
 
 /// Tells the client why, as the server would.
 async fn refuse(client: &mut TcpStream, sqlstate: &str, message: &str) {
-    let error = error_response("FATAL", sqlstate, message);
+    let error = fatal_error(sqlstate_bytes(sqlstate), message);
     if client.write_all(&error).await.is_ok() {
         pump::linger(client).await;
     }
+}
+
+/// A SQLSTATE as the protocol has it: five characters.
+fn sqlstate_bytes(sqlstate: &str) -> [u8; 5] {
+    sqlstate.as_bytes().try_into().unwrap_or(*b"XX000")
 }

@@ -14,7 +14,9 @@ use std::{
 
 use agent_core::{
     audit::record::{OutcomeError, OutcomeRecord, Record},
-    postgres::{Event, Outcome, Then, Violation, wire::error_response},
+    postgres::{
+        ClientStep, Denial, Ending, Event, Outcome, Ruling, Transaction, UpstreamStep, Violation, fatal_error,
+    },
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -49,10 +51,20 @@ pub struct Pump {
     /// The machine waits for the server.
     client_waits: bool,
     /// Commands on their way, oldest first: number and when they were sent.
-    sent: VecDeque<(u64, Instant)>,
-    events: Vec<Event>,
-    key: Option<(Box<[u8]>, Option<Registered>)>,
+    sent: VecDeque<Sent>,
+    key: Option<Registered>,
     ready: bool,
+    transaction: Transaction,
+    /// The client has said goodbye.
+    client_over: bool,
+}
+
+/// A command on its way.
+struct Sent {
+    command: u64,
+    at: Instant,
+    /// The trail holds its decision.
+    recorded: bool,
 }
 
 /// One peer: what came from it, and what goes to it.
@@ -87,11 +99,12 @@ impl Pump {
             server: Side::new(server, Vec::new()),
             client_needs: 1,
             server_needs: 1,
-            client_waits: true,
+            client_waits: false,
             sent: VecDeque::new(),
-            events: Vec::new(),
             key: None,
             ready: false,
+            transaction: Transaction::Idle,
+            client_over: false,
         }
     }
 
@@ -107,8 +120,8 @@ impl Pump {
         loop {
             let woken = self.wait(session, owing, &mut standing, &mut drain, &mut deadline).await;
             match woken {
-                Woken::Ended(ended) => return self.finish(ended).await,
-                Woken::Broken(violation) => return self.break_off(&violation).await,
+                Woken::Ended(ended) => return self.finish(session, ended).await,
+                Woken::Broken(violation) => return self.break_off(session, &violation).await,
                 Woken::Owing(now) => {
                     owing = now;
                     if owing == Owing::Reading {
@@ -121,7 +134,9 @@ impl Pump {
                     }
                 }
                 Woken::Drain => {
-                    return self.say_goodbye("57P01", "lineal: the agent is stopping", "agent_stopped").await;
+                    return self
+                        .say_goodbye(session, "57P01", "lineal: the agent is stopping", "agent_stopped")
+                        .await;
                 }
                 Woken::Deadline if owing == Owing::Startup => return "startup_timed_out",
                 Woken::Deadline => return "stalled",
@@ -165,6 +180,9 @@ impl Pump {
                 }
             }
             if !self.server.has_output() {
+                if self.client_over {
+                    return Poll::Ready(Ok("closed"));
+                }
                 if !self.client_waits && self.client.holds(self.client_needs) {
                     self.take_client(session)?;
                     progress = true;
@@ -190,40 +208,49 @@ impl Pump {
         let input = std::mem::take(&mut self.client.input);
         let outcome = loop {
             let rest = input.get(done..).unwrap_or_default();
-            let step = match self.machine.client(rest) {
-                Ok(step) => step,
-                Err(violation) => break Err(violation),
-            };
-            self.server.output.extend_from_slice(rest.get(..step.forward).unwrap_or_default());
-            done += step.forward;
-            let rest = input.get(done..).unwrap_or_default();
-            match step.then {
-                Then::More { bytes_min } => {
+            match self.machine.client(rest) {
+                Ok(ClientStep::NeedMore { bytes_min }) => {
                     self.client_needs = bytes_min;
                     break Ok(());
                 }
-                Then::Wait => {
+                Ok(ClientStep::Wait) => {
                     self.client_waits = true;
                     break Ok(());
                 }
-                Then::Drop { bytes } => done += bytes,
-                Then::Ask { bytes, command, question } => {
-                    let judged = self.judge.judge(session, &self.machine, command, question);
-                    self.sent.push_back((command, Instant::now()));
-                    match judged {
-                        Judged::Allow(note) => {
-                            if let Err(violation) = self.machine.allow(note) {
-                                break Err(violation);
-                            }
-                            self.server.output.extend_from_slice(rest.get(..bytes).unwrap_or_default());
-                        }
-                        Judged::Deny(message) => self.machine.deny(&message, &mut self.server.output),
-                    }
+                Ok(ClientStep::Forward { bytes }) => {
+                    self.server.output.extend_from_slice(rest.get(..bytes).unwrap_or_default());
                     done += bytes;
                 }
-                Then::Reply { .. } | Then::Start { .. } | Then::Cancel { .. } => {
-                    break Err(Violation::Client("a session begins once only"));
+                Ok(ClientStep::Replace { consumed, upstream }) => {
+                    self.server.output.extend_from_slice(upstream);
+                    done += consumed;
                 }
+                Ok(ClientStep::Reply { consumed, client }) => {
+                    self.client.output.extend_from_slice(client);
+                    done += consumed;
+                }
+                Ok(ClientStep::Judge { command, question, .. }) => {
+                    let answer = self.judge.judge(session, command, &question);
+                    for name in &answer.prepares {
+                        self.machine.sql_prepared(name.as_deref().map(str::as_bytes));
+                    }
+                    if answer.declares {
+                        self.machine.sql_declared(None);
+                    }
+                    self.sent.push_back(Sent { command, at: Instant::now(), recorded: answer.recorded });
+                    let ruling = match answer.judged {
+                        Judged::Allow => Ruling::Allow,
+                        Judged::Deny(message) => Ruling::Deny(Denial::new(message)),
+                    };
+                    if let Err(violation) = self.machine.verdict(command, ruling) {
+                        break Err(violation);
+                    }
+                }
+                Ok(ClientStep::Cancel { .. } | ClientStep::End) => {
+                    self.client_over = true;
+                    break Ok(());
+                }
+                Err(violation) => break Err(violation),
             }
         };
         self.client.input = input;
@@ -234,56 +261,75 @@ impl Pump {
     /// Gives the machine what the server sent, as far as it takes it.
     fn take_server(&mut self, session: &Session) -> Result<(), Violation> {
         let mut done = 0;
-        loop {
+        let outcome = loop {
             let rest = self.server.input.get(done..).unwrap_or_default();
-            let step = self.machine.upstream(rest, &mut self.events)?;
-            self.client.output.extend_from_slice(rest.get(..step.forward).unwrap_or_default());
-            done += step.forward;
-            match step.replaced {
-                Some(replaced) => {
-                    self.client.output.extend_from_slice(&replaced.with);
-                    done += replaced.bytes;
+            match self.machine.upstream(rest) {
+                Ok(UpstreamStep::NeedMore { bytes_min }) => {
+                    self.server_needs = bytes_min;
+                    break Ok(());
                 }
-                None => {
-                    self.server_needs = step.bytes_min.max(1);
-                    break;
+                Ok(UpstreamStep::Forward { bytes }) => {
+                    self.client.output.extend_from_slice(rest.get(..bytes).unwrap_or_default());
+                    done += bytes;
                 }
+                Ok(UpstreamStep::Replace { consumed, client }) => {
+                    self.client.output.extend_from_slice(client);
+                    done += consumed;
+                }
+                Err(violation) => break Err(violation),
             }
-        }
+        };
         self.server.consume(done);
         self.client_waits = false;
         self.client_needs = 1;
-        let mut events = std::mem::take(&mut self.events);
-        for event in events.drain(..) {
+        // Nothing has been written yet: a cancel request can't come before its key is known.
+        self.take_events(session);
+        outcome
+    }
+
+    fn take_events(&mut self, session: &Session) {
+        while let Some(event) = self.machine.next_event() {
             match event {
-                // Known before the client is told it, so that a cancel request can't come too early.
-                Event::Key(key) => {
-                    let registered = cancel::register(session, &key);
-                    self.key = Some((key, registered));
+                Event::CancelKey(key) => self.key = Some(cancel::register(session, key)),
+                Event::Ready(transaction) => {
+                    self.ready = true;
+                    self.transaction = transaction;
                 }
-                Event::Ready { .. } => self.ready = true,
                 Event::Outcome(outcome) => self.record(session, &outcome),
+                Event::Authenticated | Event::Parameter { .. } | Event::Fatal(_) => {}
             }
         }
-        self.events = events;
-        Ok(())
+    }
+
+    /// Whether nothing is under way: no request unanswered, no transaction open.
+    fn is_idle(&self) -> bool {
+        self.ready && self.transaction == Transaction::Idle && self.machine.awaited() == 0
     }
 
     fn record(&mut self, session: &Session, outcome: &Outcome) {
-        // Commands that were prepared only have no outcome of their own.
-        while self.sent.front().is_some_and(|(command, _)| *command < outcome.command) {
+        while self.sent.front().is_some_and(|sent| sent.command < outcome.command) {
             self.sent.pop_front();
         }
-        let sent = self.sent.pop_front_if(|(command, _)| *command == outcome.command);
-        let duration = sent.map_or(Duration::ZERO, |(_, sent)| sent.elapsed());
+        let Some(sent) = self.sent.pop_front_if(|sent| sent.command == outcome.command) else { return };
+        if !sent.recorded {
+            return;
+        }
+        let error = match &outcome.ending {
+            Ending::Complete | Ending::Suspended => None,
+            Ending::Error(error) => Some((error.code(), &*error.message)),
+            Ending::Denied => Some(("42501", "denied: see the decision")),
+            Ending::Skipped => Some(("", "an earlier error of the same pipeline made the server skip it")),
+            Ending::Unknown => Some(("", "the session ended before the server had answered")),
+        };
+        let duration = sent.at.elapsed();
         let parts = &session.proxy.parts;
         parts.metrics.command_duration.observe(duration.as_secs_f64());
         let record = Record::Outcome(OutcomeRecord {
             session: &session.id,
             command: outcome.command,
-            rows: outcome.rows,
+            rows: error.is_none().then_some(outcome.rows),
             bytes: outcome.bytes,
-            error: outcome.error.as_ref().map(|(code, message)| OutcomeError { code, message }),
+            error: error.map(|(code, message)| OutcomeError { code, message }),
             duration_us: duration.as_micros() as u64,
         });
         if let Err(error) = parts.trail.append_deferred(&record) {
@@ -301,7 +347,7 @@ impl Pump {
         deadline: &mut Pin<Box<Sleep>>,
     ) -> Woken {
         let draining = *drain.borrow();
-        if draining && self.machine.is_idle() {
+        if draining && self.is_idle() {
             return Woken::Drain;
         }
         let expired = async {
@@ -325,7 +371,7 @@ impl Pump {
             Poll::Ready(Ok(ended)) => Poll::Ready(Woken::Ended(ended)),
             Poll::Ready(Err(violation)) => Poll::Ready(Woken::Broken(violation)),
             Poll::Pending if self.owing() != owing => Poll::Ready(Woken::Owing(self.owing())),
-            Poll::Pending if draining && self.machine.is_idle() => Poll::Ready(Woken::Drain),
+            Poll::Pending if draining && self.is_idle() => Poll::Ready(Woken::Drain),
             Poll::Pending => Poll::Pending,
         });
         tokio::select! {
@@ -339,35 +385,41 @@ impl Pump {
 
     /// The job may no longer act: what runs is cancelled, the client is told why, both connections end.
     async fn cut(self, session: &Session, reason: &str) -> Ended {
-        if let Some((key, _)) = &self.key {
-            cancel::cancel_own(session, key).await;
+        if let Some(registered) = &self.key {
+            cancel::cancel_own(session, registered).await;
         }
-        self.say_goodbye("28000", &format!("lineal: {reason}"), "revoked").await
+        self.say_goodbye(session, "28000", &format!("lineal: {reason}"), "revoked").await
     }
 
     /// A peer broke the protocol.
-    async fn break_off(self, violation: &Violation) -> Ended {
+    async fn break_off(mut self, session: &Session, violation: &Violation) -> Ended {
         tracing::warn!(%violation, "a session was ended");
-        self.say_goodbye("08P01", &format!("lineal: {violation}"), "protocol_violation").await
+        if self.machine.at_boundary() {
+            self.client.output.extend_from_slice(&violation.to_client());
+        }
+        self.server.drop_output();
+        self.finish(session, "protocol_violation").await
     }
 
     /// Tells the client why it ends, if a message of the server isn't half-way through.
-    async fn say_goodbye(mut self, sqlstate: &str, message: &str, ended: Ended) -> Ended {
+    async fn say_goodbye(mut self, session: &Session, sqlstate: &str, message: &str, ended: Ended) -> Ended {
         // Nothing more goes to the server, however well it was decided.
-        self.server.output.clear();
-        self.server.written = 0;
+        self.server.drop_output();
         if self.machine.at_boundary() {
-            self.client.output.extend_from_slice(&error_response("FATAL", sqlstate, message));
+            self.client.output.extend_from_slice(&fatal_error(super::sqlstate_bytes(sqlstate), message));
         }
-        self.finish(ended).await
+        self.finish(session, ended).await
     }
 
     /// Writes what can be written at once; the rest is the peer's loss. Then lets the client read it.
-    async fn finish(mut self, ended: Ended) -> Ended {
+    async fn finish(mut self, session: &Session, ended: Ended) -> Ended {
         for side in [&mut self.server, &mut self.client] {
             let rest = side.output.get(side.written..).unwrap_or_default();
             let _ = side.stream.try_write(rest);
         }
+        // What was sent and not answered gets its outcome: unknown.
+        self.machine.finish();
+        self.take_events(session);
         drop(self.server);
         if !self.client.ended {
             linger(&mut self.client.stream).await;
@@ -410,6 +462,11 @@ impl Side {
 
     fn has_output(&self) -> bool {
         self.written < self.output.len()
+    }
+
+    fn drop_output(&mut self) {
+        self.output.clear();
+        self.written = 0;
     }
 
     fn holds(&self, bytes: usize) -> bool {

@@ -1,0 +1,205 @@
+//! Why a session had to end: what was wrong, and on whose side.
+//!
+//! A violation is final: the session that returned one returns it for ever. Texts here reach the client
+//! and the audit trail; they must never carry statement text, parameters or key material.
+
+use super::wire::{self, Severity};
+
+/// A session that cannot go on. Show it to the client as [`Violation::to_client`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// The client broke the protocol, or asked for something lineal does not relay.
+    #[error("client: {0}")]
+    Client(#[from] ClientFault),
+    /// The upstream broke the protocol, or is in a state in which lineal cannot decide.
+    #[error("upstream: {0}")]
+    Upstream(#[from] UpstreamFault),
+    /// The executor called the session against its contract.
+    #[error("misuse: {0}")]
+    Misuse(#[from] Misuse),
+}
+
+impl Violation {
+    /// The SQLSTATE for the client.
+    pub fn sqlstate(&self) -> [u8; 5] {
+        match self {
+            Self::Client(ClientFault::Replication | ClientFault::ProtocolVersion { .. }) => *b"0A000",
+            Self::Upstream(UpstreamFault::Setting { .. }) => *b"0A000",
+            Self::Client(ClientFault::TooManyPortals { .. }) => *b"54000",
+            Self::Client(_) | Self::Upstream(_) => *b"08P01",
+            Self::Misuse(_) => *b"XX000",
+        }
+    }
+
+    /// The FATAL ErrorResponse that tells the client; only to be sent at a message boundary, see
+    /// [`super::Session::at_boundary`].
+    pub fn to_client(&self) -> Vec<u8> {
+        let text = match self {
+            Self::Client(fault) => format!("lineal: {fault}"),
+            Self::Upstream(fault) => format!("lineal: {fault}"),
+            Self::Misuse(_) => "lineal: internal error".to_owned(),
+        };
+        fatal_error(self.sqlstate(), &text)
+    }
+}
+
+/// A FATAL ErrorResponse.
+pub fn fatal_error(sqlstate: [u8; 5], message: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    wire::put_error(&mut out, Severity::Fatal, sqlstate, message, None, None);
+    out
+}
+
+/// What the client did.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClientFault {
+    /// The first packet's length is outside the server's own limits.
+    #[error("startup packet of {length} bytes: between 8 and {max} are accepted")]
+    StartupLength {
+        /// Its length word.
+        length: u32,
+        /// The limit.
+        max: usize,
+    },
+    /// The first packet cannot be read.
+    #[error("malformed startup packet: {0}")]
+    StartupMalformed(&'static str),
+    /// Not version 3.
+    #[error("protocol version {major}.{minor} is not supported: use 3.0 or 3.2")]
+    ProtocolVersion {
+        /// Major version.
+        major: u16,
+        /// Minor version.
+        minor: u16,
+    },
+    /// A walsender session: its commands are not SQL, and nobody could decide them.
+    #[error("replication connections are refused: remove the startup parameter `replication`")]
+    Replication,
+    /// More than one SSLRequest or GSSENCRequest.
+    #[error("encryption was requested more than once")]
+    EncryptionRepeated,
+    /// Bytes sent before the answer to an SSLRequest or GSSENCRequest: they would be taken for encrypted
+    /// ones (CVE-2021-23214).
+    #[error("data behind an encryption request, before its answer")]
+    DataBehindEncryptionRequest,
+    /// A message type that has no business here.
+    #[error("unexpected message of type {} {phase}", tag.escape_ascii())]
+    MessageType {
+        /// Its type byte.
+        tag: u8,
+        /// Where in the session.
+        phase: &'static str,
+    },
+    /// A length that the server would refuse as well.
+    #[error("message of type {} has the invalid length {length}", tag.escape_ascii())]
+    MessageLength {
+        /// Its type byte.
+        tag: u8,
+        /// Its length word.
+        length: u32,
+    },
+    /// The body does not have the fields it should.
+    #[error("malformed message of type {}: {what}", tag.escape_ascii())]
+    Malformed {
+        /// Its type byte.
+        tag: u8,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// A statement or portal name far beyond what the server distinguishes.
+    #[error("message of type {} has a name of more than {max} bytes", tag.escape_ascii())]
+    NameLength {
+        /// The message's type byte.
+        tag: u8,
+        /// The limit.
+        max: usize,
+    },
+    /// The portal name that denials rely on.
+    #[error("portal name `lineal_denied_` is reserved")]
+    ReservedName,
+    /// Too many portals at once.
+    #[error("more than {max} portals are open: close portals, or end the transaction")]
+    TooManyPortals {
+        /// The limit.
+        max: usize,
+    },
+    /// Something other than data while the server reads `COPY … FROM STDIN`; the server would end the
+    /// session too.
+    #[error("unexpected message of type {} during COPY from stdin", tag.escape_ascii())]
+    DuringCopy {
+        /// Its type byte.
+        tag: u8,
+    },
+    /// Commands pipelined behind a `COPY … FROM STDIN` that failed: whether the server skips or runs
+    /// them depends on how far it had read, which no reply tells.
+    #[error("commands were sent behind a COPY from stdin that had not been ended, and it failed")]
+    BehindFailedCopy,
+}
+
+/// What the upstream did.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UpstreamFault {
+    /// A message that answers nothing the client sent.
+    #[error("the server sent a message of type {} while {awaiting}", tag.escape_ascii())]
+    Unexpected {
+        /// Its type byte.
+        tag: u8,
+        /// What was expected.
+        awaiting: &'static str,
+    },
+    /// An impossible length.
+    #[error("the server's message of type {} has the invalid length {length}", tag.escape_ascii())]
+    MessageLength {
+        /// Its type byte.
+        tag: u8,
+        /// Its length word.
+        length: u32,
+    },
+    /// A body without the fields it should have.
+    #[error("the server's message of type {} is malformed: {what}", tag.escape_ascii())]
+    Malformed {
+        /// Its type byte.
+        tag: u8,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// The command that stands in for a denied one was not refused by the server.
+    #[error("the server accepted the stand-in for a denied command")]
+    PoisonAccepted,
+    /// A setting that changes how text is read has a value under which lineal cannot read it.
+    #[error("setting {name} is {value}: lineal reads statements only under {accepted}")]
+    Setting {
+        /// The setting.
+        name: &'static str,
+        /// Its value, as reported, cut short.
+        value: Box<str>,
+        /// What would be accepted.
+        accepted: &'static str,
+    },
+    /// The server became ready without reporting a setting that decides how text is read.
+    #[error("the server did not report its setting {0}")]
+    SettingUnreported(&'static str),
+    /// The server settled on a protocol that lineal does not know.
+    #[error("protocol negotiation: {0}")]
+    Negotiation(&'static str),
+    /// An authentication method that cannot be relayed.
+    #[error("authentication request {0} is not supported")]
+    Authentication(u32),
+    /// Replication started, although no replication session was asked for.
+    #[error("the server started a replication stream")]
+    CopyBoth,
+    /// Bytes after a FATAL error, which is the last thing a server says.
+    #[error("the server went on after a FATAL error")]
+    AfterFatal,
+}
+
+/// What the executor did.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Misuse {
+    /// A verdict for a command that awaits none.
+    #[error("verdict for command {0}, which awaits none")]
+    Verdict(u64),
+    /// The client's buffer no longer starts with bytes it started with before.
+    #[error("the client's buffer was cut in front of a message under judgement")]
+    Buffer,
+}

@@ -1,0 +1,293 @@
+//! An executor as the real one is meant to be, with vectors for sockets and a policy for tests.
+
+use std::collections::BTreeMap;
+
+use crate::postgres::{
+    Candidates, ClientStep, Denial, Ending, Event, Limits, Question, Ruling, Session, Transaction,
+    UpstreamStep, Violation,
+};
+
+/// What a test looks at: everything since it last looked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Seen {
+    pub(super) to_upstream: Vec<u8>,
+    pub(super) to_client: Vec<u8>,
+    pub(super) asked: Vec<String>,
+    pub(super) told: Vec<String>,
+    pub(super) ended: bool,
+    pub(super) fault: Option<Violation>,
+}
+
+/// One command that was allowed, for checks on what was forwarded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Allowed {
+    Simple(Vec<u8>),
+    Prepare(Vec<u8>, Vec<u8>),
+    /// The portal, the texts it may run, and whether it may be SQL's.
+    Execute(Vec<u8>, Option<Vec<u8>>, bool),
+    Function(u32),
+}
+
+pub(super) struct Executor {
+    pub(super) session: Session,
+    pub(super) seen: Seen,
+    pub(super) allowed: Vec<Allowed>,
+    /// The numbers of those, and how commands ended.
+    pub(super) commands: Vec<u64>,
+    pub(super) endings: BTreeMap<u64, Ending>,
+    client_buffer: Vec<u8>,
+    upstream_buffer: Vec<u8>,
+}
+
+impl Executor {
+    /// Before the first byte.
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            session: Session::new(limits),
+            seen: Seen::default(),
+            allowed: Vec::new(),
+            commands: Vec::new(),
+            endings: BTreeMap::new(),
+            client_buffer: Vec::new(),
+            upstream_buffer: Vec::new(),
+        }
+    }
+
+    /// In the command phase.
+    pub(super) fn open(limits: Limits) -> Self {
+        let mut executor = Self::new(limits);
+        executor.client(&super::notation::client("START user=ada"));
+        executor.upstream(&super::notation::server(
+            "R 0 / PS client_encoding=UTF8 / PS standard_conforming_strings=on / K 7 secret / Z I",
+        ));
+        assert_eq!(executor.seen.fault, None);
+        executor.seen = Seen::default();
+        executor.allowed.clear();
+        executor.commands.clear();
+        executor
+    }
+
+    /// The client sends.
+    pub(super) fn client(&mut self, bytes: &[u8]) {
+        self.client_buffer.extend_from_slice(bytes);
+        self.pump_client();
+    }
+
+    /// The upstream sends.
+    pub(super) fn upstream(&mut self, bytes: &[u8]) {
+        self.upstream_buffer.extend_from_slice(bytes);
+        loop {
+            let step = self.session.upstream(&self.upstream_buffer);
+            let consumed = match step {
+                Ok(UpstreamStep::NeedMore { bytes_min }) => {
+                    assert!(
+                        bytes_min > self.upstream_buffer.len() && bytes_min <= Limits::UPSTREAM_BUFFER_BYTES
+                    );
+                    break;
+                }
+                Ok(UpstreamStep::Forward { bytes }) => {
+                    assert!(bytes > 0);
+                    self.seen.to_client.extend(&self.upstream_buffer[..bytes]);
+                    bytes
+                }
+                Ok(UpstreamStep::Replace { consumed, client }) => {
+                    assert!(consumed > 0 || !client.is_empty());
+                    self.seen.to_client.extend(client);
+                    consumed
+                }
+                Err(fault) => {
+                    self.seen.fault = Some(fault);
+                    break;
+                }
+            };
+            self.upstream_buffer.drain(..consumed);
+            self.drain_events();
+        }
+        self.drain_events();
+        self.pump_client();
+    }
+
+    pub(super) fn drain_events(&mut self) {
+        while let Some(event) = self.session.next_event() {
+            self.seen.told.push(tell(&event));
+            if let Event::Outcome(outcome) = event {
+                let twice = self.endings.insert(outcome.command, outcome.ending);
+                assert_eq!(twice, None, "two outcomes of command {}", outcome.command);
+            }
+        }
+    }
+
+    /// Bytes of the client's that the session has not taken yet.
+    pub(super) fn held_back(&self) -> usize {
+        self.client_buffer.len()
+    }
+
+    fn pump_client(&mut self) {
+        loop {
+            let Self { session, seen, allowed, commands, client_buffer: buffer, .. } = self;
+            let mut verdict = None;
+            let consumed = match session.client(buffer) {
+                Ok(ClientStep::NeedMore { bytes_min }) => {
+                    assert!(bytes_min > buffer.len(), "{bytes_min} of {}", buffer.len());
+                    return;
+                }
+                Ok(ClientStep::Wait) => return,
+                Ok(ClientStep::Forward { bytes }) => {
+                    assert!(bytes > 0);
+                    seen.to_upstream.extend(&buffer[..bytes]);
+                    bytes
+                }
+                Ok(ClientStep::Replace { consumed, upstream }) => {
+                    assert!(consumed > 0 || !upstream.is_empty());
+                    seen.to_upstream.extend(upstream);
+                    consumed
+                }
+                Ok(ClientStep::Reply { consumed, client }) => {
+                    seen.to_client.extend(client);
+                    consumed
+                }
+                Ok(ClientStep::Judge { command, question, .. }) => {
+                    let before = allowed.len();
+                    let ruling = rule(&question, allowed);
+                    if allowed.len() > before {
+                        commands.push(command);
+                    }
+                    seen.asked.push(ask(&question));
+                    let text = match &question {
+                        Question::Simple { text } => text,
+                        Question::Execute { candidates, .. } => {
+                            candidates.parsed.map_or(&b""[..], |statement| statement.text())
+                        }
+                        _ => b"",
+                    };
+                    verdict = Some((command, ruling, notes(text)));
+                    0
+                }
+                Ok(ClientStep::Cancel { key }) => {
+                    seen.asked.push(format!("cancel {}", key.to_request()[12..].escape_ascii()));
+                    return;
+                }
+                Ok(ClientStep::End) => {
+                    seen.ended = true;
+                    return;
+                }
+                Err(fault) => {
+                    seen.fault = Some(fault);
+                    return;
+                }
+            };
+            if let Some((command, ruling, (prepared, declared))) = verdict {
+                if let Some(name) = prepared {
+                    session.sql_prepared(Some(name.as_bytes()));
+                }
+                if let Some(name) = declared {
+                    session.sql_declared(Some(name.as_bytes()));
+                }
+                session.verdict(command, ruling).unwrap();
+            }
+            buffer.drain(..consumed);
+        }
+    }
+}
+
+/// The names that a text gives a meaning by SQL: "prepare NAME …" and "declare NAME …" anywhere in it.
+fn notes(text: &[u8]) -> (Option<String>, Option<String>) {
+    let text = String::from_utf8_lossy(text);
+    let after = |verb: &str| {
+        let mut words = text.split(' ').skip_while(|word| *word != verb);
+        words.next().and_then(|_| words.next()).map(|name| name.trim_end_matches(';').to_owned())
+    };
+    (after("prepare"), after("declare"))
+}
+
+/// Denies what has "deny" in it; at Execute also what has "later". Denies what nothing is known about.
+fn rule(question: &Question<'_>, allowed: &mut Vec<Allowed>) -> Ruling {
+    let has = |text: &[u8], word: &str| String::from_utf8_lossy(text).contains(word);
+    let denial = Ruling::Deny(Denial::new("lineal: denied by policy test: no"));
+    let allow = match question {
+        Question::Startup(startup) => {
+            return if startup.user.contains("deny") { denial } else { Ruling::Allow };
+        }
+        // The session must not let this through whatever is said.
+        Question::Excess { .. } => return Ruling::Allow,
+        Question::Simple { text } if !has(text, "deny") => Allowed::Simple(text.to_vec()),
+        Question::Prepare { name, statement } if !has(statement.text(), "deny") => {
+            Allowed::Prepare(name.to_vec(), statement.text().to_vec())
+        }
+        Question::Execute { portal, candidates, .. } => {
+            let Candidates { parsed, sql_prepared, sql_cursor } = candidates;
+            if parsed.is_some_and(|statement| has(statement.text(), "later"))
+                || (parsed.is_none() && sql_prepared.is_none() && sql_cursor.is_none())
+            {
+                return denial;
+            }
+            let text = parsed.map(|statement| statement.text().to_vec());
+            Allowed::Execute(portal.to_vec(), text, sql_prepared.is_some() || sql_cursor.is_some())
+        }
+        Question::Function { oid } if *oid != 666 => Allowed::Function(*oid),
+        _ => return denial,
+    };
+    allowed.push(allow);
+    Ruling::Allow
+}
+
+fn ask(question: &Question<'_>) -> String {
+    let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
+    match question {
+        Question::Startup(startup) => format!("startup {} {}", startup.user, startup.database),
+        Question::Simple { text: sql } => format!("simple {}", text(sql)).trim_end().to_owned(),
+        Question::Prepare { name, statement } => format!("prepare {}={}", text(name), text(statement.text())),
+        Question::Execute { portal, candidates, parameters } => {
+            let Candidates { parsed, sql_prepared, sql_cursor } = candidates;
+            let mut out = format!("execute {}:", text(portal));
+            if let Some(statement) = parsed {
+                out += &format!(" {}", text(statement.text()));
+            }
+            if let Some(name) = sql_prepared {
+                out += &format!(" or prepared {}", text(name));
+            }
+            if let Some(name) = sql_cursor {
+                out += &format!(" or cursor {}", text(name));
+            }
+            for value in parameters.and_then(|parameters| parameters.values()).unwrap_or_default() {
+                match value.value {
+                    Some(b"") => {}
+                    value => out += &format!(" with {}", value.map_or("NULL".to_owned(), text)),
+                }
+            }
+            out
+        }
+        Question::Function { oid } => format!("function {oid}"),
+        Question::Excess { excess, .. } => format!("excess {excess:?}"),
+    }
+}
+
+fn tell(event: &Event) -> String {
+    match event {
+        Event::Authenticated => "authenticated".to_owned(),
+        Event::CancelKey(key) => format!("key {}", key.to_request()[12..].escape_ascii()),
+        Event::Parameter { name, value } => format!("{name}={value}"),
+        Event::Ready(Transaction::Idle) => "ready I".to_owned(),
+        Event::Ready(Transaction::Open) => "ready T".to_owned(),
+        Event::Ready(Transaction::Failed) => "ready E".to_owned(),
+        Event::Fatal(error) => format!("fatal {}", error.code()),
+        Event::Outcome(outcome) => {
+            let ending = match &outcome.ending {
+                Ending::Complete => "complete".to_owned(),
+                Ending::Suspended => "suspended".to_owned(),
+                Ending::Error(error) => format!("error {}", error.code()),
+                Ending::Denied => "denied".to_owned(),
+                Ending::Skipped => "skipped".to_owned(),
+                Ending::Unknown => "unknown".to_owned(),
+            };
+            let mut out = format!("{} {ending}", outcome.command);
+            if outcome.rows > 0 {
+                out += &format!(" rows={}", outcome.rows);
+            }
+            if !outcome.tag.as_str().is_empty() {
+                out += &format!(" {}", outcome.tag.as_str());
+            }
+            out
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Messages as short text: items separated by ` / `, each a tag and what belongs to it.
+
+use crate::postgres::poison;
+use crate::postgres::wire::{self, Severity};
+
+fn message(tag: u8, body: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    wire::put(&mut out, tag, &[body]);
+    out
+}
+
+fn untyped(code: u32, body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(8 + body.len()).unwrap();
+    [&length.to_be_bytes(), &code.to_be_bytes(), body].concat()
+}
+
+fn z(text: &str) -> Vec<u8> {
+    [text.as_bytes(), &[0]].concat()
+}
+
+fn error(severity: Severity, text: &str) -> Vec<u8> {
+    let (code, message) = text.split_once(' ').unwrap();
+    let mut out = Vec::new();
+    wire::put_error(&mut out, severity, code.as_bytes().try_into().unwrap(), message, None, None);
+    out
+}
+
+/// Bytes of the client's messages.
+pub(super) fn client(text: &str) -> Vec<u8> {
+    text.split(" / ").map(str::trim).filter(|item| !item.is_empty()).flat_map(client_item).collect()
+}
+
+fn client_item(item: &str) -> Vec<u8> {
+    let (tag, rest) = item.split_once(' ').unwrap_or((item, ""));
+    let mut out = Vec::new();
+    match tag {
+        "SSL" => untyped(80_877_103, b""),
+        "GSS" => untyped(80_877_104, b""),
+        "CANCEL" => {
+            let (pid, secret) = rest.split_once(' ').unwrap();
+            untyped(80_877_102, &[&pid.parse::<u32>().unwrap().to_be_bytes(), secret.as_bytes()].concat())
+        }
+        "START" | "START9" => {
+            let mut body = rest.replace(['=', ' '], "\0").into_bytes();
+            body.extend(b"\0\0");
+            untyped(if tag == "START" { 3 << 16 } else { (3 << 16) + 9 }, &body)
+        }
+        "Q!" => {
+            poison::put_query(&mut out);
+            out
+        }
+        "P!" => {
+            poison::put_parse(&mut out, rest.as_bytes());
+            out
+        }
+        "E!" => {
+            poison::put_execute(&mut out);
+            out
+        }
+        "F!" => {
+            poison::put_function_call(&mut out);
+            out
+        }
+        // name=text
+        "P" => {
+            let (name, text) = rest.split_once('=').unwrap();
+            message(b'P', &[z(name), z(text), vec![0, 0]].concat())
+        }
+        // portal<statement value
+        "B" => {
+            let (portal, rest) = rest.split_once('<').unwrap();
+            let (statement, value) = rest.split_once(' ').unwrap_or((rest, ""));
+            let length = u32::try_from(value.len()).unwrap().to_be_bytes();
+            let values = [&[0, 0, 0, 1][..], &length, value.as_bytes(), &[0, 0]].concat();
+            message(b'B', &[z(portal), z(statement), values].concat())
+        }
+        "E" => message(b'E', &[z(rest), vec![0; 4]].concat()),
+        "F" => message(b'F', &[&rest.parse::<u32>().unwrap().to_be_bytes()[..], &[0; 6]].concat()),
+        // s or p, then the name
+        "D" | "C" => {
+            let mut body = z(rest);
+            body[0] = body[0].to_ascii_uppercase();
+            message(tag.as_bytes()[0], &body)
+        }
+        "Q" | "f" | "p" => message(tag.as_bytes()[0], &z(rest)),
+        "d" | "S" | "H" | "c" | "X" => message(tag.as_bytes()[0], rest.as_bytes()),
+        "RAW" => rest.as_bytes().to_vec(),
+        other => panic!("no client message {other:?}"),
+    }
+}
+
+/// Bytes of the upstream's messages.
+pub(super) fn server(text: &str) -> Vec<u8> {
+    text.split(" / ").map(str::trim).filter(|item| !item.is_empty()).flat_map(server_item).collect()
+}
+
+fn server_item(item: &str) -> Vec<u8> {
+    let (tag, rest) = item.split_once(' ').unwrap_or((item, ""));
+    match tag {
+        "NO" => b"N".to_vec(),
+        "DENIED" => error(Severity::Error, "42501 lineal: denied by policy test: no"),
+        "R" => {
+            let (code, data) = rest.split_once(' ').unwrap_or((rest, ""));
+            message(b'R', &[&code.parse::<u32>().unwrap().to_be_bytes(), data.as_bytes()].concat())
+        }
+        "K" => {
+            let (pid, secret) = rest.split_once(' ').unwrap();
+            message(b'K', &[&pid.parse::<u32>().unwrap().to_be_bytes(), secret.as_bytes()].concat())
+        }
+        // minor version, then the options turned down
+        "v" => {
+            let mut words = rest.split(' ');
+            let minor = words.next().unwrap().parse::<u32>().unwrap();
+            let options: Vec<Vec<u8>> = words.map(z).collect();
+            let count = u32::try_from(options.len()).unwrap().to_be_bytes();
+            let version = ((3 << 16) + minor).to_be_bytes();
+            message(b'v', &[&version[..], &count, &options.concat()].concat())
+        }
+        "PS" => message(b'S', &[rest.replace('=', "\0").as_bytes(), &[0]].concat()),
+        "E" => error(Severity::Error, rest),
+        "FATAL" => error(Severity::Fatal, rest),
+        "C" => message(b'C', &z(rest)),
+        "1" | "2" | "3" | "n" | "s" | "I" | "c" | "t" | "T" | "D" | "d" | "Z" | "G" | "H" | "W" | "V"
+        | "N" | "A" => message(tag.as_bytes()[0], rest.as_bytes()),
+        "RAW" => rest.as_bytes().to_vec(),
+        other => panic!("no server message {other:?}"),
+    }
+}

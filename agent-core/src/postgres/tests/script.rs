@@ -1,0 +1,134 @@
+//! Runs scripts. A line starts with
+//!
+//! - `>` what the client sends, `<` what the upstream sends;
+//! - `->` what the upstream then gets, `<-` what the client then gets: by default what was sent, nothing
+//!   the other way;
+//! - `?` what the executor is asked, `!` what it is told, `x` the fault, `.` the end.
+//!
+//! Everything is expected exactly: what is not in the script must not happen. The script is run with its
+//! bytes in one piece, one by one, and cut at every single place; the results must be the same.
+
+use super::executor::{Executor, Seen};
+use super::notation;
+use crate::postgres::Limits;
+
+struct Step {
+    line: String,
+    from_client: bool,
+    bytes: Vec<u8>,
+    expect: Seen,
+    fault: Option<String>,
+}
+
+fn read(script: &str) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    // Whether `->` or `<-` replaced what is expected by default.
+    let mut explicit = [false; 2];
+    for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let (mark, text) = line.split_once(' ').unwrap_or((line, ""));
+        if matches!(mark, ">" | "<") {
+            let from_client = mark == ">";
+            let bytes = if from_client { notation::client(text) } else { notation::server(text) };
+            let mut expect = Seen::default();
+            if from_client {
+                expect.to_upstream = bytes.clone();
+            } else {
+                expect.to_client = bytes.clone();
+            }
+            steps.push(Step { line: line.to_owned(), from_client, bytes, expect, fault: None });
+            explicit = [false; 2];
+            continue;
+        }
+        let step = steps.last_mut().expect("the first line sends something");
+        let add = |to: &mut Vec<u8>, explicit: &mut bool, bytes: Vec<u8>| {
+            if !std::mem::replace(explicit, true) {
+                to.clear();
+            }
+            to.extend(bytes);
+        };
+        match mark {
+            "->" => add(&mut step.expect.to_upstream, &mut explicit[0], notation::client(text)),
+            "<-" => add(&mut step.expect.to_client, &mut explicit[1], notation::server(text)),
+            "?" => step.expect.asked.push(text.to_owned()),
+            "!" => step.expect.told.push(text.to_owned()),
+            "x" => step.fault = Some(text.to_owned()),
+            "." => step.expect.ended = true,
+            _ => panic!("no such line: {line}"),
+        }
+    }
+    steps
+}
+
+/// How the bytes of a script are cut.
+#[derive(Clone, Copy, Debug)]
+enum Cut {
+    Whole,
+    Every(usize),
+    At(usize),
+}
+
+fn run(steps: &[Step], mut executor: Executor, cut: Cut) {
+    let mut position = 0;
+    let mut ended = false;
+    for step in steps {
+        let pieces: Vec<&[u8]> = match cut {
+            Cut::Whole => vec![&step.bytes],
+            Cut::Every(bytes) => step.bytes.chunks(bytes).collect(),
+            Cut::At(at) if (position + 1..position + step.bytes.len()).contains(&at) => {
+                let (head, tail) = step.bytes.split_at(at - position);
+                vec![head, tail]
+            }
+            Cut::At(_) => vec![&step.bytes],
+        };
+        position += step.bytes.len();
+        for piece in pieces {
+            if step.from_client { executor.client(piece) } else { executor.upstream(piece) }
+        }
+        let mut seen = std::mem::take(&mut executor.seen);
+        let fault = seen.fault.take().map(|fault| fault.to_string());
+        assert_eq!(fault, step.fault, "fault at {:?}, {cut:?}", step.line);
+        // Once ended, always ended.
+        ended |= step.expect.ended;
+        let expect = Seen { ended: ended && seen.ended, ..step.expect.clone() };
+        assert!(!step.expect.ended || seen.ended, "not ended at {:?}, {cut:?}", step.line);
+        let show = |bytes: &[u8]| bytes.escape_ascii().to_string();
+        assert_eq!(
+            show(&seen.to_upstream),
+            show(&expect.to_upstream),
+            "to upstream at {:?}, {cut:?}",
+            step.line
+        );
+        assert_eq!(show(&seen.to_client), show(&expect.to_client), "to client at {:?}, {cut:?}", step.line);
+        assert_eq!(seen, expect, "at {:?}, {cut:?}", step.line);
+        if fault.is_some() {
+            return;
+        }
+    }
+}
+
+fn run_every_way(script: &str, start: impl Fn() -> Executor) {
+    let steps = read(script);
+    run(&steps, start(), Cut::Whole);
+    for bytes in [1, 2, 3, 7] {
+        run(&steps, start(), Cut::Every(bytes));
+    }
+    let total = steps.iter().map(|step| step.bytes.len()).sum();
+    for at in 1..total {
+        run(&steps, start(), Cut::At(at));
+    }
+}
+
+/// A script that starts in the command phase.
+pub(super) fn check(script: &str) {
+    check_with(Limits::default(), script);
+}
+
+/// The same under other limits.
+pub(super) fn check_with(limits: Limits, script: &str) {
+    run_every_way(script, || Executor::open(limits.clone()));
+}
+
+/// A script that starts with the connection.
+pub(super) fn check_from_start(script: &str) {
+    run_every_way(script, || Executor::new(Limits::default()));
+}
