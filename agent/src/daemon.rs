@@ -213,7 +213,7 @@ async fn housekeeping(agent: Arc<Agent>) {
                     agent.record_gap(lost - events_lost);
                     events_lost = lost;
                 }
-                                agent.kernel.sweep_flows(FLOW_AGE_MAX);
+                agent.kernel.sweep_flows(FLOW_AGE_MAX);
                 agent.metrics.kernel_orphans.set(agent.kernel.sweep_generations() as i64);
                 let _ = agent.kernel.recount();
                 let live: Vec<u64> = agent.registry.list().iter().map(|(job, _)| job.netns).collect();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use agent_core::{decision::Verdict, facts::Facts};
 use agent_policy::{Principal, Protocol, Subject, Undeclared};
+use tracing::Instrument;
 
 use super::{
     Proxy,
@@ -56,23 +57,24 @@ pub async fn serve(proxy: Arc<Proxy>, accepted: Accepted) {
         protocol,
     };
     let Some(mut session) = Session::open(parts) else { return refuse("too_many_sessions") };
-    let span = tracing::info_span!("session", session = session.id, job = %session.job.id);
-    let _entered = span.enter();
-    match upstream {
-        Some(upstream) if upstream.protocol == Protocol::Postgres => {
-            drop(_entered);
-            postgres::serve(session, upstream, stream).await;
-        }
-        upstream => {
-            let allowed = connect_allowed(&mut session, &bundle, upstream.as_ref());
-            drop(_entered);
-            if !allowed {
-                session.end("denied");
-                return reset(&stream);
+    // Of the highest level, so that no filter takes job and session off a line.
+    let span = tracing::error_span!("session", session = session.id, job = %session.job.id);
+    let served = async move {
+        match upstream {
+            Some(upstream) if upstream.protocol == Protocol::Postgres => {
+                postgres::serve(session, upstream, stream).await;
             }
-            opaque::serve(session, stream).await;
+            upstream => {
+                if connect_allowed(&mut session, &bundle, upstream.as_ref()) {
+                    opaque::serve(session, stream).await;
+                } else {
+                    session.end("denied");
+                    reset(&stream);
+                }
+            }
         }
-    }
+    };
+    served.instrument(span).await;
 }
 
 /// Decides a connection of which nothing but its destination will be seen.

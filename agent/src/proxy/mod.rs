@@ -57,12 +57,18 @@ pub struct Proxy {
     parts: ProxyParts,
     sessions: AtomicUsize,
     idle: Notify,
+    cancel_keys: postgres::cancel::Keys,
 }
 
 impl Proxy {
     /// A proxy without sessions.
     pub fn new(parts: ProxyParts) -> Self {
-        Self { parts, sessions: AtomicUsize::new(0), idle: Notify::new() }
+        Self {
+            parts,
+            sessions: AtomicUsize::new(0),
+            idle: Notify::new(),
+            cancel_keys: postgres::cancel::Keys::default(),
+        }
     }
 
     /// Hands accepted connections to the workers until the listeners are gone.

@@ -12,7 +12,7 @@ pub async fn serve(mut session: Session, client: std::net::TcpStream) {
     let mut upstream = match session.dial().await {
         Ok(upstream) => upstream,
         Err(error) => {
-            tracing::info!(%error, destination = %session.destination, session = session.id, "cannot reach the upstream");
+            tracing::info!(%error, destination = %session.destination, "cannot reach the upstream");
             return session.end("upstream_unreachable");
         }
     };

@@ -169,7 +169,7 @@ impl Drop for Session {
             let record =
                 Record::Session(SessionRecord::Closed { session: &self.id, job: &job, reason: self.ended });
             if let Err(error) = parts.trail.append(&record) {
-                tracing::error!(%error, session = self.id, "the end of a session could not be recorded");
+                tracing::error!(%error, "the end of a session could not be recorded");
             }
         }
         self.job.sessions.fetch_sub(1, Ordering::AcqRel);

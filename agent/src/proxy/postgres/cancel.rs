@@ -4,52 +4,67 @@
 use std::{
     collections::HashMap,
     net::SocketAddr,
-    sync::{LazyLock, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use agent_core::postgres::CancelKey;
 use tokio::io::AsyncWriteExt;
 
-use super::super::session::Session;
+use super::super::{Proxy, session::Session};
+use crate::ids::Id;
 
-/// Keys of running sessions, by server and process id, each with its job. Bounded by the sessions.
-type Keys = HashMap<(SocketAddr, u32), (CancelKey, u64)>;
+/// Where a key is looked up: job, server and the server's process. A job's keys are found by that job alone.
+type Place = (Id, SocketAddr, u32);
 
-static KEYS: LazyLock<Mutex<Keys>> = LazyLock::new(Mutex::default);
+/// Keys of running sessions. Bounded by the sessions.
+#[derive(Default)]
+pub struct Keys(Mutex<HashMap<Place, CancelKey>>);
+
+impl Keys {
+    fn locked(&self) -> MutexGuard<'_, HashMap<Place, CancelKey>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// A session's entry; dropping it forgets the key.
-pub struct Registered((SocketAddr, u32));
+pub struct Registered {
+    proxy: Arc<Proxy>,
+    place: Place,
+}
 
-/// Remembers a session's key; called before the client is told it.
-pub fn register(session: &Session, key: CancelKey) -> Registered {
-    let at = (session.destination, key.pid);
-    locked().insert(at, (key, session.job.id.0));
-    Registered(at)
+impl Registered {
+    /// Remembers a session's key; called before the client is told it.
+    pub fn new(session: &Session, key: CancelKey) -> Self {
+        let place = (session.job.id, session.destination, key.pid);
+        session.proxy.cancel_keys.locked().insert(place, key);
+        Self { proxy: Arc::clone(&session.proxy), place }
+    }
+
+    /// Cancels what the session runs, for the agent's own reasons.
+    pub async fn cancel(&self, session: &Session) {
+        let key = self.proxy.cancel_keys.locked().get(&self.place).cloned();
+        if let Some(key) = key {
+            send(session, &key).await;
+        }
+    }
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        locked().remove(&self.0);
+        self.proxy.cancel_keys.locked().remove(&self.place);
     }
 }
 
 /// Passes a cancel request on if the key is one of the same job's. Answers how the connection ended; the
 /// client is told nothing either way, as by the server.
 pub async fn forward(session: &Session, key: &CancelKey) -> &'static str {
-    let known = locked().get(&(session.destination, key.pid)).cloned();
-    if !known.is_some_and(|(known, job)| job == session.job.id.0 && known == *key) {
-        tracing::warn!(session = session.id, "a request to cancel what is not this job's was dropped");
+    let place = (session.job.id, session.destination, key.pid);
+    let known = session.proxy.cancel_keys.locked().get(&place) == Some(key);
+    if !known {
+        tracing::warn!("a request to cancel what is not this job's was dropped");
         return "cancel_refused";
     }
     send(session, key).await
-}
-
-/// Cancels what a session runs, for the agent's own reasons.
-pub async fn cancel_own(session: &Session, registered: &Registered) {
-    let known = locked().get(&registered.0).map(|(key, _)| key.clone());
-    if let Some(key) = known {
-        send(session, &key).await;
-    }
 }
 
 async fn send(session: &Session, key: &CancelKey) -> &'static str {
@@ -61,8 +76,4 @@ async fn send(session: &Session, key: &CancelKey) -> &'static str {
         }
         Err(_) => "upstream_unreachable",
     }
-}
-
-fn locked() -> std::sync::MutexGuard<'static, Keys> {
-    KEYS.lock().unwrap_or_else(PoisonError::into_inner)
 }

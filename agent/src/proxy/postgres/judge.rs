@@ -208,8 +208,11 @@ impl Judge {
             let full = self.parsed.len() >= PREPARED_MAX;
             match self.parsed.get_mut(&*name) {
                 Some(meanings) if meanings.len() < MEANINGS_MAX => meanings.push(analysed),
-                // Past the bound an EXECUTE of the name is what nobody can follow: see `complete`.
-                Some(meanings) => meanings.clear(),
+                // Past the bound an EXECUTE of the name is what nobody can follow.
+                Some(meanings) => {
+                    let other = Analysed::of(&plain(Action::SqlOther), String::new());
+                    *meanings = vec![Arc::new(other)];
+                }
                 None if full => {}
                 None => {
                     self.parsed.insert(name.into(), vec![analysed]);
@@ -353,7 +356,7 @@ impl Judge {
             Ok(()) if decision.verdict == Verdict::Allow => Answer::of(Judged::Allow, true),
             Ok(()) => Answer::of(Judged::Deny(denial(decision)), true),
             Err(error) => {
-                tracing::error!(%error, session = session.id, "a command could not be recorded, so it is denied");
+                tracing::error!(%error, "a command could not be recorded, so it is denied");
                 Answer::denied(&format!("the command cannot be recorded, so it is not sent: {error}"))
             }
         }

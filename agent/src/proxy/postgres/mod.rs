@@ -3,11 +3,13 @@
 //!
 //! - [`judge`]: facts, decision, record: what stands between a statement and the server.
 //! - [`pump`]: moves bytes both ways within fixed buffers.
+//! - [`side`]: one peer's stream and its two buffers.
 //! - [`cancel`]: the keys of running sessions, and requests to cancel them.
 
 pub mod cancel;
 mod judge;
 mod pump;
+mod side;
 
 use std::time::Duration;
 
@@ -48,7 +50,7 @@ pub async fn serve(mut session: Session, upstream: Upstream, client: std::net::T
         Ok(Ok(Opened::Over(reason))) => reason,
         Ok(Err(refusal)) => {
             let Refusal { sqlstate, message, reason } = refusal;
-            tracing::info!(session = session.id, message, "a session was refused");
+            tracing::info!(message, "a session was refused");
             refuse(&mut client, sqlstate, &message).await;
             reason
         }
@@ -176,7 +178,7 @@ fn admit(session: &mut Session, upstream: &Upstream, startup: &Startup) -> Resul
 async fn refuse(client: &mut TcpStream, sqlstate: &str, message: &str) {
     let error = fatal_error(sqlstate_bytes(sqlstate), message);
     if client.write_all(&error).await.is_ok() {
-        pump::linger(client).await;
+        side::linger(client).await;
     }
 }
 

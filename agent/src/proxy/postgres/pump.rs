@@ -6,9 +6,8 @@
 use std::{
     collections::VecDeque,
     future::poll_fn,
-    io,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
@@ -18,26 +17,15 @@ use agent_core::{
         ClientStep, Denial, Ending, Event, Outcome, Ruling, Transaction, UpstreamStep, Violation, fatal_error,
     },
 };
-use tokio::{
-    io::{AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::TcpStream,
-    sync::watch,
-    time::Sleep,
-};
+use tokio::{net::TcpStream, sync::watch, time::Sleep};
 
 use super::{
     Machine,
-    cancel::{self, Registered},
+    cancel::Registered,
     judge::{Judge, Judged},
+    side::{BUFFER_BYTES, Side, linger},
 };
 use crate::{jobs::Standing, proxy::session::Session};
-
-/// What a buffer is made with, and goes back to: messages that are read whole may need more for a while.
-const BUFFER_BYTES: usize = 8 << 10;
-/// How long a peer that was told the end may go on sending.
-const LINGER: Duration = Duration::from_secs(2);
-/// Most bytes read at once.
-const READ_BYTES_MAX: usize = 64 << 10;
 
 /// A running session.
 pub struct Pump {
@@ -65,19 +53,6 @@ struct Sent {
     at: Instant,
     /// The trail holds its decision.
     recorded: bool,
-}
-
-/// One peer: what came from it, and what goes to it.
-struct Side {
-    stream: TcpStream,
-    /// Read from it and not dealt with.
-    input: Vec<u8>,
-    /// To be written to it.
-    output: Vec<u8>,
-    written: usize,
-    /// Room to make before a read.
-    read_bytes: usize,
-    ended: bool,
 }
 
 /// How a session ended.
@@ -290,7 +265,7 @@ impl Pump {
     fn take_events(&mut self, session: &Session) {
         while let Some(event) = self.machine.next_event() {
             match event {
-                Event::CancelKey(key) => self.key = Some(cancel::register(session, key)),
+                Event::CancelKey(key) => self.key = Some(Registered::new(session, key)),
                 Event::Ready(transaction) => {
                     self.ready = true;
                     self.transaction = transaction;
@@ -333,7 +308,7 @@ impl Pump {
             duration_us: duration.as_micros() as u64,
         });
         if let Err(error) = parts.trail.append_deferred(&record) {
-            tracing::error!(%error, session = session.id, "an outcome could not be recorded");
+            tracing::error!(%error, "an outcome could not be recorded");
         }
     }
 
@@ -386,7 +361,7 @@ impl Pump {
     /// The job may no longer act: what runs is cancelled, the client is told why, both connections end.
     async fn cut(self, session: &Session, reason: &str) -> Ended {
         if let Some(registered) = &self.key {
-            cancel::cancel_own(session, registered).await;
+            registered.cancel(session).await;
         }
         self.say_goodbye(session, "28000", &format!("lineal: {reason}"), "revoked").await
     }
@@ -413,10 +388,8 @@ impl Pump {
 
     /// Writes what can be written at once; the rest is the peer's loss. Then lets the client read it.
     async fn finish(mut self, session: &Session, ended: Ended) -> Ended {
-        for side in [&mut self.server, &mut self.client] {
-            let rest = side.output.get(side.written..).unwrap_or_default();
-            let _ = side.stream.try_write(rest);
-        }
+        self.server.flush_last();
+        self.client.flush_last();
         // What was sent and not answered gets its outcome: unknown.
         self.machine.finish();
         self.take_events(session);
@@ -453,88 +426,4 @@ enum Owing {
     Reading,
     /// Nothing: an idle session may last.
     Nothing,
-}
-
-impl Side {
-    fn new(stream: TcpStream, input: Vec<u8>) -> Self {
-        Self { stream, input, output: Vec::new(), written: 0, read_bytes: BUFFER_BYTES, ended: false }
-    }
-
-    fn has_output(&self) -> bool {
-        self.written < self.output.len()
-    }
-
-    fn drop_output(&mut self) {
-        self.output.clear();
-        self.written = 0;
-    }
-
-    fn holds(&self, bytes: usize) -> bool {
-        !self.input.is_empty() && self.input.len() >= bytes
-    }
-
-    /// Writes what waits; ready when nothing does.
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.has_output() {
-            let rest = self.output.get(self.written..).unwrap_or_default();
-            match ready!(Pin::new(&mut self.stream).poll_write(cx, rest)) {
-                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Ok(bytes) => self.written += bytes,
-                Err(error) => return Poll::Ready(Err(error)),
-            }
-        }
-        self.output.clear();
-        self.written = 0;
-        shrink(&mut self.output);
-        Poll::Ready(Ok(()))
-    }
-
-    /// Reads what is there. A peer that fills the room it is given gets more, within [`READ_BYTES_MAX`].
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.input.reserve(self.read_bytes);
-        let room = self.input.capacity() - self.input.len();
-        let polled = {
-            let future = std::pin::pin!(self.stream.read_buf(&mut self.input));
-            future.poll(cx)
-        };
-        match polled {
-            Poll::Ready(Ok(0)) => self.ended = true,
-            Poll::Ready(Ok(bytes)) => {
-                self.read_bytes =
-                    if bytes == room { (2 * self.read_bytes).min(READ_BYTES_MAX) } else { BUFFER_BYTES };
-            }
-            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-            Poll::Pending => {
-                shrink(&mut self.input);
-                return Poll::Pending;
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    fn consume(&mut self, bytes: usize) {
-        if bytes >= self.input.len() {
-            self.input.clear();
-        } else {
-            self.input.drain(..bytes);
-        }
-    }
-}
-
-/// Closes towards a peer so that it can still read what it was told last: a close with unread bytes is a
-/// reset, which would take that away. What the peer still sends is dropped, for a bounded time.
-pub async fn linger(stream: &mut TcpStream) {
-    let drained = async {
-        let _ = stream.shutdown().await;
-        let mut dropped = [0; BUFFER_BYTES];
-        while matches!(stream.read(&mut dropped).await, Ok(bytes) if bytes > 0) {}
-    };
-    let _ = tokio::time::timeout(LINGER, drained).await;
-}
-
-/// Gives back what one long message took.
-fn shrink(buffer: &mut Vec<u8>) {
-    if buffer.is_empty() && buffer.capacity() > 2 * BUFFER_BYTES {
-        *buffer = Vec::new();
-    }
 }
