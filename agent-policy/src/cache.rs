@@ -23,11 +23,20 @@ const NAME_BYTES_MAX: usize = 2_048;
 /// How many names, likewise.
 const NAMES_MAX: usize = 64;
 
+/// A decision and what it was made on, as the audit trail has both.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Decided {
+    /// The decision.
+    pub decision: Decision,
+    /// The resources, one for each of the facts' accesses: [`Session::resources`].
+    pub resources: Vec<String>,
+}
+
 /// A session that remembers its decisions. A new bundle or credential is a new session, and a new cache.
 pub struct DecisionCache {
     session: Session,
-    recent: HashMap<Facts, Arc<Decision>>,
-    older: HashMap<Facts, Arc<Decision>>,
+    recent: HashMap<Facts, Arc<Decided>>,
+    older: HashMap<Facts, Arc<Decided>>,
 }
 
 impl DecisionCache {
@@ -42,26 +51,27 @@ impl DecisionCache {
     }
 
     /// [`Session::decide`], from memory where that cannot differ.
-    pub fn decide(&mut self, facts: &Facts, now_unix: i64, approvals: &[&str]) -> Arc<Decision> {
-        if let Some(decision) = self.recent.get(facts) {
-            return Arc::clone(decision);
+    pub fn decide(&mut self, facts: &Facts, now_unix: i64, approvals: &[&str]) -> Arc<Decided> {
+        if let Some(decided) = self.recent.get(facts) {
+            return Arc::clone(decided);
         }
-        if let Some((facts, decision)) = self.older.remove_entry(facts) {
-            self.keep(facts, Arc::clone(&decision));
-            return decision;
+        if let Some((facts, decided)) = self.older.remove_entry(facts) {
+            self.keep(facts, Arc::clone(&decided));
+            return decided;
         }
-        let decision = Arc::new(self.session.decide(facts, now_unix, approvals));
+        let decision = self.session.decide(facts, now_unix, approvals);
+        let decided = Arc::new(Decided { decision, resources: self.session.resources(facts) });
         if self.session.is_lasting(facts) && is_small(facts) {
-            self.keep(facts.clone(), Arc::clone(&decision));
+            self.keep(facts.clone(), Arc::clone(&decided));
         }
-        decision
+        decided
     }
 
-    fn keep(&mut self, facts: Facts, decision: Arc<Decision>) {
+    fn keep(&mut self, facts: Facts, decided: Arc<Decided>) {
         if self.recent.len() >= DECISIONS_MAX / 2 {
             self.older = std::mem::take(&mut self.recent);
         }
-        self.recent.insert(facts, decision);
+        self.recent.insert(facts, decided);
     }
 
     #[cfg(test)]

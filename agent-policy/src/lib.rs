@@ -34,7 +34,7 @@ mod upstreams;
 mod tests;
 
 pub use bundle::Bundle;
-pub use cache::DecisionCache;
+pub use cache::{Decided, DecisionCache};
 pub use cases::{CaseResult, run_cases};
 pub use entities::EngineError;
 pub use explain::{AccessExplanation, Explanation, PolicyExplanation};

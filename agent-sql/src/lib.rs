@@ -15,6 +15,7 @@ mod query;
 mod redact;
 mod scope;
 mod session;
+mod shape;
 mod utility;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,6 +26,7 @@ use crate::collector::Collector;
 
 pub use crate::fingerprint::fingerprint;
 pub use crate::redact::redact;
+pub use crate::shape::{SHAPE_BYTES_MAX, shape};
 
 /// The stack a thread needs to call [`analyze`]: the grammar's C parser recurses over left-nested terms and its own
 /// guard never fires, so [`STATEMENT_BYTES_MAX`] of them on a smaller stack would end the process.

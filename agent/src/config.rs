@@ -74,6 +74,8 @@ pub struct Limits {
     pub sessions_max: usize,
     /// Open sessions of one job.
     pub sessions_per_job_max: usize,
+    /// Threads that serve sessions.
+    pub session_threads: usize,
     /// Seconds a dial of an upstream may take.
     pub dial_s: u64,
     /// Seconds a client may take from its connect to the end of authentication.
@@ -90,12 +92,18 @@ impl Default for Limits {
             jobs_max: 4_096,
             sessions_max: 16_384,
             sessions_per_job_max: 8_192,
+            session_threads: half_the_processors(),
             dial_s: 10,
             startup_s: 60,
             stalled_write_s: 300,
             drain_s: 30,
         }
     }
+}
+
+/// The other half is the jobs'. A thread that has more to do at each wake-up also sleeps and wakes less often.
+fn half_the_processors() -> usize {
+    std::thread::available_parallelism().map_or(1, |processors| (processors.get() / 2).max(1))
 }
 
 /// Why there is no configuration.

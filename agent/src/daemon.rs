@@ -80,7 +80,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let (listeners, accepted) = Listeners::new(Arc::clone(&kernel));
     let listeners = Arc::new(listeners);
     let (draining, drain) = watch::channel(false);
-    let workers = Workers::start(std::thread::available_parallelism().map_or(1, usize::from))?;
+    let workers = Workers::start(config.limits.session_threads)?;
     let proxy = Arc::new(Proxy::new(ProxyParts {
         kernel: Arc::clone(&kernel),
         registry: Arc::clone(&registry),

@@ -69,7 +69,9 @@ proptest! {
         let engine = session(&bundle, &["ci"]);
         for (index, now_unix, approvals) in asked {
             let facts = index.get(&pool);
-            prop_assert_eq!(&*cache.decide(facts, now_unix, &approvals), &engine.decide(facts, now_unix, &approvals));
+            let decided = cache.decide(facts, now_unix, &approvals);
+            prop_assert_eq!(&decided.decision, &engine.decide(facts, now_unix, &approvals));
+            prop_assert_eq!(&decided.resources, &engine.resources(facts));
         }
     }
 }
@@ -98,7 +100,7 @@ fn what_reads_the_moment_is_decided_each_time_and_the_rest_is_not() {
     let update = facts(&["sql:update orders"], plain_sql());
     let first = cache.decide(&update, NOON, &[]);
     assert!(!Arc::ptr_eq(&first, &cache.decide(&update, NOON, &[])));
-    assert_eq!(cache.decide(&update, NOON + 14 * 3_600, &[]).policies, ["nights".into()]);
+    assert_eq!(cache.decide(&update, NOON + 14 * 3_600, &[]).decision.policies, ["nights".into()]);
     let first = cache.decide(&select_from("orders"), NOON, &[]);
     assert!(Arc::ptr_eq(&first, &cache.decide(&select_from("orders"), NOON, &[])));
 }
@@ -125,7 +127,7 @@ fn facts_too_large_to_keep_are_decided_each_time() {
     let functions = (0..65).map(|i| format!("f{i:02}").into()).collect();
     let many = facts(&["sql:select orders"], SqlFacts { functions, ..plain_sql() });
     for large in [long, many] {
-        assert_eq!(&*cache.decide(&large, NOON, &[]), &cache.session().decide(&large, NOON, &[]));
+        assert_eq!(&cache.decide(&large, NOON, &[]).decision, &cache.session().decide(&large, NOON, &[]));
         assert_eq!(cache.len(), 0);
     }
 }

@@ -26,7 +26,7 @@ const SCALE: &str = "10";
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A way to the server.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Path {
     /// None in between.
     Direct,

@@ -33,6 +33,15 @@ pub(crate) struct BenchArgs {
     /// Seconds of one measurement.
     #[arg(long, default_value_t = 4)]
     seconds: u32,
+    /// Only this way of sending queries.
+    #[arg(long, value_enum)]
+    mode: Option<Mode>,
+    /// Only so many clients.
+    #[arg(long)]
+    clients: Option<u32>,
+    /// Only these ways to the server, beside the direct one.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    paths: Vec<Path>,
 }
 
 /// What `lineal` must reach of `lineal-noaudit`'s throughput.
@@ -58,8 +67,9 @@ pub(crate) fn bench(args: &BenchArgs) -> anyhow::Result<()> {
     say(format_args!("pgbench: {} rounds of {} s, every path in each", args.rounds, args.seconds));
     let contenders = Contenders::start(lab)?;
     let mut rows = Vec::new();
-    for mode in Mode::ALL {
-        for clients in CLIENTS {
+    let clients = args.clients.map_or(CLIENTS.to_vec(), |clients| vec![clients]);
+    for mode in Mode::ALL.into_iter().filter(|mode| args.mode.is_none_or(|only| only == *mode)) {
+        for &clients in &clients {
             rows.extend(compare(&contenders, mode, clients, args)?);
         }
     }
@@ -114,19 +124,21 @@ pub(crate) fn bench(args: &BenchArgs) -> anyhow::Result<()> {
 
 /// All paths in one row, taking turns.
 fn compare(contenders: &Contenders, mode: Mode, clients: u32, args: &BenchArgs) -> anyhow::Result<Vec<Row>> {
-    let mut runs: Vec<Vec<Run>> = Path::ALL.iter().map(|_| Vec::new()).collect();
+    let asked = |path: &Path| *path == Path::Direct || args.paths.is_empty() || args.paths.contains(path);
+    let paths: Vec<Path> = Path::ALL.into_iter().filter(asked).collect();
+    let mut runs: Vec<Vec<Run>> = paths.iter().map(|_| Vec::new()).collect();
     for round in 0..args.rounds {
         say(format_args!("{}, {clients} clients: round {} of {}", mode.name(), round + 1, args.rounds));
-        for turn in 0..Path::ALL.len() {
+        for turn in 0..paths.len() {
             // Another path begins each round, so that none always follows the same one.
-            let index = (round + turn) % Path::ALL.len();
-            if let (Some(path), Some(runs)) = (Path::ALL.get(index), runs.get_mut(index)) {
+            let index = (round + turn) % paths.len();
+            if let (Some(path), Some(runs)) = (paths.get(index), runs.get_mut(index)) {
                 runs.push(contenders.run(*path, mode, clients, args.seconds)?);
             }
         }
     }
     let direct: Vec<f64> = runs.first().into_iter().flatten().map(|run| run.per_second).collect();
-    Ok(Path::ALL
+    Ok(paths
         .into_iter()
         .zip(&runs)
         .map(|(path, runs)| Row {

@@ -9,7 +9,7 @@ use lineal_tests::command::finish;
 const TICK_US: f64 = 10_000.0;
 
 /// How pgbench sends its queries.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Mode {
     /// As text, one message each.
     Simple,

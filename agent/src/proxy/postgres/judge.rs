@@ -11,34 +11,19 @@ use agent_core::{
     facts::{Access, Action, Facts, Resource, SqlFacts},
     postgres::{Candidates, Parameters, Question, Startup, Statement},
 };
-use agent_policy::{Bundle, DecisionCache, EngineError, Upstream};
+use agent_policy::{Bundle, Decided, DecisionCache, EngineError, Upstream};
 use agent_sql::Analysis;
 
-use super::super::session::{Session, unix_now};
+use super::{
+    super::session::{Session, unix_now},
+    reading::{Reader, Reading},
+};
 use crate::audit::Literals;
-
-/// A statement's analysis, its fingerprint and its text as the trail keeps it.
-pub struct Analysed {
-    analysis: Analysis,
-    fingerprint: String,
-    text: String,
-    /// The text may make cursors: it has the word in it.
-    declares: bool,
-}
-
-impl Analysed {
-    /// Of something that has no text of its own.
-    fn of(facts: &Facts, text: String) -> Self {
-        Self { analysis: empty(facts), fingerprint: String::new(), text, declares: false }
-    }
-}
 
 /// Names that SQL's own `PREPARE` gave; a name keeps every meaning it was given.
 const PREPARED_MAX: usize = 1_024;
 /// What PostgreSQL keeps of a name (`NAMEDATALEN` - 1).
 const NAME_BYTES_MAX: usize = 63;
-/// Analyses of prepared statements that are kept.
-const ANALYSES_MAX: usize = 4_096;
 /// Meanings of one such name.
 const MEANINGS_MAX: usize = 16;
 /// Settings that a startup packet may not change: they say how text is read.
@@ -53,12 +38,25 @@ pub struct Judge {
     database: String,
     user: String,
     literals: Literals,
+    reader: Reader,
     /// What SQL's `PREPARE` named.
     prepared: HashMap<Box<str>, Vec<Facts>>,
     /// What Parse named, for SQL's `EXECUTE`.
-    parsed: HashMap<Box<str>, Vec<Arc<Analysed>>>,
-    /// Analyses of prepared statements, by the machine's id of their text.
-    analyses: HashMap<u64, Arc<Analysed>>,
+    parsed: HashMap<Box<str>, Vec<Arc<Reading>>>,
+}
+
+/// A command as it is decided and recorded.
+struct Command<'a> {
+    /// Its number in the session.
+    number: u64,
+    /// All that it does.
+    facts: &'a Facts,
+    /// Where they were read from.
+    reading: &'a Reading,
+    /// What the trail shows of it.
+    text: &'a str,
+    /// Its parameters, likewise.
+    parameters: &'a [Option<Cow<'a, str>>],
 }
 
 /// What is done with a command.
@@ -91,13 +89,13 @@ impl Answer {
     }
 
     /// Takes note of what a text does to names.
-    fn with_names_of(mut self, analysed: &Analysed) -> Self {
-        let calls = analysed.analysis.facts.accesses.iter().any(|access| access.action == Action::SqlCall);
-        self.prepares = analysed.analysis.prepares.iter().map(|(name, _)| Some(name.clone())).collect();
+    fn with_names_of(mut self, reading: &Reading) -> Self {
+        let calls = reading.analysis.facts.accesses.iter().any(|access| access.action == Action::SqlCall);
+        self.prepares = reading.analysis.prepares.iter().map(|(name, _)| Some(name.clone())).collect();
         if calls {
             self.prepares.push(None);
         }
-        self.declares = calls || analysed.declares;
+        self.declares = calls || reading.declares;
         self
     }
 }
@@ -118,9 +116,9 @@ impl Judge {
             database: startup.database.to_string(),
             user: startup.user.to_string(),
             literals: session.proxy.parts.literals,
+            reader: Reader::new(session.proxy.parts.literals),
             prepared: HashMap::new(),
             parsed: HashMap::new(),
-            analyses: HashMap::new(),
         })
     }
 
@@ -143,18 +141,13 @@ impl Judge {
         Ok(())
     }
 
-    /// Policy's answer to some facts.
-    pub fn decide(&mut self, facts: &Facts, now_unix: i64) -> Arc<Decision> {
+    /// Policy's answer to some facts, and their resources.
+    pub fn decide(&mut self, facts: &Facts, now_unix: i64) -> Arc<Decided> {
         self.policy.decide(facts, now_unix, &[])
     }
 
-    /// The resources of some facts, as the trail spells them.
-    pub fn resources(&self, facts: &Facts) -> Vec<String> {
-        self.policy.session().resources(facts)
-    }
-
     /// Answers the machine's question. When this allows what runs, the trail holds the decision.
-    pub fn judge(&mut self, session: &Session, command: u64, question: &Question<'_>) -> Answer {
+    pub fn judge(&mut self, session: &Session, number: u64, question: &Question<'_>) -> Answer {
         if let Some(reason) = session.ended_by_standing() {
             return Answer::denied(&reason);
         }
@@ -164,58 +157,64 @@ impl Judge {
         match question {
             Question::Startup(_) => Answer::denied("a session begins once only"),
             Question::Simple { text } => {
-                let analysed = self.analyse(text);
-                let facts = self.complete(&analysed.analysis);
-                self.settle(session, command, &facts, &analysed, &[]).with_names_of(&analysed)
+                let reading = self.reader.read(text);
+                let facts = self.complete(&reading.analysis);
+                let shown = reading.shown(text);
+                let command =
+                    Command { number, facts: &facts, reading: &reading, text: &shown, parameters: &[] };
+                self.settle(session, &command).with_names_of(&reading)
             }
-            Question::Prepare { name, statement } => self.prepare(session, command, name, statement),
+            Question::Prepare { name, statement } => self.prepare(session, number, name, statement),
             Question::Execute { candidates, parameters, .. } => {
-                self.execute(session, command, *candidates, *parameters)
+                self.execute(session, number, *candidates, *parameters)
             }
             Question::Function { oid } => {
-                let facts = plain(Action::SqlCall);
-                let analysed = Analysed::of(&facts, format!("(FunctionCall of function {oid})"));
-                self.settle(session, command, &facts, &analysed, &[]).with_names_of(&analysed)
+                let reading = Reading::of(plain(Action::SqlCall));
+                let text = format!("(FunctionCall of function {oid})");
+                let facts = &reading.analysis.facts;
+                let command = Command { number, facts, reading: &reading, text: &text, parameters: &[] };
+                self.settle(session, &command).with_names_of(&reading)
             }
             Question::Excess { bytes, .. } => {
-                let facts = plain(Action::SqlUnparsed);
-                let analysed = Analysed::of(&facts, format!("(a message of {bytes} bytes)"));
-                let decision = Decision {
-                    verdict: Verdict::Deny,
-                    policies: Vec::new(),
-                    reason: format!(
-                        "a bound of the session is reached: a statement may have at most {} bytes",
-                        agent_sql::STATEMENT_BYTES_MAX
-                    )
-                    .into(),
-                };
-                self.record(session, command, &facts, &analysed, &[], &decision)
+                let reading = Reading::of(plain(Action::SqlUnparsed));
+                let text = format!("(a message of {bytes} bytes)");
+                let reason = format!(
+                    "a bound of the session is reached: a statement may have at most {} bytes",
+                    agent_sql::STATEMENT_BYTES_MAX
+                );
+                let facts = &reading.analysis.facts;
+                let resources = self.policy.session().resources(facts);
+                let decision =
+                    Decision { verdict: Verdict::Deny, policies: Vec::new(), reason: reason.into() };
+                let decided = Decided { decision, resources };
+                let command = Command { number, facts, reading: &reading, text: &text, parameters: &[] };
+                Self::record(session, &command, &decided)
             }
         }
     }
 
     /// Decides a Parse. One that is allowed is not recorded: its execution is what the trail shows.
-    fn prepare(&mut self, session: &Session, command: u64, name: &[u8], statement: &Statement) -> Answer {
-        let analysed = self.analysis_of(statement);
-        let facts = self.complete(&analysed.analysis).into_owned();
-        let decision = self.decide(&facts, unix_now());
-        if decision.verdict != Verdict::Allow {
-            return self.record(session, command, &facts, &analysed, &[], &decision);
+    fn prepare(&mut self, session: &Session, number: u64, name: &[u8], statement: &Statement) -> Answer {
+        let reading = self.reader.read_statement(statement);
+        let facts = self.complete(&reading.analysis);
+        let decided = self.decide(&facts, unix_now());
+        if decided.decision.verdict != Verdict::Allow {
+            let shown = reading.shown(statement.text());
+            let command = Command { number, facts: &facts, reading: &reading, text: &shown, parameters: &[] };
+            return Self::record(session, &command, &decided);
         }
+        drop(facts);
         // SQL can't name the unnamed statement.
         if !name.is_empty() {
             let name = String::from_utf8_lossy(name.get(..NAME_BYTES_MAX).unwrap_or(name));
             let full = self.parsed.len() >= PREPARED_MAX;
             match self.parsed.get_mut(&*name) {
-                Some(meanings) if meanings.len() < MEANINGS_MAX => meanings.push(analysed),
+                Some(meanings) if meanings.len() < MEANINGS_MAX => meanings.push(reading),
                 // Past the bound an EXECUTE of the name is what nobody can follow.
-                Some(meanings) => {
-                    let other = Analysed::of(&plain(Action::SqlOther), String::new());
-                    *meanings = vec![Arc::new(other)];
-                }
+                Some(meanings) => *meanings = vec![Arc::new(Reading::of(plain(Action::SqlOther)))],
                 None if full => {}
                 None => {
-                    self.parsed.insert(name.into(), vec![analysed]);
+                    self.parsed.insert(name.into(), vec![reading]);
                 }
             }
         }
@@ -226,60 +225,45 @@ impl Judge {
     fn execute(
         &mut self,
         session: &Session,
-        command: u64,
+        number: u64,
         candidates: Candidates<'_>,
         parameters: Option<&Parameters>,
     ) -> Answer {
-        let mut possible: Vec<(Facts, Arc<Analysed>)> = Vec::new();
-        if let Some(statement) = candidates.parsed {
-            let analysed = self.analysis_of(statement);
-            possible.push((self.complete(&analysed.analysis).into_owned(), analysed));
-        }
+        let parameters = parameters.map(|parameters| self.parameters(parameters)).unwrap_or_default();
+        let mut possible: Vec<(Arc<Reading>, Cow<'_, str>)> = Vec::new();
         if let Some(name) = candidates.sql_prepared {
             let name = String::from_utf8_lossy(name);
             let meanings =
                 self.prepared.get(&*name).cloned().unwrap_or_else(|| vec![plain(Action::SqlOther)]);
-            for facts in meanings {
-                let text = format!("(the statement that PREPARE named {name})");
-                let analysed = Arc::new(Analysed::of(&facts, text));
-                possible.push((facts, analysed));
-            }
+            let text = format!("(the statement that PREPARE named {name})");
+            let readings = meanings.into_iter().map(|facts| Arc::new(Reading::of(facts)));
+            possible.extend(readings.map(|reading| (reading, text.clone().into())));
         }
         if candidates.sql_cursor.is_some() {
             // Its query was decided when it was declared; this reads on in it.
-            let facts = plain(Action::SqlFetch);
-            let analysed = Arc::new(Analysed::of(&facts, "(a cursor that DECLARE made)".to_owned()));
-            possible.push((facts, analysed));
+            let reading = Arc::new(Reading::of(plain(Action::SqlFetch)));
+            possible.push((reading, "(a cursor that DECLARE made)".into()));
+        }
+        let parsed = candidates.parsed.map(|statement| (self.reader.read_statement(statement), statement));
+        if let Some((reading, statement)) = &parsed {
+            possible.push((Arc::clone(reading), reading.shown(statement.text())));
         }
         if possible.is_empty() {
-            let facts = plain(Action::SqlOther);
-            let text = "(a portal that this session never saw made)".to_owned();
-            let analysed = Arc::new(Analysed::of(&facts, text));
-            possible.push((facts, analysed));
+            let reading = Arc::new(Reading::of(plain(Action::SqlOther)));
+            possible.push((reading, "(a portal that this session never saw made)".into()));
         }
         let now_unix = unix_now();
-        let denied =
-            possible.iter().position(|(facts, _)| self.decide(facts, now_unix).verdict != Verdict::Allow);
-        // One that is denied decides; else what Parse left, which runs unless SQL reused its name.
-        let Some((facts, analysed)) = possible.get(denied.unwrap_or(0)) else {
-            return Answer::denied("nothing is known of what the portal runs");
-        };
-        let parameters = parameters.map(|parameters| self.parameters(parameters)).unwrap_or_default();
-        self.settle(session, command, facts, analysed, &parameters).with_names_of(analysed)
-    }
-
-    /// A prepared statement's analysis, made once.
-    fn analysis_of(&mut self, statement: &Statement) -> Arc<Analysed> {
-        if let Some(analysed) = self.analyses.get(&statement.id()) {
-            return Arc::clone(analysed);
+        let last = possible.len() - 1;
+        for (index, (reading, text)) in possible.iter().enumerate() {
+            let facts = self.complete(&reading.analysis);
+            let decided = self.decide(&facts, now_unix);
+            // One that is denied decides; else what Parse left, which runs unless SQL reused its name.
+            if decided.decision.verdict != Verdict::Allow || index == last {
+                let command = Command { number, facts: &facts, reading, text, parameters: &parameters };
+                return Self::record(session, &command, &decided).with_names_of(reading);
+            }
         }
-        let analysed = Arc::new(self.analyse(statement.text()));
-        // What is thrown away is made again when it is needed.
-        if self.analyses.len() >= ANALYSES_MAX {
-            self.analyses.clear();
-        }
-        self.analyses.insert(statement.id(), Arc::clone(&analysed));
-        analysed
+        Answer::denied("nothing is known of what the portal runs")
     }
 
     /// The statement's facts with those of whatever `EXECUTE` runs in it.
@@ -310,49 +294,23 @@ impl Judge {
             for meaning in &by_sql {
                 facts = with(&facts, meaning);
             }
-            for analysed in &by_protocol {
-                facts = with(&facts, &analysed.analysis.facts);
+            for reading in &by_protocol {
+                facts = with(&facts, &reading.analysis.facts);
             }
         }
         Cow::Owned(facts)
     }
 
-    fn analyse(&self, text: &[u8]) -> Analysed {
-        Analysed {
-            analysis: agent_sql::analyze(text),
-            fingerprint: agent_sql::fingerprint(text),
-            text: match self.literals {
-                Literals::Keep => String::from_utf8_lossy(text).into_owned(),
-                Literals::Redact => agent_sql::redact(text),
-            },
-            declares: text.windows(7).any(|word| word.eq_ignore_ascii_case(b"declare")),
-        }
+    fn settle(&mut self, session: &Session, command: &Command<'_>) -> Answer {
+        let decided = self.decide(command.facts, unix_now());
+        Self::record(session, command, &decided)
     }
 
-    fn settle(
-        &mut self,
-        session: &Session,
-        command: u64,
-        facts: &Facts,
-        analysed: &Analysed,
-        parameters: &[Option<Cow<'_, str>>],
-    ) -> Answer {
-        let decision = self.decide(facts, unix_now());
-        self.record(session, command, facts, analysed, parameters, &decision)
-    }
-
-    fn record(
-        &self,
-        session: &Session,
-        command: u64,
-        facts: &Facts,
-        analysed: &Analysed,
-        parameters: &[Option<Cow<'_, str>>],
-        decision: &Decision,
-    ) -> Answer {
-        let statement = StatementRef { text: &analysed.text, fingerprint: &analysed.fingerprint, parameters };
-        let resources = self.resources(facts);
-        match session.record_decision(command, facts, &resources, Some(statement), decision) {
+    fn record(session: &Session, command: &Command<'_>, decided: &Decided) -> Answer {
+        let &Command { number, facts, reading, text, parameters } = command;
+        let Decided { decision, resources } = decided;
+        let statement = StatementRef { text, fingerprint: &reading.fingerprint, parameters };
+        match session.record_decision(number, facts, resources, Some(statement), decision) {
             Ok(()) if decision.verdict == Verdict::Allow => Answer::of(Judged::Allow, true),
             Ok(()) => Answer::of(Judged::Deny(denial(decision)), true),
             Err(error) => {
@@ -410,10 +368,6 @@ pub fn forbidden_setting(startup: &Startup) -> Option<&'static str> {
 fn plain(action: Action) -> Facts {
     let sql = SqlFacts { statements: 1, has_where: true, ..SqlFacts::default() };
     Facts { accesses: vec![Access { action, resource: Resource::Database }], sql: Some(sql) }
-}
-
-fn empty(facts: &Facts) -> Analysis {
-    Analysis { facts: facts.clone(), prepares: vec![], executes: vec![], deallocates: vec![], unparsed: None }
 }
 
 /// Both facts as one: whatever either does.

@@ -2,6 +2,7 @@
 //! the audit trail to its questions.
 //!
 //! - [`judge`]: facts, decision, record: what stands between a statement and the server.
+//! - [`reading`]: what statements come to, remembered where that is safe.
 //! - [`pump`]: moves bytes both ways within fixed buffers.
 //! - [`side`]: one peer's stream and its two buffers.
 //! - [`cancel`]: the keys of running sessions, and requests to cancel them.
@@ -9,6 +10,7 @@
 pub mod cancel;
 mod judge;
 mod pump;
+mod reading;
 mod side;
 
 use std::time::Duration;
@@ -18,7 +20,7 @@ use agent_core::{
     facts::Facts,
     postgres::{ClientStep, Limits, Question, Ruling, Startup, fatal_error},
 };
-use agent_policy::Upstream;
+use agent_policy::{Decided, Upstream};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -161,15 +163,15 @@ fn admit(session: &mut Session, upstream: &Upstream, startup: &Startup) -> Resul
         )
     })?;
     let facts = Facts::connect();
-    let decision = judge.decide(&facts, unix_now());
-    let resources = judge.resources(&facts);
-    session.record_decision(0, &facts, &resources, None, &decision).map_err(unrecorded)?;
+    let decided = judge.decide(&facts, unix_now());
+    let Decided { decision, resources } = &*decided;
+    session.record_decision(0, &facts, resources, None, decision).map_err(unrecorded)?;
     // Registered with the job's standing since it was opened; asked now, so that no revocation falls between.
     if let Some(reason) = session.ended_by_standing() {
         return Err(Refusal::new("28000", format!("lineal: {reason}"), "revoked"));
     }
     if decision.verdict != Verdict::Allow {
-        return Err(Refusal::new("42501", judge::denial(&decision), "denied"));
+        return Err(Refusal::new("42501", judge::denial(decision), "denied"));
     }
     Ok(judge)
 }

@@ -1,0 +1,169 @@
+//! What a session's statements come to, read once where that can be told to be enough.
+
+use std::{borrow::Cow, collections::HashMap, hash::Hash, sync::Arc};
+
+use agent_core::{facts::Facts, postgres::Statement};
+use agent_sql::Analysis;
+
+use crate::audit::Literals;
+
+/// Readings that a session remembers of each sort.
+const READINGS_MAX: usize = 1_024;
+/// The bytes of the texts that they were read from.
+const READ_BYTES_MAX: usize = 256 << 10;
+
+/// What a text comes to; the same for all texts that differ in whole numbers alone.
+pub struct Reading {
+    /// Its facts, and the names it gives and uses.
+    pub analysis: Analysis,
+    /// Its fingerprint; empty for what has no text.
+    pub fingerprint: String,
+    /// The text as the trail keeps it; `None` where that is the text itself.
+    redacted: Option<String>,
+    /// The text may make cursors: it has the word in it.
+    pub declares: bool,
+}
+
+impl Reading {
+    /// Of something that has no text of its own.
+    pub fn of(facts: Facts) -> Self {
+        let analysis =
+            Analysis { facts, prepares: vec![], executes: vec![], deallocates: vec![], unparsed: None };
+        Self { analysis, fingerprint: String::new(), redacted: None, declares: false }
+    }
+
+    fn new(text: &[u8], literals: Literals) -> Self {
+        Self {
+            analysis: agent_sql::analyze(text),
+            fingerprint: agent_sql::fingerprint(text),
+            redacted: match literals {
+                Literals::Keep => None,
+                Literals::Redact => Some(agent_sql::redact(text)),
+            },
+            declares: text.windows(7).any(|word| word.eq_ignore_ascii_case(b"declare")),
+        }
+    }
+
+    /// `text`, which this is the reading of, as the trail keeps it.
+    pub fn shown<'a>(&'a self, text: &'a [u8]) -> Cow<'a, str> {
+        match &self.redacted {
+            Some(redacted) => Cow::Borrowed(redacted),
+            None => String::from_utf8_lossy(text),
+        }
+    }
+}
+
+/// Reads a session's texts.
+pub struct Reader {
+    literals: Literals,
+    by_shape: Memory<Box<[u8]>>,
+    by_statement: Memory<u64>,
+    /// Where shapes are made.
+    shape: Vec<u8>,
+}
+
+impl Reader {
+    /// One that remembers nothing yet.
+    pub fn new(literals: Literals) -> Self {
+        Self { literals, by_shape: Memory::default(), by_statement: Memory::default(), shape: Vec::new() }
+    }
+
+    /// Reads a text that is sent once.
+    pub fn read(&mut self, text: &[u8]) -> Arc<Reading> {
+        let shaped = agent_sql::shape(text, &mut self.shape);
+        if let Some(reading) = shaped.then(|| self.by_shape.readings.get(&*self.shape)).flatten() {
+            return Arc::clone(reading);
+        }
+        let reading = Arc::new(Reading::new(text, self.literals));
+        // What the grammar refuses may be refused for its numbers.
+        if shaped && reading.analysis.unparsed.is_none() {
+            self.by_shape.keep(self.shape.as_slice().into(), &reading, text.len());
+        }
+        reading
+    }
+
+    /// Reads a prepared statement.
+    pub fn read_statement(&mut self, statement: &Statement) -> Arc<Reading> {
+        if let Some(reading) = self.by_statement.readings.get(&statement.id()) {
+            return Arc::clone(reading);
+        }
+        let reading = Arc::new(Reading::new(statement.text(), self.literals));
+        self.by_statement.keep(statement.id(), &reading, statement.text().len());
+        reading
+    }
+}
+
+/// Readings within bounds. What is thrown away is made again when it is needed.
+struct Memory<K> {
+    readings: HashMap<K, Arc<Reading>>,
+    bytes: usize,
+}
+
+impl<K> Default for Memory<K> {
+    fn default() -> Self {
+        Self { readings: HashMap::new(), bytes: 0 }
+    }
+}
+
+impl<K: Eq + Hash> Memory<K> {
+    fn keep(&mut self, key: K, reading: &Arc<Reading>, bytes: usize) {
+        if self.readings.len() >= READINGS_MAX || self.bytes + bytes > READ_BYTES_MAX {
+            self.readings.clear();
+            self.bytes = 0;
+        }
+        self.bytes += bytes;
+        self.readings.insert(key, Arc::clone(reading));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reader() -> Reader {
+        Reader::new(Literals::Keep)
+    }
+
+    #[test]
+    fn texts_that_differ_in_numbers_are_read_once() {
+        let mut reader = reader();
+        let one = reader.read(b"SELECT 1 FROM t WHERE id = 5");
+        let other = reader.read(b"SELECT 1 FROM t WHERE id = 77");
+        assert!(Arc::ptr_eq(&one, &other));
+        assert_eq!(other.shown(b"SELECT 1 FROM t WHERE id = 77"), "SELECT 1 FROM t WHERE id = 77");
+    }
+
+    #[test]
+    fn what_names_another_table_is_read_anew() {
+        let mut reader = reader();
+        for (one, other) in [
+            ("SELECT * FROM t1", "SELECT * FROM t2"),
+            ("SELECT * FROM \"t 1\"", "SELECT * FROM \"t 2\""),
+            ("SELECT set_config('a 1', '', true)", "SELECT set_config('a 2', '', true)"),
+        ] {
+            let one = reader.read(one.as_bytes());
+            assert_ne!(one.analysis, reader.read(other.as_bytes()).analysis);
+        }
+    }
+
+    #[test]
+    fn a_refused_text_does_not_speak_for_its_shape() {
+        let mut reader = reader();
+        assert!(reader.read(b"SELECT CAST(x AS float(0))").analysis.unparsed.is_some());
+        assert!(reader.read(b"SELECT CAST(x AS float(9))").analysis.unparsed.is_none());
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut reader = reader();
+        for i in 0..3 * READINGS_MAX {
+            reader.read(format!("SELECT * FROM t{i}").as_bytes());
+            assert!(reader.by_shape.readings.len() <= READINGS_MAX);
+        }
+        let long = format!("SELECT {}1", "1,".repeat(1_500));
+        for i in 0..200 {
+            reader.read(format!("{long} FROM t{i}").as_bytes());
+            assert!(reader.by_shape.bytes <= READ_BYTES_MAX);
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! One peer of a session: its stream, what came from it and what goes to it, within bounds.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpStream,
+};
+
+/// What a buffer is made with, and goes back to: messages that are read whole may need more for a while.
+pub const BUFFER_BYTES: usize = 8 << 10;
+/// How long a peer that was told the end may go on sending.
+const LINGER: Duration = Duration::from_secs(2);
+/// Most bytes read at once.
+const READ_BYTES_MAX: usize = 64 << 10;
+
+/// One peer: what came from it, and what goes to it.
+pub struct Side {
+    /// Its connection.
+    pub stream: TcpStream,
+    /// Read from it and not dealt with.
+    pub input: Vec<u8>,
+    /// To be written to it.
+    pub output: Vec<u8>,
+    written: usize,
+    /// Room to make before a read.
+    read_bytes: usize,
+    /// It has sent its last byte.
+    pub ended: bool,
+}
+
+impl Side {
+    /// A peer that has sent `input` already.
+    pub fn new(stream: TcpStream, input: Vec<u8>) -> Self {
+        Self { stream, input, output: Vec::new(), written: 0, read_bytes: BUFFER_BYTES, ended: false }
+    }
+
+    /// Whether something waits to be written.
+    pub fn has_output(&self) -> bool {
+        self.written < self.output.len()
+    }
+
+    /// Forgets what waits to be written.
+    pub fn drop_output(&mut self) {
+        self.output.clear();
+        self.written = 0;
+    }
+
+    /// Whether so much has been read.
+    pub fn holds(&self, bytes: usize) -> bool {
+        !self.input.is_empty() && self.input.len() >= bytes
+    }
+
+    /// Writes what waits; ready when nothing does.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.has_output() {
+            let rest = self.output.get(self.written..).unwrap_or_default();
+            match ready!(Pin::new(&mut self.stream).poll_write(cx, rest)) {
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Ok(bytes) => self.written += bytes,
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        self.output.clear();
+        self.written = 0;
+        shrink(&mut self.output);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes what can be written at once; the rest is the peer's loss.
+    pub fn flush_last(&mut self) {
+        let rest = self.output.get(self.written..).unwrap_or_default();
+        let _ = self.stream.try_write(rest);
+    }
+
+    /// Reads what is there. A peer that fills the room it is given gets more, within [`READ_BYTES_MAX`].
+    pub fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.input.reserve(self.read_bytes);
+        let room = self.input.capacity() - self.input.len();
+        let polled = {
+            let future = std::pin::pin!(self.stream.read_buf(&mut self.input));
+            future.poll(cx)
+        };
+        match polled {
+            Poll::Ready(Ok(0)) => self.ended = true,
+            Poll::Ready(Ok(bytes)) => {
+                self.read_bytes =
+                    if bytes == room { (2 * self.read_bytes).min(READ_BYTES_MAX) } else { BUFFER_BYTES };
+            }
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Pending => {
+                shrink(&mut self.input);
+                return Poll::Pending;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Drops what has been dealt with.
+    pub fn consume(&mut self, bytes: usize) {
+        if bytes >= self.input.len() {
+            self.input.clear();
+        } else {
+            self.input.drain(..bytes);
+        }
+    }
+}
+
+/// Closes towards a peer so that it can still read what it was told last: a close with unread bytes is a
+/// reset, which would take that away. What the peer still sends is dropped, for a bounded time.
+pub async fn linger(stream: &mut TcpStream) {
+    let drained = async {
+        let _ = stream.shutdown().await;
+        let mut dropped = [0; BUFFER_BYTES];
+        while matches!(stream.read(&mut dropped).await, Ok(bytes) if bytes > 0) {}
+    };
+    let _ = tokio::time::timeout(LINGER, drained).await;
+}
+
+/// Gives back what one long message took.
+fn shrink(buffer: &mut Vec<u8>) {
+    if buffer.is_empty() && buffer.capacity() > 2 * BUFFER_BYTES {
+        *buffer = Vec::new();
+    }
+}
