@@ -13,9 +13,11 @@
 mod audit;
 mod bounds;
 mod clients;
+mod host;
 mod hostile_wire;
 mod identity;
 mod lineage;
+mod operator;
 mod outage;
 mod policy;
 mod shared;

@@ -1,6 +1,7 @@
 //! Agent down means no traffic, not free traffic; a dead upstream is told.
 
 use lineal_tests::{command::PATIENCE, script::PYTHON};
+use rustix::process::Signal;
 
 use crate::shared::{lines, own_lab};
 
@@ -44,6 +45,44 @@ fn a_job_whose_agent_was_stopped_reaches_nothing() {
         let said = job.line(PATIENCE).unwrap();
         assert!(said.starts_with("refused"), "{said}");
     }
+}
+
+const IN_A_TRANSACTION: &str = r#"
+import psycopg, sys
+connection = psycopg.connect()
+connection.execute("UPDATE orders SET status = 'drained' WHERE id = 7")
+print("open", flush=True)
+sys.stdin.readline()
+connection.commit()
+print("committed", flush=True)
+sys.stdin.readline()
+try:
+    connection.execute("SELECT 1")
+    print("still there", flush=True)
+except psycopg.Error as error:
+    print(str(error).replace("\n", " "), flush=True)
+"#;
+
+#[test]
+fn an_agent_that_is_asked_to_stop_lets_transactions_end() {
+    let mut lab = own_lab();
+    let job = lab.job("drained", &[PYTHON, "-c", IN_A_TRANSACTION]).unwrap();
+    let mut job = lab.converse("drained", &job).unwrap();
+    assert_eq!(job.line(PATIENCE).unwrap(), "open");
+    let mut agent = lab.take_agent().unwrap();
+    agent.signal(Signal::TERM).unwrap();
+    lab.wait_until("the agent drains", || Ok(agent.log().contains("draining"))).unwrap();
+    assert!(agent.alive().unwrap());
+    let refused = lab.run("late", &["true"]).unwrap();
+    assert_eq!(refused.code, Some(125), "{refused:?}");
+    job.say("").unwrap();
+    assert_eq!(job.line(PATIENCE).unwrap(), "committed");
+    lab.wait_until("the agent has ended", || Ok(!agent.alive()?)).unwrap();
+    job.say("").unwrap();
+    let said = job.line(PATIENCE).unwrap();
+    assert!(said.contains("lineal: the agent is stopping"), "{said}");
+    let status = lab.postgres.admin("shop", "SELECT status FROM orders WHERE id = 7").unwrap();
+    assert_eq!(status.trim(), "drained");
 }
 
 #[test]
