@@ -154,8 +154,14 @@ pub(crate) fn deny() -> anyhow::Result<()> {
         say(format_args!("cargo install cargo-deny {DENY_VERSION}: some minutes"));
         run(cargo().args(["install", "cargo-deny", "--version", DENY_VERSION, "--locked"]))?;
     }
-    run(in_repository(cargo()).args(["deny", "check"]))?;
-    run(in_repository(cargo()).args(["deny", "--manifest-path", "agent-ebpf/Cargo.toml", "check"]))
+    // The advisories come over the network: what needs none is told first.
+    for checks in [&["bans", "licenses", "sources"][..], &["advisories"]] {
+        run(in_repository(cargo()).args(["deny", "check"]).args(checks))?;
+        run(in_repository(cargo())
+            .args(["deny", "--manifest-path", "agent-ebpf/Cargo.toml", "check"])
+            .args(checks))?;
+    }
+    Ok(())
 }
 
 fn in_repository(mut command: Command) -> Command {
