@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::shared::{lab, lines, own_lab};
+use crate::shared::{decisions_on, lab, lines, own_lab, text};
 
 #[test]
 fn a_bad_bundle_is_refused_and_the_last_good_one_stays() {
@@ -40,12 +40,18 @@ with psycopg.connect(autocommit=True) as connection:
     let patience = lineal_tests::command::PATIENCE;
     job.say("").unwrap();
     assert_eq!(job.line(patience).unwrap(), "200");
-    let before = lab.agent().unwrap().status().unwrap()["bundle"].clone();
-    let policy = "@id(\"closed\")\nforbid (principal, action in Action::\"sql:read\", resource is Table)\nwhen { resource.name == \"products\" };\n";
-    fs::write(lab.policies().join("hosts/lab/closed.cedar"), policy).unwrap();
-    lab.agent().unwrap().wait_for_status(|status| status["bundle"] != before).unwrap();
-    job.say("").unwrap();
-    assert_eq!(job.line(patience).unwrap(), "42501");
+    let closed = "@id(\"closed\")\nforbid (principal, action in Action::\"sql:read\", resource is Table)\nwhen { resource.name == \"products\" };\n";
+    let barred = "@id(\"barred\")\nforbid (principal, action == Action::\"connect\", resource);\n";
+    for (policy, reason) in [(closed, "policy closed forbids"), (barred, "policy barred forbids connect")] {
+        let before = lab.agent().unwrap().status().unwrap()["bundle"].clone();
+        fs::write(lab.policies().join("hosts/lab/changed.cedar"), policy).unwrap();
+        lab.agent().unwrap().wait_for_status(|status| status["bundle"] != before).unwrap();
+        job.say("").unwrap();
+        assert_eq!(job.line(patience).unwrap(), "42501");
+        let last = decisions_on(&lab, "FROM products").pop().unwrap();
+        assert_eq!(text(&last, "/decision"), "deny");
+        assert!(text(&last, "/reason").contains(reason), "{last}");
+    }
     job.hang_up();
     assert!(job.wait(patience).unwrap().success());
 }

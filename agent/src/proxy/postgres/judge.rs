@@ -38,6 +38,8 @@ pub struct Judge {
     database: String,
     user: String,
     literals: Literals,
+    /// Why nothing is allowed any more, whatever policy says of it.
+    barred: Option<String>,
     reader: Reader,
     /// What SQL's `PREPARE` named.
     prepared: HashMap<Box<str>, Vec<Facts>>,
@@ -116,14 +118,15 @@ impl Judge {
             database: startup.database.to_string(),
             user: startup.user.to_string(),
             literals: session.proxy.parts.literals,
+            barred: None,
             reader: Reader::new(session.proxy.parts.literals),
             prepared: HashMap::new(),
             parsed: HashMap::new(),
         })
     }
 
-    /// Takes a new bundle in, if there is one. A bundle that can't represent the session denies everything: it
-    /// keeps no say in the old one's name.
+    /// Takes a new bundle in, if there is one. One that can't represent the session, or would not have let it
+    /// begin, denies everything: the old one has no say any more.
     fn refresh(&mut self, session: &Session) -> Result<(), String> {
         let bundle = session.proxy.parts.policy.current();
         if bundle.version() == self.bundle_version {
@@ -136,6 +139,13 @@ impl Judge {
         let policy = bundle
             .session(&session.subject, upstream, &self.database, &self.user)
             .map_err(|error| error.to_string())?;
+        let connect = policy.decide(&Facts::connect(), unix_now(), &[]);
+        if connect.verdict != Verdict::Allow {
+            return Err(format!(
+                "policy has changed, and would not let this session begin: {}",
+                connect.reason
+            ));
+        }
         self.policy = DecisionCache::new(policy);
         self.bundle_version = bundle.version().to_owned();
         Ok(())
@@ -143,17 +153,21 @@ impl Judge {
 
     /// Policy's answer to some facts, and their resources.
     pub fn decide(&mut self, facts: &Facts, now_unix: i64) -> Arc<Decided> {
-        self.policy.decide(facts, now_unix, &[])
+        match &self.barred {
+            None => self.policy.decide(facts, now_unix, &[]),
+            Some(reason) => Arc::new(self.denied(facts, reason)),
+        }
+    }
+
+    /// A denial that no policy made.
+    fn denied(&self, facts: &Facts, reason: &str) -> Decided {
+        let decision = Decision { verdict: Verdict::Deny, policies: Vec::new(), reason: reason.into() };
+        Decided { decision, resources: self.policy.session().resources(facts) }
     }
 
     /// Answers the machine's question. When this allows what runs, the trail holds the decision.
     pub fn judge(&mut self, session: &Session, number: u64, question: &Question<'_>) -> Answer {
-        if let Some(reason) = session.ended_by_standing() {
-            return Answer::denied(&reason);
-        }
-        if let Err(reason) = self.refresh(session) {
-            return Answer::denied(&reason);
-        }
+        self.barred = session.ended_by_standing().or_else(|| self.refresh(session).err());
         match question {
             Question::Startup(_) => Answer::denied("a session begins once only"),
             Question::Simple { text } => {
@@ -183,10 +197,7 @@ impl Judge {
                     agent_sql::STATEMENT_BYTES_MAX
                 );
                 let facts = &reading.analysis.facts;
-                let resources = self.policy.session().resources(facts);
-                let decision =
-                    Decision { verdict: Verdict::Deny, policies: Vec::new(), reason: reason.into() };
-                let decided = Decided { decision, resources };
+                let decided = self.denied(facts, &reason);
                 let command = Command { number, facts, reading: &reading, text: &text, parameters: &[] };
                 Self::record(session, &command, &decided)
             }
