@@ -24,7 +24,7 @@ const NAME_BYTES_MAX: usize = 2_048;
 const NAMES_MAX: usize = 64;
 
 /// A decision and what it was made on, as the audit trail has both.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decided {
     /// The decision.
     pub decision: Decision,

@@ -8,7 +8,7 @@ use pg_raw_parse::list::NodeList;
 use pg_raw_parse::nodes::{
     DeleteStmt, FuncCall, InsertStmt, MergeStmt, RangeVar, SelectStmt, UpdateStmt, WithClause,
 };
-use pg_raw_parse::raw::{CmdType, OnConflictAction, SQLValueFunctionOp};
+use pg_raw_parse::raw::{CmdType, MergeMatchKind, OnConflictAction, SQLValueFunctionOp};
 use pg_raw_parse::walk::{Recurse, walk_manual};
 use pg_raw_parse::{ConstValue, Node};
 
@@ -320,7 +320,12 @@ impl<'a, 'c> Walk<'a, 'c> {
         // The join condition reads the target.
         self.facts.table_or_database(Action::SqlSelect, table);
         let below = place.below(self.with(merge.with_clause(), place));
+        let joins = selects_rows(merge.join_condition());
         for arm in merge.merge_when_clauses() {
+            let changes = matches!(arm.command_type, CmdType::CMD_UPDATE | CmdType::CMD_DELETE);
+            // What the source lacks is every row of the target but some: the join condition narrows nothing there.
+            let narrowed = joins && arm.match_kind == MergeMatchKind::MERGE_WHEN_MATCHED;
+            self.facts.reaches_every_row |= changes && !narrowed && !selects_rows(arm.condition());
             match arm.command_type {
                 CmdType::CMD_INSERT => self.write(Action::SqlInsert, table, place),
                 CmdType::CMD_UPDATE => self.write(Action::SqlUpdate, table, place),

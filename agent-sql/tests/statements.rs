@@ -554,6 +554,9 @@ fn a_write_has_a_where_only_if_it_can_tell_rows_apart() {
         "DELETE FROM t USING u WHERE f(t.x)",
         "INSERT INTO t VALUES (1)",
         "MERGE INTO t USING u ON t.x = u.x WHEN MATCHED THEN DELETE",
+        "MERGE INTO t USING u ON true WHEN MATCHED AND t.x = 1 THEN DELETE",
+        "MERGE INTO t USING u ON true WHEN NOT MATCHED THEN INSERT VALUES (1)",
+        "MERGE INTO t USING u ON false WHEN NOT MATCHED BY SOURCE AND t.x = 1 THEN DELETE",
     ] {
         check_where(sql, true);
     }
@@ -571,6 +574,9 @@ fn a_write_has_a_where_only_if_it_can_tell_rows_apart() {
         "PREPARE p AS DELETE FROM t",
         "EXPLAIN DELETE FROM t",
         "CREATE RULE r AS ON INSERT TO t DO ALSO DELETE FROM u",
+        "MERGE INTO t USING u ON true WHEN MATCHED THEN DELETE",
+        "MERGE INTO t USING u ON 1 = 1 WHEN MATCHED AND true THEN UPDATE SET x = 1",
+        "MERGE INTO t USING u ON t.x = u.x WHEN NOT MATCHED BY SOURCE THEN DELETE",
     ] {
         check_where(sql, false);
     }

@@ -46,16 +46,35 @@ const RECONCILE: Duration = Duration::from_secs(5);
 /// How long a redirected connection may wait in the kernel before its entry is dropped.
 const FLOW_AGE_MAX: Duration = Duration::from_secs(120);
 
+/// Descriptors that are not sessions': maps, programs, links, listeners, control connections.
+const DESCRIPTORS_BESIDE: u64 = 1_024;
+
 /// Runs the agent until SIGTERM or SIGINT.
 pub fn main(config_path: &Path) -> anyhow::Result<()> {
     logging::start();
     let config = Config::read(config_path)?;
+    raise_descriptors(&config);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("control")
         .build()
         .context("cannot start the runtime")?;
     runtime.block_on(run(config))
+}
+
+/// Raises the limit on open descriptors as far as it goes: each session takes two.
+fn raise_descriptors(config: &Config) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let wanted = 2 * config.limits.sessions_max as u64 + DESCRIPTORS_BESIDE;
+    if let Some(most) = limit.maximum.filter(|most| *most < wanted) {
+        tracing::warn!(
+            most,
+            wanted,
+            "fewer descriptors than limits.sessions_max sessions take: raise LimitNOFILE, or lower the bound"
+        );
+    }
 }
 
 async fn run(config: Config) -> anyhow::Result<()> {
@@ -324,6 +343,7 @@ impl Agent {
             "redirected": kernel.redirected,
             "audit_records": audit.records.load(Ordering::Relaxed),
             "audit_errors": audit.errors.load(Ordering::Relaxed),
+            "audit_error": self.trail.failure(),
         })
     }
 
@@ -377,6 +397,8 @@ impl Agent {
         raise_to(&self.metrics.audit_records, audit.records.load(Ordering::Relaxed));
         raise_to(&self.metrics.audit_bytes, audit.bytes.load(Ordering::Relaxed));
         raise_to(&self.metrics.audit_errors, audit.errors.load(Ordering::Relaxed));
+        raise_to(&self.metrics.audit_sync_errors, audit.sync_errors.load(Ordering::Relaxed));
+        raise_to(&self.metrics.audit_deferred_full, audit.deferred_full.load(Ordering::Relaxed));
     }
 }
 

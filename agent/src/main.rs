@@ -1,6 +1,5 @@
 //! `lineal`: the host agent and its command line.
 
-#[allow(dead_code, unused_imports, reason = "the daemon that writes the trail is not here yet")]
 mod audit;
 mod cli;
 mod config;

@@ -20,6 +20,8 @@ use tokio::net::TcpListener;
 
 /// Scrapes served at once.
 const SCRAPES_MAX: usize = 16;
+/// How long accepting rests after it failed, as when descriptors ran out.
+const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
 /// Seconds one scrape connection may live.
 const SCRAPE_S: u64 = 30;
 
@@ -68,6 +70,10 @@ pub struct Metrics {
     pub audit_bytes: IntCounter,
     /// `lineal_audit_errors_total`.
     pub audit_errors: IntCounter,
+    /// `lineal_audit_sync_errors_total`.
+    pub audit_sync_errors: IntCounter,
+    /// `lineal_audit_deferred_full_total`: deferred records reached their bound and were written at once.
+    pub audit_deferred_full: IntCounter,
 }
 
 impl Metrics {
@@ -150,6 +156,11 @@ impl Metrics {
             audit_records: counter("lineal_audit_records_total", "Audit records written.")?,
             audit_bytes: counter("lineal_audit_bytes_total", "Audit bytes written.")?,
             audit_errors: counter("lineal_audit_errors_total", "Audit writes that failed.")?,
+            audit_sync_errors: counter("lineal_audit_sync_errors_total", "Audit syncs that failed.")?,
+            audit_deferred_full: counter(
+                "lineal_audit_deferred_full_total",
+                "Times that deferred audit records reached their bound.",
+            )?,
             registry,
         })
     }
@@ -176,10 +187,17 @@ pub async fn serve(
     listener: TcpListener,
     metrics: Arc<Metrics>,
     refresh: impl Fn() + Clone + Send + 'static,
-) -> std::io::Result<()> {
+) {
     let slots = Arc::new(tokio::sync::Semaphore::new(SCRAPES_MAX));
     loop {
-        let (stream, _) = listener.accept().await?;
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::error!(%error, "a scrape can't be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { continue };
         let (metrics, refresh) = (Arc::clone(&metrics), refresh.clone());
         tokio::spawn(async move {

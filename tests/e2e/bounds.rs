@@ -60,24 +60,48 @@ print("cut")
     assert_eq!(lines(&lab.python(script).unwrap()), ["cut"]);
 }
 
-#[test]
-fn a_client_that_does_not_read_holds_up_nobody() {
-    let lab = own_lab();
-    let script = r#"
-import os, socket, struct, sys
+/// Sends a query with a large result by a raw socket, and reads `READS` times before it stops reading.
+const LARGE_RESULT: &str = r#"
+import os, socket, struct, sys, time
 import psycopg
 connection = psycopg.connect(autocommit=True)
 raw = socket.socket(fileno=os.dup(connection.fileno()))
-query = b"SELECT repeat('x', 1000000) FROM generate_series(1, 200)\0"
+raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+query = b"SELECT repeat('x', 1000000) FROM generate_series(1, 60)\0"
 raw.setblocking(True)
 raw.sendall(b"Q" + struct.pack("!I", len(query) + 4) + query)
-print("not reading", flush=True)
-sys.stdin.readline()
 "#;
-    let job = lab.job("slow", &[PYTHON, "-c", script]).unwrap();
+
+#[test]
+fn a_client_that_does_not_read_holds_up_nobody_and_is_cut() {
+    let more = "[limits]\nstalled_write_s = 2\n".to_owned();
+    let mut lab = Lab::start(&LabOptions { agent_config: more, ..LabOptions::default() }).unwrap();
+    let script = format!("{LARGE_RESULT}print('not reading', flush=True)\nsys.stdin.readline()\n");
+    let job = lab.job("slow", &[PYTHON, "-c", &script]).unwrap();
     let mut job = lab.converse("slow", &job).unwrap();
     assert_eq!(job.line(lineal_tests::command::PATIENCE).unwrap(), "not reading");
-    for _ in 0..20 {
+    for _ in 0..5 {
         assert_eq!(lines(&lab.psql(&["SELECT 1"]).unwrap()), ["1"]);
     }
+    let address = lab.agent().unwrap().metrics().to_owned();
+    let cut = || Ok(http::get(&address, "/metrics")?.contains("ended_total{reason=\"stalled\"} 1"));
+    lab.wait_until("the session is cut", cut).unwrap();
+}
+
+/// The pauses are the slowness itself: the whole takes three times what a client may rest.
+#[test]
+fn a_slow_client_that_goes_on_reading_gets_everything() {
+    let more = "[limits]\nstalled_write_s = 2\n".to_owned();
+    let lab = Lab::start(&LabOptions { agent_config: more, ..LabOptions::default() }).unwrap();
+    let script = format!(
+        r#"{LARGE_RESULT}
+started, got = time.monotonic(), 0
+while got < 60 * 1000000:
+    got += len(raw.recv(1000000))
+    if time.monotonic() - started < 6:
+        time.sleep(0.05)
+print(time.monotonic() - started >= 6)
+"#
+    );
+    assert_eq!(lines(&lab.python(&script).unwrap()), ["True"]);
 }

@@ -50,6 +50,9 @@ fn a_job_whose_agent_was_stopped_reaches_nothing() {
 const IN_A_TRANSACTION: &str = r#"
 import psycopg, sys
 connection = psycopg.connect()
+# What comes right behind an answer is told as a notice, what comes later as an error.
+told = []
+connection.add_notice_handler(lambda notice: told.append(notice.message_primary))
 connection.execute("UPDATE orders SET status = 'drained' WHERE id = 7")
 print("open", flush=True)
 sys.stdin.readline()
@@ -60,7 +63,7 @@ try:
     connection.execute("SELECT 1")
     print("still there", flush=True)
 except psycopg.Error as error:
-    print(str(error).replace("\n", " "), flush=True)
+    print(*told, str(error).replace("\n", " "), flush=True)
 "#;
 
 #[test]

@@ -79,3 +79,30 @@ fn explain_names_the_policy_that_the_agent_names() {
     let done = lab().ask(&arguments).unwrap();
     assert!(done.stdout.contains("no-ddl"), "{done:?}");
 }
+
+#[test]
+fn what_a_startup_message_sets_is_decided_as_set_is() {
+    let script = r#"
+import os, psycopg
+for options in ["-c r\\ole=shop_owner", "--search-path=evil", "-c client_encoding=LATIN1", "-F",
+                "-c statement_timeout=5min --datestyle=ISO"]:
+    try:
+        with psycopg.connect(options=options) as connection:
+            print(connection.execute("SHOW statement_timeout").fetchone()[0])
+    except psycopg.Error as error:
+        print(str(error).strip().replace("\n", " ").split("FATAL: ")[-1].strip())
+"#;
+    let done = lab().python(script).unwrap();
+    let said = lines(&done);
+    let expected = [
+        "lineal: denied",
+        "lineal: denied",
+        "lineal: the startup option client_encoding is not carried",
+        "lineal: the startup option \"-F\" is not carried",
+        "5min",
+    ];
+    assert_eq!(said.len(), expected.len(), "{done:?}");
+    for (said, expected) in said.iter().zip(expected) {
+        assert!(said.starts_with(expected), "{done:?}");
+    }
+}

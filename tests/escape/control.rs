@@ -1,5 +1,13 @@
 //! A job at the control socket: it may enrol nobody, least of all itself again, and end nobody's access.
 
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpStream,
+};
+
+use lineal_tests::{Lab, LabOptions, command::PATIENCE, http, script::PYTHON};
+
 use crate::shared::lab;
 
 /// Runs `lineal` in a job and expects it to be refused.
@@ -29,4 +37,74 @@ fn a_job_cannot_revoke() {
 #[test]
 fn a_job_cannot_look_at_the_others() {
     refused(&["jobs", "--json"]);
+}
+
+/// A process connects, hands its connection on and ends: with it goes its tag, not its standing.
+const HANDED_ON: &str = r#"
+import os, socket, sys
+reader, writer = os.pipe()
+if os.fork() == 0:
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(os.environ["LINEAL_CONTROL"])
+    gone, held = os.pipe()
+    os.set_inheritable(held, True)
+    if os.fork() == 0:
+        os.close(held)
+        # Ends when the process that connected has.
+        os.read(gone, 1)
+        try:
+            connection.sendall(b'{"verb":"jobs"}\n')
+            answer = connection.makefile().read()
+        except OSError as error:
+            answer = '{"error":"%s"}' % error
+        os.write(writer, answer.encode())
+    os._exit(0)
+os.close(writer)
+while chunk := os.read(reader, 4096):
+    sys.stdout.write(chunk.decode())
+"#;
+
+#[test]
+fn a_connection_handed_on_by_a_process_that_ended_is_still_the_jobs() {
+    let done = lab().run("handed-on", &[PYTHON, "-c", HANDED_ON]).unwrap();
+    assert!(done.stdout.contains("\"error\"") && !done.stdout.contains("\"id\""), "{done:?}");
+}
+
+/// The TCP ports that a process listens on.
+fn listening(pid: u32) -> Vec<u16> {
+    let sockets: Vec<String> = fs::read_dir(format!("/proc/{pid}/fd"))
+        .unwrap()
+        .filter_map(|entry| fs::read_link(entry.unwrap().path()).ok())
+        .filter_map(|link| Some(link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
+        .collect();
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
+    let rows = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+    rows.filter(|row| row[3] == "0A" && sockets.iter().any(|socket| socket == row[9]))
+        .map(|row| u16::from_str_radix(row[1].rsplit(':').next().unwrap(), 16).unwrap())
+        .collect()
+}
+
+#[test]
+fn whoever_dials_lineals_own_listener_is_closed() {
+    let mut lab = Lab::start(&LabOptions::default()).unwrap();
+    let job = lab.job("keeps the listener", &["/bin/cat"]).unwrap();
+    let mut job = lab.converse("cat", &job).unwrap();
+    job.say("up").unwrap();
+    assert_eq!(job.line(PATIENCE).unwrap(), "up");
+    let agent = lab.agent().unwrap();
+    let metrics = agent.metrics().to_owned();
+    let own: Vec<u16> =
+        listening(agent.pid()).into_iter().filter(|port| !metrics.ends_with(&format!(":{port}"))).collect();
+    assert!(!own.is_empty(), "the agent listens for nothing");
+    for port in &own {
+        let mut connection = TcpStream::connect(("127.0.0.1", *port)).unwrap();
+        // A startup packet that a server would answer.
+        let _ = connection.write_all(b"\0\0\0\x08\x04\xd2\x16\x2f");
+        let mut answer = Vec::new();
+        let _ = connection.read_to_end(&mut answer);
+        assert_eq!(answer, b"", "port {port}");
+    }
+    let scrape = http::get(&metrics, "/metrics").unwrap();
+    let closed = format!("lineal_connections_closed_total{{reason=\"not_redirected\"}} {}", own.len());
+    assert!(scrape.contains(&closed), "{scrape}");
 }

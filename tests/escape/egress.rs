@@ -1,5 +1,7 @@
 //! Ways out that are not a plain connect.
 
+use lineal_tests::{Lab, LabOptions, http, script::PYTHON};
+
 use crate::shared::{lab, must_not_escape};
 
 /// Attempts `connect`, a Python function of (host, port), and expects the connection to fail or be reset.
@@ -168,15 +170,19 @@ for connected in (False, True):
 
 #[test]
 fn a_new_network_namespace_reaches_nothing() {
-    check(
-        r#"
+    let mut lab = Lab::start(&LabOptions::default()).unwrap();
+    let script = r#"
+import ctypes, os, socket
 CLONE_NEWNET = 0x40000000
-libc = ctypes.CDLL(None, use_errno=True)
-assert libc.unshare(CLONE_NEWNET) == 0
+assert ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) == 0
 os.system("/usr/sbin/ip link set lo up")
-return socket.create_connection((HOST, PORT))
-"#,
-    );
+print(socket.socket().connect_ex(("127.0.0.1", 5432)))
+"#;
+    let done = lab.run("unshared", &[PYTHON, "-c", script]).unwrap();
+    assert_eq!(done.stdout, "111\n", "{done:?}");
+    // Nobody listens there, so it is the count that tells who refused.
+    let scrape = http::get(lab.agent().unwrap().metrics(), "/metrics").unwrap();
+    assert!(scrape.contains("lineal_kernel_refusals_total{reason=\"no_listener\"} 1"), "{scrape}");
 }
 
 #[test]

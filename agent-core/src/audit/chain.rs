@@ -140,7 +140,7 @@ fn write_line(
 }
 
 /// The hash of a line whose bytes before `,"hash"` are `body`.
-fn link(previous: &Hash, body: &[u8]) -> Hash {
+pub fn link(previous: &Hash, body: &[u8]) -> Hash {
     Sha256::new().chain_update(previous).chain_update(body).finalize().into()
 }
 

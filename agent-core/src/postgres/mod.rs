@@ -45,7 +45,7 @@
 //!
 //! # Who does what
 //!
-//! `startup` reads the packets before the command phase. `client` and `commands` are the client's half,
+//! `startup` reads the packets before the command phase, `settings` what they set. `client` and `commands` are the client's half,
 //! `upstream` the other. `replies` knows which reply answers which message (`copy_in`: and what COPY does
 //! to that); `namespace` which text an Execute will run; `poison` what is sent in place of a denied
 //! message.
@@ -55,6 +55,7 @@ pub use fault::{ClientFault, Misuse, UpstreamFault, Violation, fatal_error};
 pub use poison::Denial;
 pub use question::{Candidates, ClientStep, Excess, Question, Ruling};
 pub use session::{Limits, Session};
+pub use settings::{OtherSwitch, Setting};
 pub use startup::Startup;
 pub use statements::{Parameter, Parameters, Statement};
 pub use upstream::UpstreamStep;
@@ -69,6 +70,7 @@ mod poison;
 mod question;
 mod replies;
 mod session;
+mod settings;
 mod startup;
 mod statements;
 mod upstream;

@@ -12,6 +12,8 @@ const DIR: &str = "/var/log/lineal/audit";
 const STATE_DIR: &str = "/var/lib/lineal";
 /// The longest that records may stay unsynced: what a host crash can cost.
 const FDATASYNC_MS_MAX: u64 = 60_000;
+/// Most records between two checkpoints: `verify` takes more for a trail whose checkpoints were taken out.
+pub(super) const CHECKPOINT_RECORDS_MAX: u64 = 10_000;
 /// The longest that outcomes may wait in memory: what a killed agent can cost.
 const DEFERRED_MS_MAX: u64 = 1_000;
 /// The smallest segment worth a file.
@@ -78,6 +80,6 @@ impl AuditConfig {
         within("fdatasync_ms", self.fdatasync_ms, 1, FDATASYNC_MS_MAX)?;
         within("deferred_ms", self.deferred_ms, 1, DEFERRED_MS_MAX)?;
         within("rotate_bytes", self.rotate_bytes, ROTATE_BYTES_MIN, u64::MAX)?;
-        within("checkpoint_records", self.checkpoint_records, 1, u64::MAX)
+        within("checkpoint_records", self.checkpoint_records, 1, CHECKPOINT_RECORDS_MAX)
     }
 }

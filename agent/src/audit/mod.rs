@@ -28,8 +28,7 @@ mod samples;
 mod writer_tests;
 
 pub(crate) use config::{AuditConfig, Literals};
-pub(crate) use error::{AuditError, TrailError};
-pub(crate) use metrics::AuditMetrics;
+pub(crate) use error::AuditError;
 pub(crate) use query::{QueryArgs, query};
 pub(crate) use tail::{TailArgs, tail};
 pub(crate) use verify::{VerifyArgs, verify};

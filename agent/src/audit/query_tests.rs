@@ -9,8 +9,9 @@ use agent_core::decision::Verdict;
 use clap::Parser;
 use serde_json::{Value, json};
 
+use super::error::TrailError;
 use super::samples::*;
-use super::{QueryArgs, TailArgs, TrailError, query, tail};
+use super::{QueryArgs, TailArgs, query, tail};
 
 #[derive(Parser)]
 struct Cli {

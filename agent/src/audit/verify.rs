@@ -11,6 +11,7 @@ use agent_core::audit::chain::{BreakReason, Claim, Verifier};
 use clap::Args;
 use serde::Serialize;
 
+use super::config::CHECKPOINT_RECORDS_MAX;
 use super::error::TrailError;
 use super::keys::PublicKey;
 use super::reader::{Lines, Step};
@@ -88,6 +89,7 @@ fn prove(dir: &Path, keys: &[PublicKey], archived: bool) -> Result<Report, Trail
         keys: keys.iter().map(|(fingerprint, _)| fingerprint.clone()).collect(),
         ..Report::default()
     };
+    let mut unsigned = 0;
     loop {
         let first_seq = lines.segment_first_seq();
         let has_later = lines.has_later();
@@ -128,10 +130,17 @@ fn prove(dir: &Path, keys: &[PublicKey], archived: bool) -> Result<Report, Trail
             }
             _ => Ok(checked),
         });
+        let begins_segment = lines.place().1 == 1;
+        let checked = checked.and_then(|checked| match &checked.claim {
+            None if begins_segment => Err((checked.seq, UNSIGNED_SEGMENT.to_owned())),
+            None if unsigned >= CHECKPOINT_RECORDS_MAX => Err((checked.seq, unsigned_run(unsigned))),
+            _ => Ok(checked),
+        });
         match checked {
             Ok(checked) => {
                 let place = Place { seq: checked.seq, time: checked.time };
                 report.records += 1;
+                unsigned = if checked.claim.is_some() { 0 } else { unsigned + 1 };
                 if let Some(claim) = &checked.claim {
                     report.checkpoints += 1;
                     report.last_checkpoint = Some(claim.checkpoint.seq);
@@ -148,6 +157,13 @@ fn prove(dir: &Path, keys: &[PublicKey], archived: bool) -> Result<Report, Trail
     }
     report.unbroken = true;
     Ok(report)
+}
+
+/// The writer begins every segment with a checkpoint: one that doesn't was made by somebody else.
+const UNSIGNED_SEGMENT: &str = "the segment does not begin with a checkpoint: its signatures were taken out";
+
+fn unsigned_run(records: u64) -> String {
+    format!("{records} records before it hold no checkpoint: the writer makes one at least that often")
 }
 
 fn missing_beginning(first_seq: u64) -> String {

@@ -340,6 +340,59 @@ fn a_missing_segment_is_detected_wherever_it_was() {
     assert!(place.verify().0);
 }
 
+/// Writes a trail anew without what `kept` refuses, numbers and hashes as they should be.
+fn forge(place: &Place, kept: impl Fn(usize, &serde_json::Value) -> bool) {
+    use agent_core::audit::chain::{hex, link};
+    let (mut seq, mut hash) = (0, [0; 32]);
+    for (index, file) in place.segments().into_iter().enumerate() {
+        let mut forged = String::new();
+        for line in fs::read_to_string(&file).unwrap().lines() {
+            let record: serde_json::Value = serde_json::from_str(line).unwrap();
+            if !kept(index, &record) {
+                continue;
+            }
+            seq += 1;
+            let body = line.rsplit_once(",\"hash\"").unwrap().0;
+            let numbered = format!("\"seq\":{seq},");
+            let body = body.replacen(&format!("\"seq\":{},", record["seq"]), &numbered, 1);
+            hash = link(&hash, body.as_bytes());
+            let sealed = String::from_utf8(hex(&hash).to_vec()).unwrap();
+            forged += &format!("{body},\"hash\":\"{sealed}\"}}\n");
+        }
+        fs::write(file, forged).unwrap();
+    }
+}
+
+#[test]
+fn a_trail_without_its_checkpoints_is_no_trail() {
+    let place = Place::new();
+    let trail = place.open_with(|config| config.checkpoint_records = 10).unwrap();
+    for number in 0..30 {
+        trail.append(&bundle(&number.to_string())).unwrap();
+    }
+    trail.close().unwrap();
+    forge(&place, |_, _| true);
+    assert!(place.verify().0, "what forges nothing is the trail itself");
+    forge(&place, |_, record| record["kind"] != "checkpoint");
+    let (unbroken, out) = place.verify();
+    assert!(!unbroken && out.contains("does not begin with a checkpoint"), "{out}");
+}
+
+#[test]
+fn a_long_trail_with_its_first_checkpoint_alone_is_no_trail() {
+    let place = Place::new();
+    let trail = place.open();
+    for number in 0..10_500 {
+        trail.append_deferred(&bundle(&number.to_string())).unwrap();
+    }
+    trail.close().unwrap();
+    assert!(place.verify().0);
+    // The first one signs the same of every trail, so it can be kept.
+    forge(&place, |_, record| record["seq"] == 1 || record["kind"] != "checkpoint");
+    let (unbroken, out) = place.verify();
+    assert!(!unbroken && out.contains("hold no checkpoint"), "{out}");
+}
+
 #[test]
 fn checkpoints_prove_only_under_their_own_key() {
     let (mine, other) = (Place::new(), Place::new());

@@ -4,12 +4,16 @@ use std::{
     io::{BufRead, BufReader, Write},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde_json::Value;
 use thiserror::Error;
 
 use super::{End, Request};
+
+/// How long an answer may take; verifying a token may have to fetch the issuer's keys first.
+const ANSWER: Duration = Duration::from_secs(60);
 
 /// Why there is no answer.
 #[derive(Debug, Error)]
@@ -25,6 +29,9 @@ pub enum ClientError {
     /// The connection broke.
     #[error("the agent hung up: {0}")]
     Broken(std::io::Error),
+    /// It says nothing.
+    #[error("the agent does not answer: is it stopped?")]
+    Silent,
     /// The agent refused.
     #[error("{0}")]
     Refused(String),
@@ -37,12 +44,17 @@ pub enum ClientError {
 pub fn ask(socket: &Path, request: &Request) -> Result<Vec<Value>, ClientError> {
     let mut stream = UnixStream::connect(socket)
         .map_err(|source| ClientError::Unreachable { path: socket.to_owned(), source })?;
+    stream.set_read_timeout(Some(ANSWER)).map_err(ClientError::Broken)?;
+    stream.set_write_timeout(Some(ANSWER)).map_err(ClientError::Broken)?;
     let mut line = serde_json::to_vec(request).map_err(ClientError::Unreadable)?;
     line.push(b'\n');
     stream.write_all(&line).map_err(ClientError::Broken)?;
     let mut answers = Vec::new();
     for line in BufReader::new(stream).lines() {
-        let line = line.map_err(ClientError::Broken)?;
+        let line = line.map_err(|error| match error.kind() {
+            std::io::ErrorKind::WouldBlock => ClientError::Silent,
+            _ => ClientError::Broken(error),
+        })?;
         let value: Value = serde_json::from_str(&line).map_err(ClientError::Unreadable)?;
         match End::deserialize_end(&value) {
             Some(End { error: Some(error), .. }) => return Err(ClientError::Refused(error)),

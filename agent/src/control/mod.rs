@@ -14,8 +14,10 @@ use crate::jobs::Selector;
 
 /// Longest request line, a token included.
 pub const REQUEST_BYTES_MAX: usize = 64 << 10;
-/// Requests served at once.
+/// Requests served at once, but for those of root and the admins.
 pub const CONNECTIONS_MAX: usize = 256;
+/// Requests of one user at once; root and the admins count as one.
+pub const CONNECTIONS_PER_USER_MAX: usize = 64;
 /// Seconds a peer may take to send its request.
 pub const REQUEST_S: u64 = 10;
 

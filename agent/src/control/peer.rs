@@ -79,10 +79,13 @@ fn peer_pidfd(stream: &UnixStream) -> io::Result<OwnedFd> {
     Ok(rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?)
 }
 
+/// What a process inside a job is told, whatever it asks.
+pub const FOLLOWED: &str = "a process inside a job may ask nothing of the agent";
+
 /// Why a request is refused, or nothing. `followed` is whether the peer carries a kernel tag.
 pub fn refusal(request: &Request, uid: u32, followed: bool, admins: &[u32]) -> Option<&'static str> {
     match request {
-        _ if followed => Some("a process inside a job may ask nothing of the agent"),
+        _ if followed => Some(FOLLOWED),
         Request::Enroll { .. } => None,
         Request::Jobs | Request::Status | Request::Revoke { .. } | Request::Reload => {
             (uid != 0 && !admins.contains(&uid)).then_some("only root and the configured admins may ask this")

@@ -1,16 +1,25 @@
 //! The agent's side of the control socket.
 
-use std::{io, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    io,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use serde::Serialize;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream},
-    sync::Semaphore,
     time::timeout,
 };
 
-use super::{CONNECTIONS_MAX, End, REQUEST_BYTES_MAX, REQUEST_S, Request, peer::Peer};
+use super::{
+    CONNECTIONS_MAX, CONNECTIONS_PER_USER_MAX, End, REQUEST_BYTES_MAX, REQUEST_S, Request,
+    peer::{FOLLOWED, Peer, refusal},
+};
 
 /// What answers requests that a peer may make.
 pub trait Handler: Send + Sync + 'static {
@@ -42,15 +51,32 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
+/// How long accepting rests after it failed, as when descriptors ran out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
 /// Serves until dropped.
-pub async fn serve(listener: UnixListener, handler: Arc<impl Handler>) -> io::Result<()> {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+pub async fn serve(listener: UnixListener, handler: Arc<impl Handler>) {
+    let slots = Arc::new(Slots::default());
     loop {
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return Ok(()) };
-        let (stream, _) = listener.accept().await?;
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::error!(%error, "a control connection can't be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(peer) = Peer::of(&stream) else { continue };
+        // Asked while the process is known to live: with it goes its tag.
+        let followed = handler.followed(peer.pid);
+        let admin = peer.uid == 0 || handler.admins().contains(&peer.uid);
+        let Some(slot) = slots.take(peer.uid, admin && !followed) else {
+            tracing::warn!(pid = peer.pid, uid = peer.uid, "too many control connections");
+            continue;
+        };
         let handler = Arc::clone(&handler);
         tokio::spawn(async move {
-            if let Err(error) = converse(stream, &*handler).await {
+            if let Err(error) = converse(stream, &peer, followed, &*handler).await {
                 tracing::debug!(%error, "a control connection failed");
             }
             drop(slot);
@@ -58,21 +84,66 @@ pub async fn serve(listener: UnixListener, handler: Arc<impl Handler>) -> io::Re
     }
 }
 
-async fn converse(mut stream: UnixStream, handler: &impl Handler) -> io::Result<()> {
-    let peer = Peer::of(&stream)?;
-    let answer = match timeout(Duration::from_secs(REQUEST_S), read_request(&mut stream)).await {
-        Ok(Ok(request)) => {
-            let followed = handler.followed(peer.pid);
-            match super::peer::refusal(&request, peer.uid, followed, handler.admins()) {
+/// Who holds how many connections. One user can't hold all, and those who administer have theirs apart.
+#[derive(Default)]
+struct Slots(Mutex<HashMap<Option<u32>, usize>>);
+
+/// A place among the connections, given back when dropped.
+struct Slot {
+    slots: Arc<Slots>,
+    /// `None` for those who administer.
+    holder: Option<u32>,
+}
+
+impl Slots {
+    fn take(self: &Arc<Self>, uid: u32, admin: bool) -> Option<Slot> {
+        let holder = (!admin).then_some(uid);
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let others: usize = held.iter().filter(|(holder, _)| holder.is_some()).map(|(_, count)| count).sum();
+        let count = held.entry(holder).or_default();
+        let full = *count >= CONNECTIONS_PER_USER_MAX || !admin && others >= CONNECTIONS_MAX;
+        if full {
+            return None;
+        }
+        *count += 1;
+        Some(Slot { slots: Arc::clone(self), holder })
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut held = self.slots.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = held.get_mut(&self.holder) {
+            *count -= 1;
+            if *count == 0 {
+                held.remove(&self.holder);
+            }
+        }
+    }
+}
+
+async fn converse(
+    mut stream: UnixStream,
+    peer: &Peer,
+    followed: bool,
+    handler: &impl Handler,
+) -> io::Result<()> {
+    let patience = Duration::from_secs(REQUEST_S);
+    let answer = if followed {
+        tracing::warn!(pid = peer.pid, uid = peer.uid, "a process inside a job was refused");
+        Err(FOLLOWED.to_owned())
+    } else {
+        match timeout(patience, read_request(&mut stream)).await {
+            Ok(Ok(request)) => match refused(&request, peer, handler) {
                 Some(refusal) => {
                     tracing::warn!(pid = peer.pid, uid = peer.uid, verb = request.verb(), refusal, "refused");
                     Err(refusal.to_owned())
                 }
-                None => handler.handle(request, &peer).await,
-            }
+                None => handler.handle(request, peer).await,
+            },
+            Ok(Err(error)) => Err(format!("the request can't be read: {error}")),
+            Err(_) => Err(format!("no request within {REQUEST_S} seconds")),
         }
-        Ok(Err(error)) => Err(format!("the request can't be read: {error}")),
-        Err(_) => Err(format!("no request within {REQUEST_S} seconds")),
     };
     let mut text = Vec::new();
     let end = match answer {
@@ -85,8 +156,18 @@ async fn converse(mut stream: UnixStream, handler: &impl Handler) -> io::Result<
         Err(error) => End { done: false, error: Some(error) },
     };
     push_line(&mut text, &end)?;
-    stream.write_all(&text).await?;
+    timeout(patience, stream.write_all(&text)).await??;
     stream.shutdown().await
+}
+
+/// Why a request is refused, or nothing. A process that passed its connection on and ended has no tag any more,
+/// so whoever asks in its name is refused too.
+fn refused(request: &Request, peer: &Peer, handler: &impl Handler) -> Option<&'static str> {
+    let followed = handler.followed(peer.pid);
+    if !peer.alive() {
+        return Some("the process that connected has ended");
+    }
+    refusal(request, peer.uid, followed, handler.admins())
 }
 
 async fn read_request(stream: &mut UnixStream) -> io::Result<Request> {

@@ -100,43 +100,57 @@ impl Places {
         );
     }
 
-    /// The place of a node, read from the maps when it isn't known yet.
+    /// The place of a node, read from the maps when it isn't known yet; its ancestors first, so that each knows
+    /// what descends from it.
     pub fn get(&mut self, kernel: &Kernel, node: u64) -> Option<&mut Place> {
-        if !self.places.contains_key(&node) {
-            let read = kernel.node(node)?;
-            let text = match self.images.get_mut(&read.image) {
-                Some((text, users)) => {
-                    *users += 1;
-                    Arc::clone(text)
-                }
-                None => {
-                    let text = Arc::new(text_of(&*kernel.image(read.image)?));
-                    self.images.insert(read.image, (Arc::clone(&text), 1));
-                    text
-                }
-            };
-            if let Some(parent) = self.places.get_mut(&read.parent) {
-                parent.children += 1;
-            }
-            let (cwd, container) = surroundings(read.tgid);
-            self.places.insert(
-                node,
-                Place {
-                    job: read.job,
-                    parent: read.parent,
-                    pid: read.tgid,
-                    uid: read.uid,
-                    image: read.image,
-                    text,
-                    cwd,
-                    container,
-                    children: 0,
-                    ended: None,
-                    recorded: false,
-                },
-            );
+        let mut unknown = Vec::new();
+        let mut at = node;
+        while at != 0 && !self.places.contains_key(&at) && unknown.len() <= DEPTH_MAX {
+            let Some(read) = kernel.node(at) else { break };
+            unknown.push(at);
+            at = read.parent;
+        }
+        for ancestor in unknown.into_iter().rev() {
+            self.read(kernel, ancestor)?;
         }
         self.places.get_mut(&node)
+    }
+
+    /// Reads one place from the maps.
+    fn read(&mut self, kernel: &Kernel, node: u64) -> Option<()> {
+        let read = kernel.node(node)?;
+        let text = match self.images.get_mut(&read.image) {
+            Some((text, users)) => {
+                *users += 1;
+                Arc::clone(text)
+            }
+            None => {
+                let text = Arc::new(text_of(&*kernel.image(read.image)?));
+                self.images.insert(read.image, (Arc::clone(&text), 1));
+                text
+            }
+        };
+        if let Some(parent) = self.places.get_mut(&read.parent) {
+            parent.children += 1;
+        }
+        let (cwd, container) = surroundings(read.tgid);
+        self.places.insert(
+            node,
+            Place {
+                job: read.job,
+                parent: read.parent,
+                pid: read.tgid,
+                uid: read.uid,
+                image: read.image,
+                text,
+                cwd,
+                container,
+                children: 0,
+                ended: None,
+                recorded: false,
+            },
+        );
+        Some(())
     }
 
     /// Notes that a process has left this place, by exec or exit.
@@ -230,18 +244,20 @@ impl Places {
             return Err(Unattributable::Gap { pid, what: "the executable" });
         }
         let (cwd, container) = (place.cwd.clone(), place.container.clone());
-        let unrecorded = chain
-            .into_iter()
-            .filter(|node| {
-                self.places.get_mut(node).is_some_and(|place| !std::mem::replace(&mut place.recorded, true))
-            })
-            .collect();
+        let unrecorded = chain.into_iter().filter(|node| self.is_unrecorded(*node)).collect();
         Ok((Lineage { process, cwd, uid, container, ancestry }, unrecorded))
     }
 
-    /// Marks one place as recorded; false if it was already.
-    pub fn mark_recorded(&mut self, node: u64) -> bool {
-        self.places.get_mut(&node).is_some_and(|place| !std::mem::replace(&mut place.recorded, true))
+    /// Whether a place is known and the trail doesn't hold it.
+    pub fn is_unrecorded(&self, node: u64) -> bool {
+        self.places.get(&node).is_some_and(|place| !place.recorded)
+    }
+
+    /// Notes that the trail holds a place.
+    pub fn mark_recorded(&mut self, node: u64) {
+        if let Some(place) = self.places.get_mut(&node) {
+            place.recorded = true;
+        }
     }
 
     /// A known place.

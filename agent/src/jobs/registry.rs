@@ -197,6 +197,10 @@ impl Registry {
             standing,
         });
         let mut inner = self.locked();
+        // Asked again under the lock: the process may have asked twice at once.
+        if let Some(tag) = self.kernel.tag_of(pid) {
+            return Err(EnrolError::AlreadyFollowed { job: Id(tag.job) });
+        }
         if inner.jobs.len() >= self.jobs_max {
             return Err(EnrolError::TooManyJobs(self.jobs_max));
         }
@@ -205,7 +209,7 @@ impl Registry {
         inner.members.entry(id.0).or_default().insert(pid);
         let enrolled = self.complete(&mut inner, &job, place);
         if enrolled.is_err() {
-            self.kernel.untag(pid);
+            // Tagging comes last: a process that isn't enrolled has no tag of this job's.
             inner.jobs.remove(&id.0);
             inner.members.remove(&id.0);
         }
@@ -246,7 +250,7 @@ impl Registry {
             inner.places.get(&self.kernel, event.node);
             inner.places.leave(event.detail, now);
             if let Some(job) = inner.jobs.get(&event.job).map(|job| job.id.to_string())
-                && inner.places.mark_recorded(event.node)
+                && inner.places.is_unrecorded(event.node)
                 && let Err(error) = self.record_places(inner, &job, &[event.node])
             {
                 // The place is written with the first session that needs it, or that session is denied.
@@ -329,7 +333,7 @@ impl Registry {
         Ok((job, lineage))
     }
 
-    fn record_places(&self, inner: &Inner, job: &str, nodes: &[u64]) -> Result<(), AuditError> {
+    fn record_places(&self, inner: &mut Inner, job: &str, nodes: &[u64]) -> Result<(), AuditError> {
         for node in nodes {
             let Some(place) = inner.places.known(*node) else { continue };
             self.trail.append(&Record::Process(ProcessRecord {
@@ -343,17 +347,19 @@ impl Registry {
                 container: &place.container,
                 parent: (place.parent != 0).then_some(place.parent),
             }))?;
+            inner.places.mark_recorded(*node);
         }
         Ok(())
     }
 
-    /// Ends access: kept first, then recorded, then told to every live job it means. Answers their ids.
+    /// Ends access: known first, so that no enrolment slips past; then told to every live job it means; then kept
+    /// on disk and recorded. Answers the jobs' ids. Access has ended whatever this answers.
     pub fn revoke(&self, selector: Selector, reason: String, by_uid: u32) -> Result<Vec<Id>, RevokeError> {
         let time_us = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .map_or(0, |since| since.as_micros() as u64);
         let revocation = Revocation { selector, reason, time_us, by_uid };
-        self.revocations.add(&revocation)?;
+        let kept = self.revocations.add(&revocation);
         let meant: Vec<Arc<Job>> = self
             .locked()
             .jobs
@@ -366,6 +372,7 @@ impl Registry {
         for job in &meant {
             job.standing.send_replace(Standing::Revoked { reason: Arc::clone(&reason) });
         }
+        kept?;
         let ids: Vec<String> = meant.iter().map(|job| job.id.to_string()).collect();
         let claim = match &revocation.selector {
             Selector::Claim { key, value } => Some(format!("{key}={value}")),
@@ -425,8 +432,8 @@ pub enum AttributionError {
 /// Why access didn't end, or wasn't recorded.
 #[derive(Debug, Error)]
 pub enum RevokeError {
-    /// It isn't kept, and nobody was told.
-    #[error(transparent)]
+    /// It is in force but not kept on disk.
+    #[error("access has ended, but only until the agent restarts: {0}")]
     Store(#[from] RevocationError),
     /// It is kept and in force, but the trail lacks it.
     #[error("access has ended, but that cannot be recorded: {0}")]

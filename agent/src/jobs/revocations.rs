@@ -117,7 +117,8 @@ impl RevocationStore {
         Ok(Self { path, inner: Mutex::new((file, kept)) })
     }
 
-    /// Keeps a revocation; it is on disk when this returns.
+    /// Puts a revocation in force and keeps it: it is on disk when this returns. After an error it is in force
+    /// until the agent ends, but for [`RevocationError::Full`].
     pub fn add(&self, revocation: &Revocation) -> Result<(), RevocationError> {
         let failed = |source| RevocationError::File { path: self.path.clone(), source };
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
@@ -127,8 +128,13 @@ impl RevocationStore {
         }
         let mut line = serde_json::to_vec(revocation).map_err(|error| failed(error.into()))?;
         line.push(b'\n');
-        file.write_all(&line).and_then(|()| file.sync_data()).map_err(failed)?;
         kept.push(revocation.clone());
+        let whole = file.metadata().map_err(failed)?.len();
+        if let Err(error) = file.write_all(&line).and_then(|()| file.sync_data()) {
+            // Half a line would make the next one unreadable.
+            file.set_len(whole).map_err(failed)?;
+            return Err(failed(error));
+        }
         Ok(())
     }
 

@@ -14,6 +14,9 @@ use crate::kernel::{Kernel, KernelError, flow_key, netns::Netns};
 /// Connections accepted and not yet taken by the proxy.
 const ACCEPTED_MAX: usize = 1_024;
 
+/// How long accepting rests after it failed.
+const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+
 /// A redirected connection, accepted.
 pub struct Accepted {
     /// The client's side.
@@ -118,7 +121,7 @@ impl Listeners {
                     // Out of descriptors or memory: the backlog holds the rest until some are freed.
                     Err(error) => {
                         tracing::error!(%error, "cannot accept a redirected connection");
-                        tokio::task::yield_now().await;
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
                     }
                 }
             }

@@ -3,32 +3,29 @@
 //! The order is the product: nothing is allowed before its record is written, and what can't be recorded is
 //! denied.
 
-use std::{borrow::Cow, collections::HashMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 
 use agent_core::{
     audit::record::StatementRef,
     decision::{Decision, Verdict},
     facts::{Access, Action, Facts, Resource, SqlFacts},
-    postgres::{Candidates, Parameters, Question, Startup, Statement},
+    postgres::{Candidates, Parameters, Question, Setting, Startup, Statement},
 };
 use agent_policy::{Bundle, Decided, DecisionCache, EngineError, Upstream};
 use agent_sql::Analysis;
 
 use super::{
     super::session::{Session, unix_now},
+    names::Names,
     reading::{Reader, Reading},
 };
 use crate::audit::Literals;
 
-/// Names that SQL's own `PREPARE` gave; a name keeps every meaning it was given.
-const PREPARED_MAX: usize = 1_024;
 /// What PostgreSQL keeps of a name (`NAMEDATALEN` - 1).
 const NAME_BYTES_MAX: usize = 63;
-/// Meanings of one such name.
-const MEANINGS_MAX: usize = 16;
-/// Settings that a startup packet may not change: they say how text is read.
-const FORBIDDEN: [&str; 5] =
-    ["standard_conforming_strings", "backslash_quote", "escape_string_warning", "client_encoding", "role"];
+/// Settings that say how text is read.
+const READING: [&str; 4] =
+    ["standard_conforming_strings", "backslash_quote", "escape_string_warning", "client_encoding"];
 
 /// Decides one session's commands.
 pub struct Judge {
@@ -42,9 +39,9 @@ pub struct Judge {
     barred: Option<String>,
     reader: Reader,
     /// What SQL's `PREPARE` named.
-    prepared: HashMap<Box<str>, Vec<Facts>>,
+    prepared: Names,
     /// What Parse named, for SQL's `EXECUTE`.
-    parsed: HashMap<Box<str>, Vec<Arc<Reading>>>,
+    parsed: Names,
 }
 
 /// A command as it is decided and recorded.
@@ -120,8 +117,8 @@ impl Judge {
             literals: session.proxy.parts.literals,
             barred: None,
             reader: Reader::new(session.proxy.parts.literals),
-            prepared: HashMap::new(),
-            parsed: HashMap::new(),
+            prepared: Names::default(),
+            parsed: Names::default(),
         })
     }
 
@@ -157,6 +154,32 @@ impl Judge {
             None => self.policy.decide(facts, now_unix, &[]),
             Some(reason) => Arc::new(self.denied(facts, reason)),
         }
+    }
+
+    /// Decides the session itself: the connection, and each setting that its startup message makes, as `SET`.
+    pub fn begin(&mut self, settings: &[Setting]) -> (Facts, Decided) {
+        let mut facts = Facts::connect();
+        let now_unix = unix_now();
+        let connect = self.decide(&facts, now_unix);
+        let set = settings.iter().filter(|(name, _)| !READING.contains(&&**name));
+        let names: BTreeSet<Box<str>> = set.map(|(name, _)| name.clone()).collect();
+        let Decided { mut decision, mut resources } = (*connect).clone();
+        if decision.verdict == Verdict::Allow && !names.is_empty() {
+            let mut set = plain(Action::SqlSet);
+            if let Some(sql) = &mut set.sql {
+                sql.settings = names.into_iter().collect();
+            }
+            let decided = self.decide(&set, now_unix);
+            if decided.decision.verdict == Verdict::Allow {
+                decision.policies.extend(decided.decision.policies.iter().cloned());
+            } else {
+                decision = decided.decision.clone();
+            }
+            facts.accesses.extend(set.accesses);
+            facts.sql = set.sql;
+            resources.extend(decided.resources.iter().cloned());
+        }
+        (facts, Decided { decision, resources })
     }
 
     /// A denial that no policy made.
@@ -218,16 +241,7 @@ impl Judge {
         // SQL can't name the unnamed statement.
         if !name.is_empty() {
             let name = String::from_utf8_lossy(name.get(..NAME_BYTES_MAX).unwrap_or(name));
-            let full = self.parsed.len() >= PREPARED_MAX;
-            match self.parsed.get_mut(&*name) {
-                Some(meanings) if meanings.len() < MEANINGS_MAX => meanings.push(reading),
-                // Past the bound an EXECUTE of the name is what nobody can follow.
-                Some(meanings) => *meanings = vec![Arc::new(Reading::of(plain(Action::SqlOther)))],
-                None if full => {}
-                None => {
-                    self.parsed.insert(name.into(), vec![reading]);
-                }
-            }
+            self.parsed.add(&name, &reading.analysis.facts);
         }
         Answer::of(Judged::Allow, false)
     }
@@ -244,8 +258,8 @@ impl Judge {
         let mut possible: Vec<(Arc<Reading>, Cow<'_, str>)> = Vec::new();
         if let Some(name) = candidates.sql_prepared {
             let name = String::from_utf8_lossy(name);
-            let meanings =
-                self.prepared.get(&*name).cloned().unwrap_or_else(|| vec![plain(Action::SqlOther)]);
+            let known = self.prepared.of(&name).filter(|meanings| !meanings.is_empty());
+            let meanings = known.map_or_else(|| vec![plain(Action::SqlOther)], <[Facts]>::to_vec);
             let text = format!("(the statement that PREPARE named {name})");
             let readings = meanings.into_iter().map(|facts| Arc::new(Reading::of(facts)));
             possible.extend(readings.map(|reading| (reading, text.clone().into())));
@@ -280,33 +294,20 @@ impl Judge {
     /// The statement's facts with those of whatever `EXECUTE` runs in it.
     fn complete<'a>(&mut self, analysis: &'a Analysis) -> Cow<'a, Facts> {
         for (name, facts) in &analysis.prepares {
-            let full = self.prepared.len() >= PREPARED_MAX;
-            match self.prepared.get_mut(name) {
-                Some(meanings) if meanings.contains(facts) => {}
-                Some(meanings) if meanings.len() < MEANINGS_MAX => meanings.push(facts.clone()),
-                None if !full => {
-                    self.prepared.insert(name.clone(), vec![facts.clone()]);
-                }
-                // Past the bound the statement itself is what nobody can follow.
-                Some(_) | None => return Cow::Owned(with(&analysis.facts, &plain(Action::SqlOther))),
-            }
+            self.prepared.add(name, facts);
         }
         if analysis.executes.is_empty() {
             return Cow::Borrowed(&analysis.facts);
         }
         let mut facts = analysis.facts.clone();
         for name in &analysis.executes {
-            let by_sql = self.prepared.get(name).cloned().unwrap_or_default();
-            let by_protocol = self.parsed.get(name).cloned().unwrap_or_default();
-            if by_sql.is_empty() && by_protocol.is_empty() {
+            let (by_sql, by_protocol) = (self.prepared.of(name), self.parsed.of(name));
+            let meanings = by_sql.iter().chain(&by_protocol).copied().flatten();
+            let unknown = by_sql.is_none() || by_protocol.is_none() || meanings.clone().next().is_none();
+            facts = meanings.fold(facts, with);
+            if unknown {
                 // The server will most likely not know it either; it is denied if it could be anything.
-                facts = with(&facts, &plain(Action::SqlOther));
-            }
-            for meaning in &by_sql {
-                facts = with(&facts, meaning);
-            }
-            for reading in &by_protocol {
-                facts = with(&facts, &reading.analysis.facts);
+                facts = with(facts, &plain(Action::SqlOther));
             }
         }
         Cow::Owned(facts)
@@ -356,23 +357,22 @@ pub fn denial(decision: &Decision) -> String {
     format!("lineal: denied by policy {}: {}", decision.policies.join(", "), decision.reason)
 }
 
-/// A setting in a startup packet that may not stand there, by its own name or inside `options`.
-pub fn forbidden_setting(startup: &Startup) -> Option<&'static str> {
-    let harmless_encoding = |value: &str| {
-        let value: String = value.chars().filter(char::is_ascii_alphanumeric).collect();
-        ["utf8", "unicode", "sqlascii", "auto"].contains(&value.to_ascii_lowercase().as_str())
-    };
-    startup.parameters.iter().find_map(|(name, value)| {
-        let name = name.to_ascii_lowercase();
-        if name == "options" {
-            let text = value.to_ascii_lowercase().replace('-', "_");
-            return FORBIDDEN.into_iter().find(|forbidden| text.contains(forbidden));
+/// A setting that no startup message may make: the server would read text in another way than the analysis.
+pub fn forbidden_setting(settings: &[Setting]) -> Option<&str> {
+    let forbidden = |(name, value): &&Setting| READING.contains(&&**name) && !is_default_reading(name, value);
+    settings.iter().find(forbidden).map(|(name, _)| &**name)
+}
+
+/// Whether a setting of [`READING`] is as the analysis takes it to be.
+fn is_default_reading(name: &str, value: &str) -> bool {
+    let bare: String = value.chars().filter(char::is_ascii_alphanumeric).collect();
+    match name {
+        "client_encoding" => {
+            ["utf8", "unicode", "sqlascii", "auto"].contains(&bare.to_ascii_lowercase().as_str())
         }
-        let forbidden = FORBIDDEN.into_iter().find(|forbidden| *forbidden == name)?;
-        let harmless = forbidden == "client_encoding" && harmless_encoding(value)
-            || forbidden == "standard_conforming_strings" && value.eq_ignore_ascii_case("on");
-        (!harmless).then_some(forbidden)
-    })
+        "standard_conforming_strings" => value.eq_ignore_ascii_case("on"),
+        _ => false,
+    }
 }
 
 /// The facts of something that is only known by its action.
@@ -382,8 +382,7 @@ fn plain(action: Action) -> Facts {
 }
 
 /// Both facts as one: whatever either does.
-fn with(one: &Facts, other: &Facts) -> Facts {
-    let mut facts = one.clone();
+fn with(mut facts: Facts, other: &Facts) -> Facts {
     facts.accesses.extend(other.accesses.iter().cloned());
     facts.accesses.sort();
     facts.accesses.dedup();

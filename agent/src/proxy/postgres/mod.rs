@@ -3,12 +3,14 @@
 //!
 //! - [`judge`]: facts, decision, record: what stands between a statement and the server.
 //! - [`reading`]: what statements come to, remembered where that is safe.
+//! - [`names`]: what an `EXECUTE` can run.
 //! - [`pump`]: moves bytes both ways within fixed buffers.
 //! - [`side`]: one peer's stream and its two buffers.
 //! - [`cancel`]: the keys of running sessions, and requests to cancel them.
 
 pub mod cancel;
 mod judge;
+mod names;
 mod pump;
 mod reading;
 mod side;
@@ -16,8 +18,7 @@ mod side;
 use std::time::Duration;
 
 use agent_core::{
-    decision::Verdict,
-    facts::Facts,
+    decision::{Decision, Verdict},
     postgres::{ClientStep, Limits, Question, Ruling, Startup, fatal_error},
 };
 use agent_policy::{Decided, Upstream};
@@ -27,7 +28,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::session::{Session, unix_now};
+use super::session::Session;
 use judge::Judge;
 use pump::Pump;
 
@@ -148,7 +149,10 @@ fn admit(session: &mut Session, upstream: &Upstream, startup: &Startup) -> Resul
         Refusal::new("58030", format!("lineal: the session cannot be recorded: {error}"), "unrecorded")
     };
     session.record_open(&upstream.name, &startup.database, &startup.user).map_err(unrecorded)?;
-    if let Some(setting) = judge::forbidden_setting(startup) {
+    let settings = startup
+        .settings()
+        .map_err(|error| Refusal::new("42501", format!("lineal: {error}"), "forbidden_option"))?;
+    if let Some(setting) = judge::forbidden_setting(&settings) {
         let message = format!(
             "lineal: the startup option {setting} is not carried: it changes how statements are read"
         );
@@ -162,16 +166,18 @@ fn admit(session: &mut Session, upstream: &Upstream, startup: &Startup) -> Resul
             "unrepresentable",
         )
     })?;
-    let facts = Facts::connect();
-    let decided = judge.decide(&facts, unix_now());
-    let Decided { decision, resources } = &*decided;
-    session.record_decision(0, &facts, resources, None, decision).map_err(unrecorded)?;
     // Registered with the job's standing since it was opened; asked now, so that no revocation falls between.
-    if let Some(reason) = session.ended_by_standing() {
+    let revoked = session.ended_by_standing();
+    let (facts, Decided { mut decision, resources }) = judge.begin(&settings);
+    if let Some(reason) = &revoked {
+        decision = Decision { verdict: Verdict::Deny, policies: Vec::new(), reason: reason.as_str().into() };
+    }
+    session.record_decision(0, &facts, &resources, None, &decision).map_err(unrecorded)?;
+    if let Some(reason) = revoked {
         return Err(Refusal::new("28000", format!("lineal: {reason}"), "revoked"));
     }
     if decision.verdict != Verdict::Allow {
-        return Err(Refusal::new("42501", judge::denial(decision), "denied"));
+        return Err(Refusal::new("42501", judge::denial(&decision), "denied"));
     }
     Ok(judge)
 }

@@ -27,6 +27,9 @@ use super::{
 };
 use crate::{jobs::Standing, proxy::session::Session};
 
+/// How long the agent tries to cancel what a session runs when it cuts the session.
+const CANCEL: Duration = Duration::from_secs(2);
+
 /// A running session.
 pub struct Pump {
     machine: Machine,
@@ -281,6 +284,12 @@ impl Pump {
         self.ready && self.transaction == Transaction::Idle && self.machine.awaited() == 0
     }
 
+    /// Whether a peer owes a read, and has read something since this was last asked.
+    fn is_slow_but_moving(&mut self) -> bool {
+        let (client, server) = (self.client.take_progress(), self.server.take_progress());
+        self.owing() == Owing::Reading && (client || server)
+    }
+
     fn record(&mut self, session: &Session, outcome: &Outcome) {
         while self.sent.front().is_some_and(|sent| sent.command < outcome.command) {
             self.sent.pop_front();
@@ -345,7 +354,9 @@ impl Pump {
         let io = poll_fn(|cx| match self.poll_advance(cx, session) {
             Poll::Ready(Ok(ended)) => Poll::Ready(Woken::Ended(ended)),
             Poll::Ready(Err(violation)) => Poll::Ready(Woken::Broken(violation)),
-            Poll::Pending if self.owing() != owing => Poll::Ready(Woken::Owing(self.owing())),
+            Poll::Pending if self.owing() != owing || self.is_slow_but_moving() => {
+                Poll::Ready(Woken::Owing(self.owing()))
+            }
             Poll::Pending if draining && self.is_idle() => Poll::Ready(Woken::Drain),
             Poll::Pending => Poll::Pending,
         });
@@ -358,12 +369,15 @@ impl Pump {
         }
     }
 
-    /// The job may no longer act: what runs is cancelled, the client is told why, both connections end.
-    async fn cut(self, session: &Session, reason: &str) -> Ended {
+    /// The job may no longer act: the client is told why, what runs is cancelled, both connections end.
+    async fn cut(mut self, session: &Session, reason: &str) -> Ended {
+        self.put_goodbye("28000", &format!("lineal: {reason}"));
+        self.client.flush_last();
+        self.client.drop_output();
         if let Some(registered) = &self.key {
-            registered.cancel(session).await;
+            let _ = tokio::time::timeout(CANCEL, registered.cancel(session)).await;
         }
-        self.say_goodbye(session, "28000", &format!("lineal: {reason}"), "revoked").await
+        self.finish(session, "revoked").await
     }
 
     /// A peer broke the protocol.
@@ -378,12 +392,16 @@ impl Pump {
 
     /// Tells the client why it ends, if a message of the server isn't half-way through.
     async fn say_goodbye(mut self, session: &Session, sqlstate: &str, message: &str, ended: Ended) -> Ended {
+        self.put_goodbye(sqlstate, message);
+        self.finish(session, ended).await
+    }
+
+    fn put_goodbye(&mut self, sqlstate: &str, message: &str) {
         // Nothing more goes to the server, however well it was decided.
         self.server.drop_output();
         if self.machine.at_boundary() {
             self.client.output.extend_from_slice(&fatal_error(super::sqlstate_bytes(sqlstate), message));
         }
-        self.finish(session, ended).await
     }
 
     /// Writes what can be written at once; the rest is the peer's loss. Then lets the client read it.

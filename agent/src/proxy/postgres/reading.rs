@@ -11,6 +11,8 @@ use crate::audit::Literals;
 const READINGS_MAX: usize = 1_024;
 /// The bytes of the texts that they were read from.
 const READ_BYTES_MAX: usize = 256 << 10;
+/// The longest text whose reading is remembered.
+const TEXT_BYTES_MAX: usize = 32 << 10;
 
 /// What a text comes to; the same for all texts that differ in whole numbers alone.
 pub struct Reading {
@@ -107,6 +109,9 @@ impl<K> Default for Memory<K> {
 
 impl<K: Eq + Hash> Memory<K> {
     fn keep(&mut self, key: K, reading: &Arc<Reading>, bytes: usize) {
+        if bytes > TEXT_BYTES_MAX {
+            return;
+        }
         if self.readings.len() >= READINGS_MAX || self.bytes + bytes > READ_BYTES_MAX {
             self.readings.clear();
             self.bytes = 0;

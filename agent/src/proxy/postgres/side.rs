@@ -28,6 +28,8 @@ pub struct Side {
     /// To be written to it.
     pub output: Vec<u8>,
     written: usize,
+    /// Something has been written since this was last asked.
+    progressed: bool,
     /// Room to make before a read.
     read_bytes: usize,
     /// It has sent its last byte.
@@ -37,12 +39,25 @@ pub struct Side {
 impl Side {
     /// A peer that has sent `input` already.
     pub fn new(stream: TcpStream, input: Vec<u8>) -> Self {
-        Self { stream, input, output: Vec::new(), written: 0, read_bytes: BUFFER_BYTES, ended: false }
+        Self {
+            stream,
+            input,
+            output: Vec::new(),
+            written: 0,
+            progressed: false,
+            read_bytes: BUFFER_BYTES,
+            ended: false,
+        }
     }
 
     /// Whether something waits to be written.
     pub fn has_output(&self) -> bool {
         self.written < self.output.len()
+    }
+
+    /// Whether the peer has taken something since this was last asked.
+    pub fn take_progress(&mut self) -> bool {
+        std::mem::take(&mut self.progressed)
     }
 
     /// Forgets what waits to be written.
@@ -62,7 +77,10 @@ impl Side {
             let rest = self.output.get(self.written..).unwrap_or_default();
             match ready!(Pin::new(&mut self.stream).poll_write(cx, rest)) {
                 Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Ok(bytes) => self.written += bytes,
+                Ok(bytes) => {
+                    self.written += bytes;
+                    self.progressed = true;
+                }
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }

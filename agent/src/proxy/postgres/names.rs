@@ -1,0 +1,100 @@
+//! What the names of prepared statements can mean to an `EXECUTE`.
+//!
+//! A name keeps every meaning it was given: which of them the server has under it cannot be told for sure once
+//! SQL's `PREPARE` and the protocol's Parse share names.
+
+use std::collections::HashMap;
+
+use agent_core::facts::{Facts, Resource};
+
+/// Names that are kept.
+const NAMES_MAX: usize = 1_024;
+/// Meanings of one name.
+const MEANINGS_MAX: usize = 16;
+/// Bytes of all of them.
+const BYTES_MAX: usize = 1 << 20;
+
+/// Names and their meanings, within bounds.
+#[derive(Default)]
+pub struct Names {
+    meanings: HashMap<Box<str>, Vec<Facts>>,
+    bytes: usize,
+    /// A bound was reached: any name can mean anything.
+    overflowed: bool,
+}
+
+impl Names {
+    /// Adds a meaning of a name.
+    pub fn add(&mut self, name: &str, facts: &Facts) {
+        if self.overflowed || self.meanings.get(name).is_some_and(|known| known.contains(facts)) {
+            return;
+        }
+        let bytes = name.len() + weight(facts);
+        let full = self.bytes + bytes > BYTES_MAX
+            || match self.meanings.get(name) {
+                Some(known) => known.len() >= MEANINGS_MAX,
+                None => self.meanings.len() >= NAMES_MAX,
+            };
+        if full {
+            tracing::warn!(
+                "a session gives prepared statements too many names: their EXECUTE is sql:other now"
+            );
+            *self = Self { overflowed: true, ..Self::default() };
+            return;
+        }
+        self.bytes += bytes;
+        self.meanings.entry(name.into()).or_default().push(facts.clone());
+    }
+
+    /// The meanings of a name; `None` if it can mean anything.
+    pub fn of(&self, name: &str) -> Option<&[Facts]> {
+        (!self.overflowed).then(|| self.meanings.get(name).map_or(&[][..], Vec::as_slice))
+    }
+}
+
+/// About what some facts take.
+fn weight(facts: &Facts) -> usize {
+    const EACH: usize = 64;
+    let accesses = facts.accesses.iter().map(|access| match &access.resource {
+        Resource::Table(table) => EACH + table.name.len() + table.schema.as_deref().map_or(0, str::len),
+        Resource::Upstream | Resource::Database => EACH,
+    });
+    let names = facts.sql.iter().flat_map(|sql| sql.functions.iter().chain(&sql.settings));
+    EACH + accesses.sum::<usize>() + names.map(|name| EACH / 2 + name.len()).sum::<usize>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(sql: &str) -> Facts {
+        agent_sql::analyze(sql.as_bytes()).facts
+    }
+
+    #[test]
+    fn a_name_keeps_every_meaning_once() {
+        let mut names = Names::default();
+        for sql in ["SELECT 1", "DELETE FROM t", "SELECT 1"] {
+            names.add("p", &read(sql));
+        }
+        assert_eq!(names.of("p").unwrap(), [read("SELECT 1"), read("DELETE FROM t")]);
+        assert_eq!(names.of("q").unwrap(), []);
+    }
+
+    #[test]
+    fn past_any_bound_every_name_can_mean_anything() {
+        let mut many_names = Names::default();
+        (0..=NAMES_MAX).for_each(|i| many_names.add(&format!("p{i}"), &read("SELECT 1")));
+        let mut many_meanings = Names::default();
+        (0..=MEANINGS_MAX).for_each(|i| many_meanings.add("p", &read(&format!("TABLE t{i}"))));
+        let mut long = Names::default();
+        for i in 0..10 {
+            let tables: Vec<_> = (0..2_000).map(|table| format!("t{i}_{table}")).collect();
+            long.add("p", &read(&format!("SELECT 1 FROM {}", tables.join(", "))));
+        }
+        for names in [many_names, many_meanings, long] {
+            assert!(names.of("p").is_none());
+            assert!(names.bytes <= BYTES_MAX);
+        }
+    }
+}
