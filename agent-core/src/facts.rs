@@ -154,6 +154,39 @@ impl Facts {
     pub fn connect() -> Self {
         Self { accesses: vec![Access { action: Action::Connect, resource: Resource::Upstream }], sql: None }
     }
+
+    /// The facts of an SQL command that is only known by its action.
+    pub fn of(action: Action) -> Self {
+        let sql = SqlFacts { statements: 1, has_where: true, ..SqlFacts::default() };
+        Self { accesses: vec![Access { action, resource: Resource::Database }], sql: Some(sql) }
+    }
+
+    /// How many accesses, functions and settings there are.
+    pub fn size(&self) -> usize {
+        self.accesses.len() + self.sql.as_ref().map_or(0, |sql| sql.functions.len() + sql.settings.len())
+    }
+
+    /// Adds whatever `other` does.
+    pub fn join(&mut self, other: &Self) {
+        join(&mut self.accesses, &other.accesses);
+        match (&mut self.sql, &other.sql) {
+            (Some(sql), Some(more)) => {
+                sql.has_where &= more.has_where;
+                sql.writes_in_cte |= more.writes_in_cte;
+                join(&mut sql.functions, &more.functions);
+                join(&mut sql.settings, &more.settings);
+            }
+            (sql @ None, more) => sql.clone_from(more),
+            (Some(_), None) => {}
+        }
+    }
+}
+
+/// Makes `list` hold all of `more` too, sorted and once.
+fn join<T: Ord + Clone>(list: &mut Vec<T>, more: &[T]) {
+    list.extend_from_slice(more);
+    list.sort_unstable();
+    list.dedup();
 }
 
 /// What policies can read of an SQL command as `context.sql`.
@@ -164,6 +197,8 @@ pub struct SqlFacts {
     /// False when any `UPDATE` or `DELETE` in the text, at any depth, has no `WHERE`.
     pub has_where: bool,
     /// Functions called, at any depth: as spelled, folded, qualified when the text qualifies them; sorted, unique.
+    /// Beside them `.name` for each `x.name` and `(x).name`: where `x` has no such column, PostgreSQL calls the
+    /// function (manual, "Function Calls").
     pub functions: Vec<Box<str>>,
     /// Settings changed by `SET`, `RESET` or `set_config`; `?` for a name that isn't a constant; sorted, unique.
     pub settings: Vec<Box<str>>,

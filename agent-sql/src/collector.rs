@@ -4,7 +4,7 @@ use agent_core::facts::{Access, Action, Facts, Relation, Resource, SqlFacts};
 use pg_raw_parse::list::NodeList;
 use pg_raw_parse::nodes::RangeVar;
 
-use crate::Analysis;
+use crate::{Analysis, FACTS_MAX};
 
 /// Facts in the making.
 #[derive(Clone, Default)]
@@ -21,7 +21,7 @@ pub(crate) struct Collector {
     pub(crate) planned_only: bool,
     pub(crate) prepares: Vec<(Box<str>, Facts)>,
     pub(crate) executes: Vec<Box<str>>,
-    pub(crate) deallocates: Vec<Option<Box<str>>>,
+    pub(crate) fetches: Vec<Box<str>>,
 }
 
 impl Collector {
@@ -70,6 +70,11 @@ impl Collector {
         self.functions.push(joined.into());
     }
 
+    /// What is a column or, where there is no such column, a function: `x.name`, `(x).name`.
+    pub(crate) fn field(&mut self, name: &str) {
+        self.functions.push(format!(".{name}").into());
+    }
+
     /// Whether `action` is among the accesses from the `mark`th on.
     pub(crate) fn has_since(&self, mark: usize, action: Action) -> bool {
         self.accesses.iter().skip(mark).any(|access| access.action == action)
@@ -84,7 +89,7 @@ impl Collector {
         self.nested_write |= inner.nested_write;
         self.prepares.extend(inner.prepares);
         self.executes.extend(inner.executes);
-        self.deallocates.extend(inner.deallocates);
+        self.fetches.extend(inner.fetches);
     }
 
     /// The facts gathered, in their canonical form.
@@ -104,11 +109,15 @@ impl Collector {
         if self.statements == 0 {
             self.database(Action::SqlEmpty);
         }
+        let facts = self.take_facts(self.statements);
+        if facts.size() > FACTS_MAX || self.prepares.iter().any(|(_, facts)| facts.size() > FACTS_MAX) {
+            return Analysis::unparsed("the text names too many relations and functions: send it in parts");
+        }
         Analysis {
-            facts: self.take_facts(self.statements),
+            facts,
             prepares: self.prepares,
-            executes: self.executes,
-            deallocates: self.deallocates,
+            executes: canonical(&mut self.executes),
+            fetches: canonical(&mut self.fetches),
             unparsed: None,
         }
     }

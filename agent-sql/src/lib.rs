@@ -35,6 +35,10 @@ pub const STACK_BYTES_MIN: usize = 64 << 20;
 /// The longest text that [`analyze`] parses; a longer one is `sql:unparsed`.
 pub const STATEMENT_BYTES_MAX: usize = 1 << 20;
 
+/// How many accesses, functions and settings a text may come to; one of more is `sql:unparsed`. A prepared statement
+/// is run by a few bytes, and each time its facts are decided on and recorded.
+pub const FACTS_MAX: usize = 1_024;
+
 /// How much work runs of operator characters may cause. PostgreSQL's scanner takes the whole rest of a run for an
 /// operator, then takes back all but the first: a run of n costs n² steps, and one of 200 KB most of a minute. This
 /// many are a tenth of a second; real operators have 63 characters at most, rulers in comments a hundred.
@@ -49,8 +53,8 @@ pub struct Analysis {
     pub prepares: Vec<(Box<str>, Facts)>,
     /// The names of the prepared statements that the text executes.
     pub executes: Vec<Box<str>>,
-    /// The prepared statements that the text forgets; `None` is all of them.
-    pub deallocates: Vec<Option<Box<str>>>,
+    /// The names of the cursors that the text fetches from or moves: the protocol's named portals are among them.
+    pub fetches: Vec<Box<str>>,
     /// Why the text is `sql:unparsed`, in the grammar's words. They may quote the text.
     pub unparsed: Option<Box<str>>,
 }
@@ -64,7 +68,7 @@ impl Analysis {
             facts: Facts { accesses: vec![access], sql: Some(sql) },
             prepares: Vec::new(),
             executes: Vec::new(),
-            deallocates: Vec::new(),
+            fetches: Vec::new(),
             unparsed: Some(reason.into()),
         }
     }

@@ -110,6 +110,20 @@ impl<'a, 'c> Walk<'a, 'c> {
                 self.call(call);
                 self.descend(node, place);
             }
+            // What isn't a column there is a function of what stands before it (manual, "Function Calls").
+            Node::ColumnRef(column) => {
+                if let Some(Node::String(last)) = column.fields().iter().skip(1).last() {
+                    self.facts.field(last.sval().unwrap_or("?"));
+                }
+            }
+            Node::A_Indirection(indirection) => {
+                for step in indirection.indirection() {
+                    if let Node::String(name) = step {
+                        self.facts.field(name.sval().unwrap_or("?"));
+                    }
+                }
+                self.descend(node, place);
+            }
             Node::SQLValueFunction(function) => {
                 self.facts.functions.push(value_function(function.op).into());
             }
@@ -140,7 +154,6 @@ impl<'a, 'c> Walk<'a, 'c> {
             | Node::A_Star(_)
             | Node::BitString(_)
             | Node::Boolean(_)
-            | Node::ColumnRef(_)
             | Node::CurrentOfExpr(_)
             | Node::Float(_)
             | Node::Integer(_)
@@ -152,7 +165,6 @@ impl<'a, 'c> Walk<'a, 'c> {
 
             Node::A_ArrayExpr(_)
             | Node::A_Indices(_)
-            | Node::A_Indirection(_)
             | Node::BoolExpr(_)
             | Node::BooleanTest(_)
             | Node::CaseExpr(_)

@@ -3,7 +3,7 @@
 use agent_core::facts::Action;
 use pg_raw_parse::Node;
 use pg_raw_parse::nodes::VariableSetStmt;
-use pg_raw_parse::raw::{DiscardMode, TransactionStmtKind, VariableSetKind};
+use pg_raw_parse::raw::{TransactionStmtKind, VariableSetKind};
 
 use crate::query::Walk;
 
@@ -27,20 +27,15 @@ impl<'a> Walk<'a, '_> {
                 });
             }
             Node::ConstraintsSetStmt(_) => self.facts.database(Action::SqlTransaction),
-            Node::FetchStmt(_) => self.facts.database(Action::SqlFetch),
+            Node::FetchStmt(fetch) => {
+                self.facts.database(Action::SqlFetch);
+                self.facts.fetches.push(fetch.portalname().unwrap_or_default().into());
+            }
             Node::ListenStmt(_) | Node::NotifyStmt(_) => self.facts.database(Action::SqlNotify),
-            Node::ClosePortalStmt(_) | Node::UnlistenStmt(_) => self.facts.database(Action::SqlDiscard),
-            Node::DiscardStmt(discard) => {
-                self.facts.database(Action::SqlDiscard);
-                if discard.target == DiscardMode::DISCARD_ALL {
-                    self.facts.deallocates.push(None);
-                }
-            }
-            Node::DeallocateStmt(deallocate) => {
-                self.facts.database(Action::SqlDiscard);
-                let name = if deallocate.isall { None } else { deallocate.name() };
-                self.facts.deallocates.push(name.map(Into::into));
-            }
+            Node::ClosePortalStmt(_)
+            | Node::UnlistenStmt(_)
+            | Node::DiscardStmt(_)
+            | Node::DeallocateStmt(_) => self.facts.database(Action::SqlDiscard),
             _ => return false,
         }
         true

@@ -1,8 +1,9 @@
 //! What remembered analyses are found by: a text with its whole numbers left out.
 //!
 //! Only for texts in which a number is a number without asking the grammar: no quotes, comments, dollar signs or
-//! letters beyond ASCII anywhere, so that every byte outside a word is what it seems. All else has no shape and is
-//! parsed each time.
+//! letters beyond ASCII anywhere, so that every byte outside a word is what it seems. And only for single queries and
+//! data-modifying statements: elsewhere a number can say what the statement does, as in `EXPLAIN (ANALYZE 1)`. All
+//! else has no shape and is parsed each time.
 
 /// Longer texts have no shape: remembering them costs more than it saves.
 pub const SHAPE_BYTES_MAX: usize = 4 << 10;
@@ -13,7 +14,8 @@ const DIGITS_MAX: usize = 9;
 /// [`Analysis`](crate::Analysis), [`fingerprint`](crate::fingerprint()) and redacted text, if the grammar takes them.
 pub fn shape(sql: &[u8], shape: &mut Vec<u8>) -> bool {
     shape.clear();
-    if sql.len() > SHAPE_BYTES_MAX || !sql.iter().copied().all(is_plain) || has_comment(sql) {
+    if sql.len() > SHAPE_BYTES_MAX || !is_query(sql) || !sql.iter().copied().all(is_plain) || has_comment(sql)
+    {
         return false;
     }
     for run in sql.chunk_by(|left, right| is_word(*left) == is_word(*right)) {
@@ -31,6 +33,15 @@ fn is_plain(byte: u8) -> bool {
 /// Bytes of words and numbers. The point is one of them: `1.5` is no whole number.
 fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'.'
+}
+
+/// Whether this is at most one statement, and begins as those do in which a number is only a value.
+fn is_query(sql: &[u8]) -> bool {
+    const FIRST_WORDS: [&str; 6] = ["SELECT", "INSERT", "UPDATE", "DELETE", "VALUES", "WITH"];
+    let sql = sql.trim_ascii();
+    let sql = sql.strip_suffix(b";").unwrap_or(sql);
+    let first = sql.split(|byte| !is_word(*byte)).next().unwrap_or_default();
+    !sql.contains(&b';') && FIRST_WORDS.iter().any(|word| first.eq_ignore_ascii_case(word.as_bytes()))
 }
 
 fn has_comment(sql: &[u8]) -> bool {
@@ -64,6 +75,20 @@ mod tests {
         check("SELECT 1.5, t1, 1e3, 0x1F, 1_000", Some("SELECT 1.5, t1, 1e3, 0x1F, 1_000"));
         check("SELECT 2147483648", Some("SELECT 2147483648"));
         check("SELECT t.1", Some("SELECT t.1"));
+    }
+
+    #[test]
+    fn a_text_in_which_a_number_says_what_is_done_has_none() {
+        for sql in [
+            "EXPLAIN (ANALYZE 0) DELETE FROM t",
+            "SELECT 1; EXPLAIN (ANALYZE 0) DELETE FROM t",
+            "SET x = 1",
+            "selection",
+            "FETCH 1 FROM c",
+        ] {
+            check(sql, None);
+        }
+        check("select 7 ;", Some("select 0 ;"));
     }
 
     #[test]
@@ -122,6 +147,11 @@ mod tests {
             "RESET",
             "SHOW",
             "c.1",
+            "EXPLAIN (ANALYZE",
+            "EXPLAIN",
+            "COPY t TO STDOUT (HEADER",
+            "VACUUM (ANALYZE",
+            "DECLARE c CURSOR FOR",
         ];
         let word = prop_oneof![3 => proptest::sample::select(words.to_vec()).prop_map(str::to_owned), 1 => Just("#".to_owned())];
         proptest::collection::vec(word, 1..12)

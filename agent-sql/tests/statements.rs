@@ -7,7 +7,7 @@
 )]
 
 use agent_core::facts::{Access, Facts, Resource};
-use agent_sql::{Analysis, analyze};
+use agent_sql::{Analysis, FACTS_MAX, analyze};
 
 /// `action` on the database, or `action schema.name`, as `spell` writes them, in order.
 fn spelled(facts: &Facts) -> Vec<String> {
@@ -507,6 +507,28 @@ fn functions_are_named_at_any_depth() {
 }
 
 #[test]
+fn a_field_may_be_a_call() {
+    check_functions("SELECT x.lo_creat FROM generate_series(-1, -1) x", &[".lo_creat", "generate_series"]);
+    check_functions("SELECT ('x'::text).ts_stat", &[".ts_stat"]);
+    check_functions("SELECT (f(1)).g", &[".g", "f"]);
+    check_functions("SELECT (((x).a).b).c, $1.d, (x[1]).e", &[".a", ".b", ".c", ".d", ".e"]);
+    check_functions("SELECT s.t.c, t.x[1].f FROM t WHERE t.y > 0", &[".c", ".f", ".x", ".y"]);
+    check_functions("SELECT t.*, (x).*, c FROM t", &[]);
+    check_functions("INSERT INTO t VALUES (1) ON CONFLICT (a) DO UPDATE SET b = excluded.b", &[".b"]);
+    check_functions("UPDATE t SET c.field = 1 WHERE z = 1", &[]);
+}
+
+#[test]
+fn a_text_of_too_many_names_is_not_decided_on() {
+    let tables = |count: usize| (0..count).map(|table| format!("t{table}")).collect::<Vec<_>>().join(", ");
+    let few = format!("SELECT 1 FROM {}", tables(FACTS_MAX));
+    assert!(analyze(few.as_bytes()).unparsed.is_none());
+    let many = format!("SELECT 1 FROM {}", tables(FACTS_MAX + 1));
+    assert!(analyze(many.as_bytes()).unparsed.is_some());
+    assert!(analyze(format!("PREPARE p AS {many}").as_bytes()).unparsed.is_some());
+}
+
+#[test]
 fn settings_are_named_in_lower_case() {
     check_settings("SET work_mem = 1", &["work_mem"]);
     check_settings("SET LOCAL \"Work_Mem\" TO DEFAULT", &["work_mem"]);
@@ -626,15 +648,17 @@ fn prepared_statements_are_followed_by_name() {
     let sql = facts.sql.as_ref().unwrap();
     assert!(!sql.has_where && sql.statements == 1);
     assert_eq!(analysis.executes, [Box::from("P")]);
-    assert_eq!(analysis.deallocates, [Some(Box::from("p"))]);
     assert_eq!(analysis.facts.sql.unwrap().statements, 3);
 
-    assert_eq!(analyze(b"DEALLOCATE ALL").deallocates, [None]);
-    assert_eq!(analyze(b"DEALLOCATE PREPARE \"all\"").deallocates, [Some(Box::from("all"))]);
-    assert_eq!(analyze(b"DISCARD ALL").deallocates, [None]);
-    assert_eq!(analyze(b"DISCARD TEMP").deallocates, []);
     assert_eq!(analyze(b"EXPLAIN ANALYZE EXECUTE p").executes, [Box::from("p")]);
     assert_eq!(analyze(b"CREATE TABLE t AS EXECUTE p").executes, [Box::from("p")]);
+}
+
+#[test]
+fn fetched_cursors_are_followed_by_name() {
+    for sql in ["FETCH ALL FROM \"C\"", "MOVE 2 IN \"C\"", "FETCH NEXT \"C\"; SELECT 1"] {
+        assert_eq!(analyze(sql.as_bytes()).fetches, [Box::from("C")], "{sql}");
+    }
 }
 
 #[test]

@@ -21,6 +21,44 @@ pub(crate) fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
+/// Starts a session as psycopg would, then speaks the protocol itself: `told(n)` is what comes back up to the nth
+/// ReadyForQuery, as rows, tags and errors.
+pub(crate) const WIRE: &str = r#"
+import os, psycopg, socket, struct, sys
+connection = psycopg.connect(autocommit=True)
+raw = socket.socket(fileno=os.dup(connection.fileno()))
+raw.setblocking(True)
+raw.settimeout(20)
+def message(kind, body): return kind + struct.pack("!I", len(body) + 4) + body
+def query(text): return message(b"Q", text.encode() + b"\0")
+def parse(name, text): return message(b"P", name.encode() + b"\0" + text.encode() + b"\0\0\0")
+def bind(portal, name): return message(b"B", portal.encode() + b"\0" + name.encode() + bytes(7))
+def execute(portal): return message(b"E", portal.encode() + bytes(5))
+SYNC = message(b"S", b"")
+buffered = b""
+def told(readies):
+    global buffered
+    said = []
+    while readies:
+        while len(buffered) < 5 or len(buffered) <= struct.unpack("!I", buffered[1:5])[0]:
+            piece = raw.recv(65536)
+            if not piece:
+                return said + ["CLOSED"]
+            buffered += piece
+        size = 1 + struct.unpack("!I", buffered[1:5])[0]
+        kind, body, buffered = buffered[:1], buffered[5:size], buffered[size:]
+        if kind == b"Z":
+            readies -= 1
+        elif kind == b"C":
+            said.append(body[:-1].decode())
+        elif kind == b"D":
+            said.append("row")
+        elif kind == b"E":
+            fields = {field[:1]: field[1:].decode() for field in body.split(b"\0") if field}
+            said.append(fields[b"C"] + " " + fields[b"M"])
+    return said
+"#;
+
 /// Decisions on statements that contain a mark, in their order.
 pub(crate) fn decisions_on(lab: &Lab, mark: &str) -> Vec<Value> {
     let rows = lab.audit(&[]).unwrap();

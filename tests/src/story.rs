@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Under whose credential the job runs.
-const SUBJECT: &str = "contractor:dana";
+pub const SUBJECT: &str = "contractor:dana";
 /// The job's name.
 const JOB: &str = "nightly";
 /// Why access ends.

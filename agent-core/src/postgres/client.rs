@@ -1,8 +1,8 @@
 //! The client's half: which of its messages are forwarded as they are, which are judged, and which are
 //! replaced.
 //!
-//! Query, Parse, Execute and FunctionCall must never get into the run of forwarded bytes except out of
-//! [`Session::rule`], with an Allow in hand.
+//! Query, Parse, Execute, FunctionCall and a Bind that names its portal must never get into the run of forwarded
+//! bytes except out of [`Session::rule`], with an Allow in hand.
 
 use std::ops::Range;
 
@@ -10,7 +10,7 @@ use super::event::CancelKey;
 use super::fault::{ClientFault, Misuse, Violation};
 use super::poison::{self, Denial};
 use super::question::{Candidates, Excess, Question, Ruling};
-use super::replies::{Expect, ParseMade};
+use super::replies::{BindMade, Expect, ParseMade};
 use super::session::{Answer, Authentication, Phase, Rest, Session};
 use super::startup::{self, First, MINOR_VERSION_MAX, Startup};
 use super::statements::{Portal, Statement};
@@ -61,6 +61,7 @@ pub(super) enum Subject {
     Startup(Box<Startup>),
     Query { text: Range<usize> },
     Parse { name: Range<usize>, statement: Statement },
+    Bind { name: Range<usize>, portal: Portal },
     Execute { name: Range<usize>, portal: Option<Portal>, or_cursor: bool },
     FunctionCall { oid: u32 },
     Excess { excess: Excess, name: Range<usize> },
@@ -74,12 +75,16 @@ impl Pending {
             Subject::Startup(startup) => Question::Startup(startup),
             Subject::Query { text } => Question::Simple { text: part(text) },
             Subject::Parse { name, statement } => Question::Prepare { name: part(name), statement },
+            Subject::Bind { name, portal } => Question::Bind {
+                portal: part(name),
+                candidates: portal.candidates(),
+                parameters: portal.parameters.as_ref(),
+            },
             Subject::Execute { name, portal, or_cursor } => Question::Execute {
                 portal: part(name),
                 candidates: Candidates {
-                    parsed: portal.as_ref().and_then(|portal| portal.statement.as_ref()),
-                    sql_prepared: portal.as_ref().and_then(|portal| portal.sql_statement.as_deref()),
                     sql_cursor: or_cursor.then(|| part(name)),
+                    ..portal.as_ref().map(Portal::candidates).unwrap_or_default()
                 },
                 parameters: portal.as_ref().and_then(|portal| portal.parameters.as_ref()),
             },
@@ -283,7 +288,7 @@ impl Session {
         let Some(pending) = self.pending.take() else { return Ok(None) };
         let ruling = match (pending.ruling, &pending.subject) {
             (Some(Ruling::Allow), Subject::Excess { excess, .. }) => {
-                Some(Ruling::Deny(Denial::new(excess.message())))
+                Some(Ruling::Deny(Denial::new(format!("lineal: denied: {}", excess.reason()))))
             }
             (ruling, _) => ruling,
         };
@@ -328,6 +333,10 @@ impl Session {
                 let order = made.map_err(|_| Misuse::Buffer)?;
                 Expect::Parse { command, name: name.into(), made: ParseMade::Statement(order, statement) }
             }
+            Subject::Bind { name, portal } => {
+                let name = message.get(name).ok_or(Misuse::Buffer)?;
+                self.bound(name, portal, Some(command))?
+            }
             Subject::Excess { .. } => return Err(Misuse::Verdict(command).into()),
         };
         self.replies.push(expect);
@@ -365,6 +374,12 @@ impl Session {
                 self.denied_segment = true;
                 poison::put_execute(&mut self.composed);
                 Expect::Execute { command, poison: Some(denial) }
+            }
+            Subject::Bind { name, .. } => {
+                self.denied_segment = true;
+                poison::put_bind(&mut self.composed);
+                let portal = message.get(name).ok_or(Misuse::Buffer)?.into();
+                Expect::Bind { command: Some(command), portal, made: BindMade::Poison(denial) }
             }
             Subject::Parse { name, .. } | Subject::Excess { name, .. } => {
                 self.denied_segment = true;

@@ -9,7 +9,7 @@ use super::fault::{ClientFault, Violation};
 use super::namespace::Lookup;
 use super::poison;
 use super::question::Excess;
-use super::replies::Expect;
+use super::replies::{BindMade, Expect};
 use super::session::Session;
 use super::statements::{Parameters, Portal, Statement};
 use super::wire::{Fields, HEADER_BYTES};
@@ -39,6 +39,9 @@ impl Session {
     /// Parse: `String` name, `String` text, `Int16` count, that many `Int32` types.
     pub(super) fn parse(&mut self, mut fields: Fields<'_>, bytes: usize) -> Result<Next, Violation> {
         let name = name(b'P', &mut fields)?;
+        if name == poison::PORTAL {
+            return Err(ClientFault::ReservedName.into());
+        }
         let name_range = HEADER_BYTES..HEADER_BYTES + name.len();
         let excess = |excess| Subject::Excess { excess, name: name_range.clone() };
         if bytes > self.limits.message_bytes_max {
@@ -95,11 +98,27 @@ impl Session {
             sql_statement: or_sql.then(|| statement.into()),
             parameters: keep.then(|| Parameters::new(tail, &self.meter)),
         };
-        let order = self.portals.change(portal, self.segment, Some(made.clone()));
-        let order = order.map_err(|_| ClientFault::TooManyPortals { max: self.limits.portals_max })?;
-        self.replies.push(Expect::Bind { portal: portal.into(), order, made });
+        // A portal with a name can be run by SQL, which the protocol then hears no more of.
+        if !portal.is_empty() {
+            let name = HEADER_BYTES..HEADER_BYTES + portal.len();
+            return Ok(Some(self.ask(Subject::Bind { name, portal: made }, bytes)));
+        }
+        let bound = self.bound(portal, made, None)?;
+        self.replies.push(bound);
         self.forward(bytes);
         Ok(None)
+    }
+
+    /// Notes a Bind that is about to be sent; answers what it waits for.
+    pub(super) fn bound(
+        &mut self,
+        name: &[u8],
+        made: Portal,
+        command: Option<u64>,
+    ) -> Result<Expect, Violation> {
+        let order = self.portals.change(name, self.segment, Some(made.clone()));
+        let order = order.map_err(|_| ClientFault::TooManyPortals { max: self.limits.portals_max })?;
+        Ok(Expect::Bind { command, portal: name.into(), made: BindMade::Portal(order, made) })
     }
 
     /// Execute: `String` portal, `Int32` row limit.

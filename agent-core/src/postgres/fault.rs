@@ -115,7 +115,7 @@ pub enum ClientFault {
         max: usize,
     },
     /// The portal name that denials rely on.
-    #[error("portal name `lineal_denied_` is reserved")]
+    #[error("the name `lineal_denied_` is reserved")]
     ReservedName,
     /// Too many portals at once.
     #[error("more than {max} portals are open: close portals, or end the transaction")]

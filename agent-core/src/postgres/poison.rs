@@ -11,8 +11,8 @@ use super::wire::{self, Severity};
 /// the server cannot resolve it: 42883, or 25P02 in a failed transaction.
 const STATEMENT: &[u8] = b"SELECT pg_catalog.lineal_denied_()";
 
-/// A portal that never exists: no Bind may create it. Should SQL make a cursor of this name, the stand-in
-/// succeeds, and [`super::UpstreamFault::PoisonAccepted`] ends the session.
+/// A portal that never exists, nor does a statement of that name: no Bind or Parse may create it. Should SQL make a
+/// cursor or statement of this name, the stand-in succeeds, and [`super::UpstreamFault::PoisonAccepted`] ends the session.
 pub(super) const PORTAL: &[u8] = b"lineal_denied_";
 
 /// What the client is told about a denied command.
@@ -51,6 +51,11 @@ pub(super) fn put_query(out: &mut Vec<u8>) {
 /// where it fails, and a Bind that follows must not find the statement of before.
 pub(super) fn put_parse(out: &mut Vec<u8>, name: &[u8]) {
     wire::put(out, b'P', &[name, &[0], STATEMENT, &[0], &[0, 0]]);
+}
+
+/// Appends the stand-in for a Bind: of a statement that never exists, to the unnamed portal.
+pub(super) fn put_bind(out: &mut Vec<u8>) {
+    wire::put(out, b'B', &[&[0], PORTAL, &[0], &[0; 2], &[0; 2], &[0; 2]]);
 }
 
 /// Appends the stand-in for an Execute.

@@ -65,14 +65,23 @@ pub enum Question<'a> {
         /// The text, without NUL, not necessarily UTF-8.
         text: &'a [u8],
     },
-    /// A Parse message. Nothing runs yet; but the Bind that follows is not asked about, and it plans the
-    /// statement, which evaluates immutable functions. So a statement must be allowed here as well as at
-    /// its Execute.
+    /// A Parse message. Nothing runs yet; but the Bind that follows may not be asked about, and it plans the
+    /// statement, which evaluates immutable functions; and SQL `EXECUTE` runs a statement that has a name. So a
+    /// statement must be allowed here as well as at its Execute.
     Prepare {
         /// The statement's name; empty for the unnamed one.
         name: &'a [u8],
         /// Its text.
         statement: &'a Statement,
+    },
+    /// A Bind message that names its portal: SQL `FETCH` runs it by that name.
+    Bind {
+        /// The portal's name, never empty.
+        portal: &'a [u8],
+        /// What the portal may run. Allowed only if each of them is.
+        candidates: Candidates<'a>,
+        /// The values bound, where kept.
+        parameters: Option<&'a Parameters>,
     },
     /// An Execute message: a portal runs, or goes on.
     Execute {
@@ -125,16 +134,14 @@ pub enum Excess {
 }
 
 impl Excess {
-    /// What the client is told where the executor does not word the denial.
-    pub(super) fn message(self) -> &'static str {
+    /// Why the message is denied, and what to do.
+    pub fn reason(self) -> &'static str {
         match self {
             Self::Query | Self::Parse | Self::FunctionCall => {
-                "lineal: denied: the message is longer than lineal decides on"
+                "the message is longer than what is decided on: send it in parts"
             }
-            Self::Statements => "lineal: denied: too many prepared statements; deallocate some",
-            Self::KeptBytes => {
-                "lineal: denied: the session's prepared statements take too much memory; close some"
-            }
+            Self::Statements => "too many prepared statements: deallocate some",
+            Self::KeptBytes => "the session's prepared statements take too much memory: close some",
         }
     }
 }
@@ -155,6 +162,7 @@ impl fmt::Debug for Question<'_> {
             Self::Startup(startup) => write!(f, "Startup of {} on {}", startup.user, startup.database),
             Self::Simple { text } => write!(f, "Simple of {} bytes", text.len()),
             Self::Prepare { statement, .. } => write!(f, "Prepare of {statement:?}"),
+            Self::Bind { candidates, .. } => write!(f, "Bind of {candidates:?}"),
             Self::Execute { candidates, .. } => write!(f, "Execute of {candidates:?}"),
             Self::Function { oid } => write!(f, "Function {oid}"),
             Self::Excess { excess, bytes } => write!(f, "Excess {excess:?} of {bytes} bytes"),

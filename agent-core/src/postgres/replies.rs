@@ -36,9 +36,10 @@ pub(super) enum Expect {
         made: ParseMade,
     },
     Bind {
+        /// Of one that was asked about.
+        command: Option<u64>,
         portal: Box<[u8]>,
-        order: Order,
-        made: Portal,
+        made: BindMade,
     },
     DescribeStatement,
     DescribePortal,
@@ -65,6 +66,13 @@ pub(super) enum Expect {
 #[derive(Debug)]
 pub(super) enum ParseMade {
     Statement(Order, Statement),
+    Poison(Box<Denial>),
+}
+
+/// What a Bind will have done.
+#[derive(Debug)]
+pub(super) enum BindMade {
+    Portal(Order, Portal),
     Poison(Box<Denial>),
 }
 
@@ -198,7 +206,8 @@ impl Replies {
             Expect::Query { poison, .. }
             | Expect::FunctionCall { poison, .. }
             | Expect::Execute { poison, .. } => poison.as_deref(),
-            Expect::Parse { made: ParseMade::Poison(denial), .. } => Some(denial),
+            Expect::Parse { made: ParseMade::Poison(denial), .. }
+            | Expect::Bind { made: BindMade::Poison(denial), .. } => Some(denial),
             _ => None,
         }
     }
@@ -292,9 +301,10 @@ impl Replies {
                 (Reply::Error(error), _) => self.fail(error, gone),
                 _ => Err(unexpected(tag, "awaiting ParseComplete")),
             },
-            Expect::Bind { .. } => match reply {
-                Reply::BindComplete => self.finish(Fate::Answered, gone),
-                Reply::Error(error) => self.fail(error, gone),
+            Expect::Bind { made, .. } => match (reply, made) {
+                (Reply::BindComplete, BindMade::Portal(..)) => self.finish(Fate::Answered, gone),
+                (Reply::BindComplete, BindMade::Poison(_)) => Err(UpstreamFault::PoisonAccepted.into()),
+                (Reply::Error(error), _) => self.fail(error, gone),
                 _ => Err(unexpected(tag, "awaiting BindComplete")),
             },
             Expect::DescribeStatement => match reply {

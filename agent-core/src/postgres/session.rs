@@ -11,7 +11,7 @@ use super::fault::{Misuse, Violation, fatal_error};
 use super::namespace::Namespace;
 use super::poison::Denial;
 use super::question::{ClientStep, Ruling};
-use super::replies::{Answered, Expect, Fate, ParseMade, Replies};
+use super::replies::{Answered, BindMade, Expect, Fate, ParseMade, Replies};
 use super::startup::Requested;
 use super::statements::{Meter, Portal, Statement};
 use super::upstream::{UpstreamNext, UpstreamStep};
@@ -340,6 +340,8 @@ fn command(expect: Expect) -> Option<(u64, Option<Box<Denial>>)> {
         | Expect::Execute { command, poison } => Some((command, poison)),
         Expect::Parse { command, made: ParseMade::Poison(denial), .. } => Some((command, Some(denial))),
         Expect::Parse { command, .. } => Some((command, None)),
+        Expect::Bind { command, made: BindMade::Poison(denial), .. } => Some((command?, Some(denial))),
+        Expect::Bind { command, .. } => Some((command?, None)),
         _ => None,
     }
 }

@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::wire::Fields;
+use super::{question::Candidates, wire::Fields};
 
 /// The bytes a session keeps at this moment, whoever holds them.
 #[derive(Clone, Debug, Default)]
@@ -137,6 +137,17 @@ pub(super) struct Portal {
     pub(super) sql_statement: Option<Box<[u8]>>,
     /// The values, where they are kept.
     pub(super) parameters: Option<Parameters>,
+}
+
+impl Portal {
+    /// What it may run.
+    pub(super) fn candidates(&self) -> Candidates<'_> {
+        Candidates {
+            parsed: self.statement.as_ref(),
+            sql_prepared: self.sql_statement.as_deref(),
+            sql_cursor: None,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 use super::event::{CancelKey, Event, ServerError, Tag, Transaction};
 use super::fault::{UpstreamFault, Violation};
 use super::namespace::Namespace;
-use super::replies::{Answered, Expect, Fate, ParseMade, Reply, unexpected};
+use super::replies::{Answered, BindMade, Expect, Fate, ParseMade, Reply, unexpected};
 use super::session::{Answer, Phase, Rest, Session, outcome};
 use super::startup::MINOR_VERSION_MAX;
 use super::statements::{Portal, Statement};
@@ -362,8 +362,13 @@ fn settle(
                 statements.forget(name);
             }
         }
-        Expect::Bind { portal, order, made } if done => portals.settle(portal, *order, Some(made.clone())),
-        Expect::Bind { portal, .. } => portals.revoke(portal),
+        Expect::Bind { portal, made: BindMade::Portal(order, made), .. } => {
+            if done {
+                portals.settle(portal, *order, Some(made.clone()));
+            } else {
+                portals.revoke(portal);
+            }
+        }
         Expect::CloseStatement { name, order } if done => statements.settle(name, *order, None),
         Expect::CloseStatement { name, .. } => statements.revoke(name),
         Expect::ClosePortal { name, order } if done => portals.settle(name, *order, None),

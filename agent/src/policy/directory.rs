@@ -47,6 +47,11 @@ pub(crate) enum DirectoryError {
 /// `.cedar` and `.toml`, are none of them: editors and version control leave such.
 pub(crate) fn read(dir: &Path, hostname: &str) -> Result<Vec<Source>, DirectoryError> {
     let mut walk = Walk::default();
+    let hosts = dir.join("hosts");
+    refuse_strays(dir)?;
+    if fs::symlink_metadata(&hosts).is_ok() {
+        refuse_strays(&hosts)?;
+    }
     walk.directory(&dir.join("default"), 0)?;
     let host = host_directory(dir, hostname)?;
     match fs::symlink_metadata(&host) {
@@ -55,6 +60,18 @@ pub(crate) fn read(dir: &Path, hostname: &str) -> Result<Vec<Source>, DirectoryE
         Err(error) => return Err(io_error(&host)(error)),
     }
     Ok(walk.sources)
+}
+
+/// Refuses files that look like a part of the bundle and stand where no host takes them from.
+fn refuse_strays(dir: &Path) -> Result<(), DirectoryError> {
+    guard(dir, &fs::metadata(dir).map_err(io_error(dir))?)?;
+    match entries(dir)?.into_iter().find(|path| is_ours(path)) {
+        Some(stray) => {
+            let reason = "no host would read it there; move it to default/ or hosts/HOSTNAME/".to_owned();
+            Err(refused(&stray, reason))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Every directory whose changes can change the bundle, there or not: the parent too, for it is where the
@@ -219,7 +236,7 @@ mod tests {
             ("default/README.md", ""),
             ("default/.b.cedar.swp", ""),
             ("default/.hidden.cedar", ""),
-            ("notes.cedar", ""),
+            ("notes.md", ""),
         ]);
         let expect = ["default/a/z.cedar", "default/b.cedar", "default/upstreams.toml", "hosts/ci-7/a.cedar"];
         assert_eq!(names(&dir).unwrap(), expect);
@@ -229,6 +246,13 @@ mod tests {
     fn a_directory_without_default_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         refused_for(&dir, "default: No such file");
+    }
+
+    #[test]
+    fn a_policy_that_no_host_would_read_is_refused() {
+        for name in ["freeze.cedar", "hosts/freeze.cedar", "upstreams.toml"] {
+            refused_for(&directory(&[(name, "")]), "no host would read it");
+        }
     }
 
     #[test]
@@ -274,8 +298,8 @@ mod tests {
 
     #[test]
     fn what_everyone_may_write_is_refused() {
-        for name in ["default/a.cedar", "default"] {
-            let dir = directory(&[("default/a.cedar", "")]);
+        for name in ["default/a.cedar", "default", "hosts", ""] {
+            let dir = directory(&[("default/a.cedar", ""), ("hosts/ci-7/a.cedar", "")]);
             fs::set_permissions(dir.path().join(name), fs::Permissions::from_mode(0o777)).unwrap();
             refused_for(&dir, "everyone may write");
         }

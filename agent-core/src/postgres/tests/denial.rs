@@ -70,6 +70,26 @@ fn a_statement_allowed_once_may_be_denied_later() {
 }
 
 #[test]
+fn a_denied_bind_makes_no_portal_and_the_rest_of_its_segment_is_never_sent() {
+    check(
+        "> P x=unbound / B p<x long / E p / S / B <x / E / S
+         ? prepare x=unbound
+         ? bind p: unbound with long
+         -> P x=unbound / B! / S
+         < 1 / E 26000 no such statement / Z I
+         <- 1 / DENIED / Z I
+         ! 2 complete
+         ! 3 denied
+         ! ready I
+         ? execute : unbound
+         -> B <x / E / S
+         < 2 / C A / Z I
+         ! 4 complete A
+         ! ready I",
+    );
+}
+
+#[test]
 fn earlier_commands_of_a_pipeline_fail_with_the_denied_one() {
     // The server itself meets the error before the Sync, so it rolls back what came before.
     check(

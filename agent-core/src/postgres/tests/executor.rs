@@ -23,6 +23,7 @@ pub(super) struct Seen {
 pub(super) enum Allowed {
     Simple(Vec<u8>),
     Prepare(Vec<u8>, Vec<u8>),
+    Bind(Vec<u8>),
     /// The portal, the texts it may run, and whether it may be SQL's.
     Execute(Vec<u8>, Option<Vec<u8>>, bool),
     Function(u32),
@@ -214,6 +215,12 @@ fn rule(question: &Question<'_>, allowed: &mut Vec<Allowed>) -> Ruling {
         Question::Prepare { name, statement } if !has(statement.text(), "deny") => {
             Allowed::Prepare(name.to_vec(), statement.text().to_vec())
         }
+        Question::Bind { portal, candidates, .. } => {
+            if candidates.parsed.is_some_and(|statement| has(statement.text(), "unbound")) {
+                return denial;
+            }
+            Allowed::Bind(portal.to_vec())
+        }
         Question::Execute { portal, candidates, .. } => {
             let Candidates { parsed, sql_prepared, sql_cursor } = candidates;
             if parsed.is_some_and(|statement| has(statement.text(), "later"))
@@ -237,9 +244,11 @@ fn ask(question: &Question<'_>) -> String {
         Question::Startup(startup) => format!("startup {} {}", startup.user, startup.database),
         Question::Simple { text: sql } => format!("simple {}", text(sql)).trim_end().to_owned(),
         Question::Prepare { name, statement } => format!("prepare {}={}", text(name), text(statement.text())),
-        Question::Execute { portal, candidates, parameters } => {
+        Question::Bind { portal, candidates, parameters }
+        | Question::Execute { portal, candidates, parameters } => {
             let Candidates { parsed, sql_prepared, sql_cursor } = candidates;
-            let mut out = format!("execute {}:", text(portal));
+            let verb = if matches!(question, Question::Bind { .. }) { "bind" } else { "execute" };
+            let mut out = format!("{verb} {}:", text(portal));
             if let Some(statement) = parsed {
                 out += &format!(" {}", text(statement.text()));
             }

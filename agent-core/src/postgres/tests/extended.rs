@@ -44,19 +44,21 @@ fn a_portal_can_be_executed_bit_by_bit() {
     check(
         "> P =q / B p< / E p / H
          ? prepare =q
+         ? bind p: q
          ? execute p: q
          < 1 / 2 / D 1 / D 2 / s
          ! 2 complete
-         ! 3 suspended rows=2
+         ! 3 complete
+         ! 4 suspended rows=2
          > E p / C pp / S
          ? execute p: q
          < D 3 / C SELECT 1 / 3 / Z T
-         ! 4 complete rows=1 SELECT 1
+         ! 5 complete rows=1 SELECT 1
          ! ready T
          > E p / S
          ? execute p: or cursor p
          < E 34000 no portal / Z E
-         ! 5 error 34000
+         ! 6 error 34000
          ! ready E",
     );
 }
@@ -192,14 +194,16 @@ fn a_portal_of_an_unanswered_segment_is_waited_for_too() {
     check(
         "> P =a / B p< / S / E p / S
          ? prepare =a
+         ? bind p: a
          -> P =a / B p< / S
          < 1 / 2
          ! 2 complete
+         ! 3 complete
          ? execute p: a
          -> E p / S
          < Z T / C A / Z T
          ! ready T
-         ! 3 complete A
+         ! 4 complete A
          ! ready T",
     );
 }
@@ -226,12 +230,14 @@ fn a_portal_keeps_the_statement_it_was_bound_to() {
     check(
         "> P =a / B p< / P =b / E p / S
          ? prepare =a
+         ? bind p: a
          ? prepare =b
          ? execute p: a
          < 1 / 2 / 1 / C A / Z I
          ! 2 complete
          ! 3 complete
-         ! 4 complete A
+         ! 4 complete
+         ! 5 complete A
          ! ready I",
     );
 }
@@ -241,15 +247,17 @@ fn portals_end_with_their_transaction() {
     check(
         "> P =a / B p< / E p / S
          ? prepare =a
+         ? bind p: a
          ? execute p: a
          < 1 / 2 / C A / Z I
          ! 2 complete
-         ! 3 complete A
+         ! 3 complete
+         ! 4 complete A
          ! ready I
          > E p / S
          ? execute p: or cursor p
          < E 34000 no portal / Z I
-         ! 4 error 34000
+         ! 5 error 34000
          ! ready I",
     );
 }
@@ -277,9 +285,26 @@ fn an_unnamed_parse_that_fails_leaves_no_unnamed_statement() {
 }
 
 #[test]
+fn a_portal_with_a_name_is_judged_when_it_is_bound_for_sql_can_run_it() {
+    check(
+        "> P =a / B p< 5 / S / Q fetch all from p
+         ? prepare =a
+         ? bind p: a with 5
+         ? simple fetch all from p
+         < 1 / 2 / Z T / T / D 5 / C FETCH 1 / Z T
+         ! 2 complete
+         ! 3 complete
+         ! ready T
+         ! 4 complete rows=1 FETCH 1
+         ! ready T",
+    );
+}
+
+#[test]
 fn names_that_the_protocol_never_made_are_asked_about_as_what_sql_could_have_made() {
     check(
         "> B p<y / E p / E c / S
+         ? bind p: or prepared y
          ? execute p: or prepared y
          ? execute c: or cursor c",
     );
@@ -316,6 +341,7 @@ fn a_cursor_that_sql_declared_under_a_portals_name_is_a_candidate() {
     check(
         "> P =a / B p< / Q close p; declare p cursor for b / E p / S
          ? prepare =a
+         ? bind p: a
          ? simple close p; declare p cursor for b
          ? execute p: a or cursor p",
     );
@@ -354,7 +380,7 @@ fn statements_beyond_the_bound_are_denied_and_closing_makes_room() {
          ? excess Statements
          -> P x=a / P! y / S
          < 1 / E 42883 no such function / Z I
-         <- 1 / E 42501 lineal: denied: too many prepared statements; deallocate some / Z I
+         <- 1 / E 42501 lineal: denied: too many prepared statements: deallocate some / Z I
          ! 2 complete
          ! 3 denied
          ! ready I
@@ -376,7 +402,7 @@ fn texts_beyond_the_bound_are_denied_and_letting_go_makes_room() {
          ? excess KeptBytes
          -> P x=12345678 / P! y / S
          < 1 / E 42883 no such function / Z I
-         <- 1 / E 42501 lineal: denied: the session's prepared statements take too much memory; close some / Z I
+         <- 1 / E 42501 lineal: denied: the session's prepared statements take too much memory: close some / Z I
          ! 2 complete
          ! 3 denied
          ! ready I
@@ -414,7 +440,7 @@ fn a_parse_that_is_too_long_to_read_is_denied_under_its_name() {
              ? excess Parse
              -> P! x / S
              < E 42883 no such function / Z I
-             <- E 42501 lineal: denied: the message is longer than lineal decides on / Z I
+             <- E 42501 lineal: denied: the message is longer than what is decided on: send it in parts / Z I
              ! 2 denied
              ! ready I"
         ),

@@ -77,6 +77,7 @@ fn a_length_that_the_server_would_refuse_ends_the_session_at_once() {
 
 #[test]
 fn names_that_denials_rely_on_cannot_be_taken() {
+    assert_eq!(client_fault(b'P', b"lineal_denied_\0\0\0\0"), Some(ClientFault::ReservedName.into()));
     assert_eq!(client_fault(b'B', b"lineal_denied_\0\0\0\0\0\0\0\0"), Some(ClientFault::ReservedName.into()));
 }
 
@@ -96,6 +97,7 @@ fn portals_beyond_the_bound_end_the_session() {
         limits,
         "> P =a / B p< / B q<
          ? prepare =a
+         ? bind p: a
          -> P =a / B p<
          x client: more than 1 portals are open: close portals, or end the transaction",
     );

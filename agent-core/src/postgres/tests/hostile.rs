@@ -9,7 +9,7 @@ use crate::postgres::wire::{Fields, HEADER_BYTES, Header};
 
 /// Goes through what the upstream got, and takes from `allowed` what it finds there.
 fn check_forwarded(mut forwarded: &[u8], mut allowed: &[Allowed]) -> Result<(), TestCaseError> {
-    let poisons: Vec<Vec<u8>> = ["Q!", "E!", "F!"].into_iter().map(notation::client).collect();
+    let poisons: Vec<Vec<u8>> = ["Q!", "B!", "E!", "F!"].into_iter().map(notation::client).collect();
     while let Some(header) = Header::read(forwarded) {
         let bytes = HEADER_BYTES + header.body_bytes().unwrap();
         // Only what is streamed may be cut short, when the session ended within it.
@@ -31,6 +31,10 @@ fn check_forwarded(mut forwarded: &[u8], mut allowed: &[Allowed]) -> Result<(), 
                 Allowed::Prepare(name.to_vec(), text.to_vec())
             }
             b'E' => Allowed::Execute(fields.string().unwrap().to_vec(), None, false),
+            b'B' => match fields.string().unwrap() {
+                b"" => continue,
+                portal => Allowed::Bind(portal.to_vec()),
+            },
             _ => continue,
         };
         let next = allowed.first();

@@ -53,6 +53,10 @@ fn client_item(item: &str) -> Vec<u8> {
             poison::put_parse(&mut out, rest.as_bytes());
             out
         }
+        "B!" => {
+            poison::put_bind(&mut out);
+            out
+        }
         "E!" => {
             poison::put_execute(&mut out);
             out

@@ -145,7 +145,7 @@ fn a_query_that_is_too_long_to_read_is_denied_whatever_the_verdict() {
              ? simple b
              -> Q! / Q b
              < E 42883 no such function / Z I / C B / Z I
-             <- E 42501 lineal: denied: the message is longer than lineal decides on / Z I / C B / Z I
+             <- E 42501 lineal: denied: the message is longer than what is decided on: send it in parts / Z I / C B / Z I
              ! 2 denied
              ! ready I
              ! 3 complete B

@@ -8,7 +8,7 @@ use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 use agent_core::{
     audit::record::StatementRef,
     decision::{Decision, Verdict},
-    facts::{Access, Action, Facts, Resource, SqlFacts},
+    facts::{Action, Facts},
     postgres::{Candidates, Parameters, Question, Setting, Startup, Statement},
 };
 use agent_policy::{Bundle, Decided, DecisionCache, EngineError, Upstream};
@@ -35,6 +35,8 @@ pub struct Judge {
     database: String,
     user: String,
     literals: Literals,
+    /// The facts without which there is no session: the connection, and what its startup message sets.
+    beginning: Vec<Facts>,
     /// Why nothing is allowed any more, whatever policy says of it.
     barred: Option<String>,
     reader: Reader,
@@ -42,6 +44,8 @@ pub struct Judge {
     prepared: Names,
     /// What Parse named, for SQL's `EXECUTE`.
     parsed: Names,
+    /// What Bind named, for SQL's `FETCH`.
+    bound: Names,
 }
 
 /// A command as it is decided and recorded.
@@ -115,10 +119,12 @@ impl Judge {
             database: startup.database.to_string(),
             user: startup.user.to_string(),
             literals: session.proxy.parts.literals,
+            beginning: vec![Facts::connect()],
             barred: None,
             reader: Reader::new(session.proxy.parts.literals),
             prepared: Names::default(),
             parsed: Names::default(),
+            bound: Names::default(),
         })
     }
 
@@ -136,12 +142,12 @@ impl Judge {
         let policy = bundle
             .session(&session.subject, upstream, &self.database, &self.user)
             .map_err(|error| error.to_string())?;
-        let connect = policy.decide(&Facts::connect(), unix_now(), &[]);
-        if connect.verdict != Verdict::Allow {
-            return Err(format!(
-                "policy has changed, and would not let this session begin: {}",
-                connect.reason
-            ));
+        let now_unix = unix_now();
+        for facts in &self.beginning {
+            let Decision { verdict, reason, .. } = policy.decide(facts, now_unix, &[]);
+            if verdict != Verdict::Allow {
+                return Err(format!("policy has changed, and would not let this session begin: {reason}"));
+            }
         }
         self.policy = DecisionCache::new(policy);
         self.bundle_version = bundle.version().to_owned();
@@ -158,28 +164,32 @@ impl Judge {
 
     /// Decides the session itself: the connection, and each setting that its startup message makes, as `SET`.
     pub fn begin(&mut self, settings: &[Setting]) -> (Facts, Decided) {
-        let mut facts = Facts::connect();
-        let now_unix = unix_now();
-        let connect = self.decide(&facts, now_unix);
         let set = settings.iter().filter(|(name, _)| !READING.contains(&&**name));
         let names: BTreeSet<Box<str>> = set.map(|(name, _)| name.clone()).collect();
-        let Decided { mut decision, mut resources } = (*connect).clone();
-        if decision.verdict == Verdict::Allow && !names.is_empty() {
-            let mut set = plain(Action::SqlSet);
+        if !names.is_empty() {
+            let mut set = Facts::of(Action::SqlSet);
             if let Some(sql) = &mut set.sql {
                 sql.settings = names.into_iter().collect();
             }
-            let decided = self.decide(&set, now_unix);
-            if decided.decision.verdict == Verdict::Allow {
-                decision.policies.extend(decided.decision.policies.iter().cloned());
-            } else {
-                decision = decided.decision.clone();
-            }
-            facts.accesses.extend(set.accesses);
-            facts.sql = set.sql;
-            resources.extend(decided.resources.iter().cloned());
+            self.beginning.push(set);
         }
-        (facts, Decided { decision, resources })
+        let now_unix = unix_now();
+        let beginning = self.beginning.clone();
+        let facts = joined(&beginning);
+        let mut decided = Decided {
+            decision: Decision { verdict: Verdict::Allow, policies: Vec::new(), reason: "".into() },
+            resources: self.policy.session().resources(&facts),
+        };
+        for part in &beginning {
+            let Decision { verdict, policies, reason } = self.decide(part, now_unix).decision.clone();
+            if verdict != Verdict::Allow {
+                decided.decision = Decision { verdict, policies, reason };
+                break;
+            }
+            decided.decision.policies.extend(policies);
+            decided.decision.reason = reason;
+        }
+        (facts, decided)
     }
 
     /// A denial that no policy made.
@@ -202,115 +212,139 @@ impl Judge {
                 self.settle(session, &command).with_names_of(&reading)
             }
             Question::Prepare { name, statement } => self.prepare(session, number, name, statement),
+            Question::Bind { portal, candidates, parameters } => {
+                self.run(session, number, *candidates, *parameters, Some(portal))
+            }
             Question::Execute { candidates, parameters, .. } => {
-                self.execute(session, number, *candidates, *parameters)
+                self.run(session, number, *candidates, *parameters, None)
             }
             Question::Function { oid } => {
-                let reading = Reading::of(plain(Action::SqlCall));
+                let reading = Reading::of(Facts::of(Action::SqlCall));
                 let text = format!("(FunctionCall of function {oid})");
                 let facts = &reading.analysis.facts;
                 let command = Command { number, facts, reading: &reading, text: &text, parameters: &[] };
                 self.settle(session, &command).with_names_of(&reading)
             }
-            Question::Excess { bytes, .. } => {
-                let reading = Reading::of(plain(Action::SqlUnparsed));
+            Question::Excess { excess, bytes } => {
+                let reading = Reading::of(Facts::of(Action::SqlUnparsed));
                 let text = format!("(a message of {bytes} bytes)");
-                let reason = format!(
-                    "a bound of the session is reached: a statement may have at most {} bytes",
-                    agent_sql::STATEMENT_BYTES_MAX
-                );
                 let facts = &reading.analysis.facts;
-                let decided = self.denied(facts, &reason);
+                let decided = self.denied(facts, excess.reason());
                 let command = Command { number, facts, reading: &reading, text: &text, parameters: &[] };
                 Self::record(session, &command, &decided)
             }
         }
     }
 
-    /// Decides a Parse. One that is allowed is not recorded: its execution is what the trail shows.
+    /// Decides a Parse. One that gives the statement a name is recorded, as `PREPARE` is: SQL can run it by that
+    /// name. One without a name is recorded when it is denied; else its execution is what the trail shows.
     fn prepare(&mut self, session: &Session, number: u64, name: &[u8], statement: &Statement) -> Answer {
         let reading = self.reader.read_statement(statement);
         let facts = self.complete(&reading.analysis);
         let decided = self.decide(&facts, unix_now());
-        if decided.decision.verdict != Verdict::Allow {
-            let shown = reading.shown(statement.text());
-            let command = Command { number, facts: &facts, reading: &reading, text: &shown, parameters: &[] };
-            return Self::record(session, &command, &decided);
+        if decided.decision.verdict == Verdict::Allow && name.is_empty() {
+            return Answer::of(Judged::Allow, false);
         }
-        drop(facts);
-        // SQL can't name the unnamed statement.
-        if !name.is_empty() {
-            let name = String::from_utf8_lossy(name.get(..NAME_BYTES_MAX).unwrap_or(name));
-            self.parsed.add(&name, &reading.analysis.facts);
+        let shown = reading.shown(statement.text());
+        let command = Command { number, facts: &facts, reading: &reading, text: &shown, parameters: &[] };
+        let answer = Self::record(session, &command, &decided);
+        if matches!(answer.judged, Judged::Allow) {
+            self.parsed.add(&sql_name(name), &facts);
         }
-        Answer::of(Judged::Allow, false)
+        answer
     }
 
-    /// Decides an Execute: everything that the portal can stand for must be allowed.
-    fn execute(
+    /// Decides what a portal can stand for: an Execute of it, or the Bind that gives it the name `bound`, by which
+    /// SQL's `FETCH` can run it. The server runs one of the candidates: each must be allowed.
+    fn run(
         &mut self,
         session: &Session,
         number: u64,
         candidates: Candidates<'_>,
         parameters: Option<&Parameters>,
+        bound: Option<&[u8]>,
     ) -> Answer {
         let parameters = parameters.map(|parameters| self.parameters(parameters)).unwrap_or_default();
-        let mut possible: Vec<(Arc<Reading>, Cow<'_, str>)> = Vec::new();
-        if let Some(name) = candidates.sql_prepared {
-            let name = String::from_utf8_lossy(name);
-            let known = self.prepared.of(&name).filter(|meanings| !meanings.is_empty());
-            let meanings = known.map_or_else(|| vec![plain(Action::SqlOther)], <[Facts]>::to_vec);
-            let text = format!("(the statement that PREPARE named {name})");
-            let readings = meanings.into_iter().map(|facts| Arc::new(Reading::of(facts)));
-            possible.extend(readings.map(|reading| (reading, text.clone().into())));
-        }
-        if candidates.sql_cursor.is_some() {
-            // Its query was decided when it was declared; this reads on in it.
-            let reading = Arc::new(Reading::of(plain(Action::SqlFetch)));
-            possible.push((reading, "(a cursor that DECLARE made)".into()));
-        }
         let parsed = candidates.parsed.map(|statement| (self.reader.read_statement(statement), statement));
-        if let Some((reading, statement)) = &parsed {
-            possible.push((Arc::clone(reading), reading.shown(statement.text())));
-        }
-        if possible.is_empty() {
-            let reading = Arc::new(Reading::of(plain(Action::SqlOther)));
-            possible.push((reading, "(a portal that this session never saw made)".into()));
-        }
-        let now_unix = unix_now();
-        let last = possible.len() - 1;
-        for (index, (reading, text)) in possible.iter().enumerate() {
-            let facts = self.complete(&reading.analysis);
-            let decided = self.decide(&facts, now_unix);
-            // One that is denied decides; else what Parse left, which runs unless SQL reused its name.
-            if decided.decision.verdict != Verdict::Allow || index == last {
-                let command = Command { number, facts: &facts, reading, text, parameters: &parameters };
-                return Self::record(session, &command, &decided).with_names_of(reading);
+        let others = self.unparsed_candidates(candidates);
+        let (facts, text, reading): (Cow<'_, Facts>, Cow<'_, str>, _) = match (&parsed, &*others) {
+            (Some((reading, statement)), []) => {
+                (self.complete(&reading.analysis), reading.shown(statement.text()), Arc::clone(reading))
             }
+            // Only one of them runs, but it can't be told which.
+            (parsed, others) => {
+                let mut facts: Vec<Facts> = others.iter().map(|(facts, _)| facts.clone()).collect();
+                let mut texts: Vec<Cow<'_, str>> = others.iter().map(|(_, text)| (&**text).into()).collect();
+                let mut reading = None;
+                if let Some((parsed, statement)) = parsed {
+                    facts.push(self.complete(&parsed.analysis).into_owned());
+                    texts.insert(0, parsed.shown(statement.text()));
+                    reading = Some(Arc::clone(parsed));
+                }
+                let facts = joined(&facts);
+                let reading = reading.unwrap_or_else(|| Arc::new(Reading::of(facts.clone())));
+                (Cow::Owned(facts), texts.join(" or ").into(), reading)
+            }
+        };
+        let command =
+            Command { number, facts: &facts, reading: &reading, text: &text, parameters: &parameters };
+        let answer = self.settle(session, &command).with_names_of(&reading);
+        if let Some(portal) = bound
+            && matches!(answer.judged, Judged::Allow)
+        {
+            self.bound.add(&sql_name(portal), &facts);
         }
-        Answer::denied("nothing is known of what the portal runs")
+        answer
     }
 
-    /// The statement's facts with those of whatever `EXECUTE` runs in it.
+    /// What a portal can stand for that Parse didn't make: facts, and words for the trail.
+    fn unparsed_candidates(&self, candidates: Candidates<'_>) -> Vec<(Facts, String)> {
+        let Candidates { parsed, sql_prepared, sql_cursor } = candidates;
+        let mut others = Vec::new();
+        if let Some(name) = sql_prepared {
+            let name = sql_name(name);
+            let known = self.prepared.of(&name).filter(|meanings| !meanings.is_empty());
+            let facts = known.map_or_else(|| Facts::of(Action::SqlOther), joined);
+            others.push((facts, format!("(the statement that PREPARE named {name})")));
+        }
+        if sql_cursor.is_some() {
+            // Its query was decided when it was declared; this reads on in it.
+            others.push((Facts::of(Action::SqlFetch), "(a cursor that DECLARE made)".to_owned()));
+        }
+        if parsed.is_none() && others.is_empty() {
+            let text = "(a portal that this session never saw made)".to_owned();
+            others.push((Facts::of(Action::SqlOther), text));
+        }
+        others
+    }
+
+    /// The statement's facts with those of whatever `EXECUTE` and `FETCH` run in it.
     fn complete<'a>(&mut self, analysis: &'a Analysis) -> Cow<'a, Facts> {
         for (name, facts) in &analysis.prepares {
             self.prepared.add(name, facts);
         }
-        if analysis.executes.is_empty() {
+        if analysis.executes.is_empty() && analysis.fetches.is_empty() {
             return Cow::Borrowed(&analysis.facts);
         }
-        let mut facts = analysis.facts.clone();
+        let other = Facts::of(Action::SqlOther);
+        let mut all = vec![&analysis.facts];
         for name in &analysis.executes {
             let (by_sql, by_protocol) = (self.prepared.of(name), self.parsed.of(name));
-            let meanings = by_sql.iter().chain(&by_protocol).copied().flatten();
-            let unknown = by_sql.is_none() || by_protocol.is_none() || meanings.clone().next().is_none();
-            facts = meanings.fold(facts, with);
-            if unknown {
-                // The server will most likely not know it either; it is denied if it could be anything.
-                facts = with(facts, &plain(Action::SqlOther));
+            let before = all.len();
+            all.extend(by_sql.iter().chain(&by_protocol).copied().flatten());
+            // The server will most likely not know it either; it is denied if it could be anything.
+            if by_sql.is_none() || by_protocol.is_none() || all.len() == before {
+                all.push(&other);
             }
         }
-        Cow::Owned(facts)
+        for name in &analysis.fetches {
+            // What isn't a portal of the protocol's is a cursor: its query was decided when it was declared.
+            match self.bound.of(name) {
+                Some(meanings) => all.extend(meanings),
+                None => all.push(&other),
+            }
+        }
+        Cow::Owned(joined(all))
     }
 
     fn settle(&mut self, session: &Session, command: &Command<'_>) -> Answer {
@@ -375,31 +409,22 @@ fn is_default_reading(name: &str, value: &str) -> bool {
     }
 }
 
-/// The facts of something that is only known by its action.
-fn plain(action: Action) -> Facts {
-    let sql = SqlFacts { statements: 1, has_where: true, ..SqlFacts::default() };
-    Facts { accesses: vec![Access { action, resource: Resource::Database }], sql: Some(sql) }
+/// All that any of these do, as one command; too much of it is `sql:other`.
+fn joined<'a>(each: impl IntoIterator<Item = &'a Facts>) -> Facts {
+    let mut each = each.into_iter();
+    let Some(mut all) = each.next().cloned() else { return Facts::of(Action::SqlOther) };
+    for facts in each {
+        all.join(facts);
+        if all.size() > agent_sql::FACTS_MAX {
+            return Facts::of(Action::SqlOther);
+        }
+    }
+    all
 }
 
-/// Both facts as one: whatever either does.
-fn with(mut facts: Facts, other: &Facts) -> Facts {
-    facts.accesses.extend(other.accesses.iter().cloned());
-    facts.accesses.sort();
-    facts.accesses.dedup();
-    match (&mut facts.sql, &other.sql) {
-        (Some(sql), Some(more)) => {
-            sql.has_where &= more.has_where;
-            sql.writes_in_cte |= more.writes_in_cte;
-            for (list, more) in [(&mut sql.functions, &more.functions), (&mut sql.settings, &more.settings)] {
-                list.extend(more.iter().cloned());
-                list.sort();
-                list.dedup();
-            }
-        }
-        (sql @ None, more) => sql.clone_from(more),
-        (Some(_), None) => {}
-    }
-    facts
+/// A name of the protocol's as SQL knows it.
+fn sql_name(name: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(name.get(..NAME_BYTES_MAX).unwrap_or(name))
 }
 
 fn hex(bytes: &[u8]) -> String {

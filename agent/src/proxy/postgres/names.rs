@@ -1,4 +1,4 @@
-//! What the names of prepared statements can mean to an `EXECUTE`.
+//! What the names of prepared statements can mean to an `EXECUTE`, and those of portals to a `FETCH`.
 //!
 //! A name keeps every meaning it was given: which of them the server has under it cannot be told for sure once
 //! SQL's `PREPARE` and the protocol's Parse share names.
@@ -37,7 +37,7 @@ impl Names {
             };
         if full {
             tracing::warn!(
-                "a session gives prepared statements too many names: their EXECUTE is sql:other now"
+                "a session gives statements or portals too many names: their EXECUTE or FETCH is sql:other now"
             );
             *self = Self { overflowed: true, ..Self::default() };
             return;

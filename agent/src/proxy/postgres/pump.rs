@@ -373,11 +373,17 @@ impl Pump {
     async fn cut(mut self, session: &Session, reason: &str) -> Ended {
         self.put_goodbye("28000", &format!("lineal: {reason}"));
         self.client.flush_last();
-        self.client.drop_output();
-        if let Some(registered) = &self.key {
+        self.account(session);
+        let Self { server, mut client, key, .. } = self;
+        // Before the cancel: a server that has lost its client runs nothing of what else it was sent.
+        server.reset();
+        if let Some(registered) = &key {
             let _ = tokio::time::timeout(CANCEL, registered.cancel(session)).await;
         }
-        self.finish(session, "revoked").await
+        if !client.ended {
+            linger(&mut client.stream).await;
+        }
+        "revoked"
     }
 
     /// A peer broke the protocol.
@@ -404,13 +410,17 @@ impl Pump {
         }
     }
 
+    /// Records that what was sent and not answered ends unknown.
+    fn account(&mut self, session: &Session) {
+        self.machine.finish();
+        self.take_events(session);
+    }
+
     /// Writes what can be written at once; the rest is the peer's loss. Then lets the client read it.
     async fn finish(mut self, session: &Session, ended: Ended) -> Ended {
         self.server.flush_last();
         self.client.flush_last();
-        // What was sent and not answered gets its outcome: unknown.
-        self.machine.finish();
-        self.take_events(session);
+        self.account(session);
         drop(self.server);
         if !self.client.ended {
             linger(&mut self.client.stream).await;

@@ -30,7 +30,7 @@ impl Reading {
     /// Of something that has no text of its own.
     pub fn of(facts: Facts) -> Self {
         let analysis =
-            Analysis { facts, prepares: vec![], executes: vec![], deallocates: vec![], unparsed: None };
+            Analysis { facts, prepares: vec![], executes: vec![], fetches: vec![], unparsed: None };
         Self { analysis, fingerprint: String::new(), redacted: None, declares: false }
     }
 

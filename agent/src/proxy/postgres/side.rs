@@ -119,6 +119,11 @@ impl Side {
         Poll::Ready(Ok(()))
     }
 
+    /// Closes with a reset: the peer is to go no further with what it was sent.
+    pub fn reset(self) {
+        let _ = socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+    }
+
     /// Drops what has been dealt with.
     pub fn consume(&mut self, bytes: usize) {
         if bytes >= self.input.len() {

@@ -1,0 +1,109 @@
+//! Names lead from one statement to another, within SQL and between SQL and the protocol: whatever is run by a name is
+//! decided on and recorded as what it is.
+
+use serde_json::Value;
+
+use crate::shared::{WIRE, decisions_on, lab, lines, own_lab, text};
+
+fn wire(script: &str) -> lineal_tests::command::Finished {
+    lab().python(&format!("{WIRE}{script}")).unwrap()
+}
+
+fn list(row: &Value, key: &str) -> Vec<String> {
+    let values = row.get(key).and_then(Value::as_array).into_iter().flatten();
+    values.filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_portal_that_sql_fetches_from_is_recorded_as_what_it_runs() {
+    let done = wire(
+        r#"
+raw.sendall(query("BEGIN"))
+raw.sendall(parse("", "UPDATE orders SET status = 'fetched' WHERE id = 11 RETURNING id") + bind("hidden", "") + SYNC)
+raw.sendall(query("FETCH ALL FROM hidden") + query("ROLLBACK"))
+print(*told(4), sep="\n")
+"#,
+    );
+    assert_eq!(lines(&done), ["BEGIN", "row", "FETCH 1", "ROLLBACK"]);
+    let bound = decisions_on(lab(), "status = 'fetched'");
+    assert_eq!(bound.len(), 1, "{bound:?}");
+    let fetched = decisions_on(lab(), "FETCH ALL FROM hidden");
+    assert!(list(&fetched[0], "actions").contains(&"sql:update".to_owned()), "{fetched:?}");
+    assert!(list(&fetched[0], "resources").iter().any(|name| name.ends_with(".orders")), "{fetched:?}");
+}
+
+#[test]
+fn a_portal_is_judged_when_sql_fetches_from_it_too() {
+    let mut lab = own_lab();
+    let script = format!(
+        r#"{WIRE}
+raw.sendall(query("BEGIN"))
+raw.sendall(parse("", "UPDATE orders SET status = 'late' WHERE id = 12 RETURNING id") + bind("early", "") + SYNC)
+told(2)
+print("bound", flush=True)
+sys.stdin.readline()
+raw.sendall(query("FETCH ALL FROM early"))
+print(*told(1), flush=True)
+"#
+    );
+    let job = lab.job("early", &[lineal_tests::script::PYTHON, "-c", &script]).unwrap();
+    let mut job = lab.converse("early", &job).unwrap();
+    assert_eq!(job.line(lineal_tests::command::PATIENCE).unwrap(), "bound");
+    let before = lab.agent().unwrap().status().unwrap()["bundle"].clone();
+    let freeze = "@id(\"freeze\") forbid (principal, action == Action::\"sql:update\", resource);";
+    std::fs::write(lab.policies().join("hosts/lab/freeze.cedar"), freeze).unwrap();
+    lab.agent().unwrap().wait_for_status(|status| status["bundle"] != before).unwrap();
+    job.say("").unwrap();
+    let said = job.line(lineal_tests::command::PATIENCE).unwrap();
+    assert!(said.starts_with("42501") && said.contains("freeze"), "{said}");
+}
+
+#[test]
+fn a_statement_that_sql_executes_by_its_protocol_name_is_on_record() {
+    let done = wire(
+        r#"
+raw.sendall(parse("shared", "SELECT 'shared name'") + SYNC + query("EXECUTE shared"))
+print(*told(2), sep="\n")
+"#,
+    );
+    assert_eq!(lines(&done), ["row", "SELECT 1"]);
+    assert_eq!(decisions_on(lab(), "'shared name'").len(), 1);
+}
+
+#[test]
+fn where_a_name_has_two_meanings_the_trail_shows_both() {
+    let done = wire(
+        r#"
+raw.sendall(parse("twice", "SELECT id FROM orders WHERE id = 13") + SYNC)
+raw.sendall(query("DEALLOCATE twice") + query("PREPARE twice AS UPDATE products SET price = 5 WHERE id = 13"))
+raw.sendall(query("BEGIN") + bind("", "twice") + execute("") + SYNC + query("ROLLBACK"))
+print(*told(6), sep="\n")
+"#,
+    );
+    assert_eq!(lines(&done), ["DEALLOCATE", "PREPARE", "BEGIN", "UPDATE 1", "ROLLBACK"]);
+    let rows = decisions_on(lab(), "(the statement that PREPARE named twice)");
+    assert_eq!(rows.len(), 1, "{rows:?}");
+    assert!(text(&rows[0], "/statement/text").contains("SELECT id FROM orders WHERE id = 13"), "{rows:?}");
+    assert!(list(&rows[0], "actions").contains(&"sql:update".to_owned()), "{rows:?}");
+}
+
+#[test]
+fn a_function_called_in_a_fields_clothes_is_a_function() {
+    for statement in [
+        "SELECT (s.pid).pg_terminate_backend FROM pg_stat_activity s WHERE s.pid = pg_backend_pid()",
+        "SELECT ('select 1'::text).ts_stat",
+        "SELECT x.lo_creat FROM generate_series(-1, -1) x",
+    ] {
+        let done = lab().psql(&[statement]).unwrap();
+        assert!(done.stderr.contains("42501") && done.stderr.contains("lineal: denied"), "{done:?}");
+    }
+}
+
+#[test]
+fn a_number_that_makes_explain_run_its_statement_is_not_taken_for_another() {
+    let planned = "EXPLAIN (ANALYZE 0) DELETE FROM orders";
+    let run = "EXPLAIN (ANALYZE 1) DELETE FROM orders";
+    let done = lab().psql(&[planned, run]).unwrap();
+    assert!(done.stdout.contains("Delete on orders"), "{done:?}");
+    assert!(done.stderr.contains("42501"), "{done:?}");
+}
