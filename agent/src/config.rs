@@ -82,6 +82,9 @@ pub struct Limits {
     pub startup_s: u64,
     /// Seconds that a peer may leave written bytes unread before the session is closed.
     pub stalled_write_s: u64,
+    /// Seconds of silence after which a peer is asked whether it is still there; one that does not answer for as
+    /// long again is gone.
+    pub keepalive_s: u64,
     /// Seconds that SIGTERM waits for open sessions.
     pub drain_s: u64,
 }
@@ -96,6 +99,7 @@ impl Default for Limits {
             dial_s: 10,
             startup_s: 60,
             stalled_write_s: 300,
+            keepalive_s: 60,
             drain_s: 30,
         }
     }

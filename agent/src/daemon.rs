@@ -34,9 +34,11 @@ use crate::{
     logging,
     metrics::{self, Metrics, raise_to},
     policy::PolicyStore,
-    proxy::{Listeners, Proxy, ProxyParts, Workers},
+    proxy::{Drain, Listeners, Proxy, ProxyParts, Workers},
 };
 
+/// How long sessions that are cut at the end get for that.
+const CUT: Duration = Duration::from_secs(10);
 /// How long connects go on being redirected after the agent's last sign of life.
 const LEASE: Duration = Duration::from_secs(5);
 /// How often the lease is renewed.
@@ -98,7 +100,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     }));
     let (listeners, accepted) = Listeners::new(Arc::clone(&kernel));
     let listeners = Arc::new(listeners);
-    let (draining, drain) = watch::channel(false);
+    let (draining, drain) = watch::channel(Drain::No);
     let workers = Workers::start(config.limits.session_threads)?;
     let proxy = Arc::new(Proxy::new(ProxyParts {
         kernel: Arc::clone(&kernel),
@@ -160,10 +162,14 @@ async fn run(config: Config) -> anyhow::Result<()> {
     }
     let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Stopping]);
     tracing::info!(sessions = proxy.sessions(), "draining");
-    control_served.abort();
+    // The control socket stays: a revocation can't wait.
     agent.listeners.close();
-    let _ = draining.send(true);
-    proxy.drained(Duration::from_secs(config.limits.drain_s)).await;
+    let _ = draining.send(Drain::Idle);
+    if !proxy.drained(Duration::from_secs(config.limits.drain_s)).await {
+        tracing::warn!(sessions = proxy.sessions(), "sessions are cut: they didn't end in time");
+        let _ = draining.send(Drain::All);
+        proxy.drained(CUT).await;
+    }
     for task in [metrics_served, control_served] {
         task.abort();
     }

@@ -60,6 +60,39 @@ print("cut")
     assert_eq!(lines(&lab.python(script).unwrap()), ["cut"]);
 }
 
+#[test]
+fn a_client_that_vanished_without_a_word_is_noticed() {
+    let more = "[limits]\nkeepalive_s = 1\n".to_owned();
+    let mut lab = Lab::start(&LabOptions { agent_config: more, ..LabOptions::default() }).unwrap();
+    // A socket closed in repair mode sends nothing: to its peer the host has lost its power.
+    let script = r#"
+import os, psycopg, socket, sys
+TCP_REPAIR = 19
+connection = psycopg.connect(autocommit=True)
+print("open", flush=True)
+sys.stdin.readline()
+raw = socket.socket(fileno=connection.fileno())
+# What is unacknowledged would be sent again, and that would tell.
+raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+raw.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
+raw.close()
+print("gone", flush=True)
+sys.stdin.readline()
+"#;
+    let job = lab.job("vanishing", &[PYTHON, "-c", script]).unwrap();
+    let mut job = lab.converse("vanishing", &job).unwrap();
+    assert_eq!(job.line(lineal_tests::command::PATIENCE).unwrap(), "open");
+    let address = lab.agent().unwrap().metrics().to_owned();
+    let open = |count: u32| {
+        let metrics = http::get(&address, "/metrics")?;
+        Ok(metrics.contains(&format!("lineal_sessions{{protocol=\"postgres\"}} {count}")))
+    };
+    assert!(open(1).unwrap());
+    job.say("").unwrap();
+    assert_eq!(job.line(lineal_tests::command::PATIENCE).unwrap(), "gone");
+    lab.wait_until("the session is over", || open(0)).unwrap();
+}
+
 /// Sends a query with a large result by a raw socket, and reads `READS` times before it stops reading.
 const LARGE_RESULT: &str = r#"
 import os, socket, struct, sys, time

@@ -3,11 +3,12 @@
 use std::process::Command;
 
 use lineal_tests::{
-    command::finish,
+    command::{PATIENCE, finish},
     postgres::{PASSWORD, program},
+    script::PYTHON,
 };
 
-use crate::shared::{decisions_on, lab, lines, text};
+use crate::shared::{decisions_on, lab, lines, own_lab, text};
 
 #[test]
 fn psql_goes_on_after_a_denial() {
@@ -90,7 +91,30 @@ with psycopg.connect() as connection:
 }
 
 #[test]
-fn notices_and_notifications_arrive() {
+fn a_notification_arrives_while_the_client_is_idle() {
+    let script = r#"
+import psycopg
+with psycopg.connect(autocommit=True) as connection:
+    connection.execute("LISTEN news")
+    print("listening", flush=True)
+    for notification in connection.notifies():
+        print(notification.channel, notification.payload, flush=True)
+        break
+    print(connection.execute("SELECT 'goes on'").fetchone()[0], flush=True)
+"#;
+    let mut lab = own_lab();
+    let listen = "@id(\"listen\")\npermit (principal, action == Action::\"sql:notify\", resource);\n";
+    lab.set_policies(listen).unwrap();
+    let job = lab.job("listening", &[PYTHON, "-c", script]).unwrap();
+    let mut job = lab.converse("listening", &job).unwrap();
+    assert_eq!(job.line(PATIENCE).unwrap(), "listening");
+    lab.postgres.admin("shop", "NOTIFY news, 'of the day'").unwrap();
+    assert_eq!(job.line(PATIENCE).unwrap(), "news of the day");
+    assert_eq!(job.line(PATIENCE).unwrap(), "goes on");
+}
+
+#[test]
+fn notices_arrive() {
     let done = lab()
         .python(
             r#"

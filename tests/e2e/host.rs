@@ -8,6 +8,8 @@ use crate::shared::{lab, own_lab};
 
 /// Runs what follows without the right to load eBPF programs.
 const UNPRIVILEGED: [&str; 3] = ["setpriv", "--bounding-set=-bpf,-sys_admin", "--inh-caps=-all"];
+/// Runs what follows without the right to mount, to pin and to enter namespaces.
+const UNMOUNTING: [&str; 3] = ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-all"];
 /// Runs what follows on a kernel that tells nothing of its types: the mount is the process's own.
 const WITHOUT_BTF: [&str; 5] =
     ["unshare", "--mount", "sh", "-c", "mount -t tmpfs none /sys/kernel/btf && exec \"$0\" \"$@\""];
@@ -29,7 +31,11 @@ fn doctor_finds_nothing_missing_here() {
 
 #[test]
 fn doctor_names_what_is_missing_and_the_remedy() {
-    for (wrapper, named) in [(&UNPRIVILEGED[..], "CAP_BPF"), (&WITHOUT_BTF[..], "CONFIG_DEBUG_INFO_BTF")] {
+    for (wrapper, named) in [
+        (&UNPRIVILEGED[..], "CAP_BPF"),
+        (&UNMOUNTING[..], "CAP_SYS_ADMIN"),
+        (&WITHOUT_BTF[..], "CONFIG_DEBUG_INFO_BTF"),
+    ] {
         let done = finish(&mut under(wrapper, &["doctor"])).unwrap();
         assert_eq!(done.code, Some(1), "{done:?}");
         let missing = done.stdout.lines().find(|line| line.starts_with("MISSING")).unwrap_or_default();

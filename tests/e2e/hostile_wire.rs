@@ -74,10 +74,10 @@ fn a_function_call_is_denied() {
 
 #[test]
 fn what_is_no_postgresql_gets_an_error_and_an_end() {
-    for bytes in [
-        "b'GET / HTTP/1.1\\r\\n\\r\\n'",
-        "b'\\x00\\x00\\x00\\x08\\xff\\xff\\xff\\xff'",
-        "b'\\x00\\x00\\x00\\x00'",
+    for (bytes, reason) in [
+        ("b'GET / HTTP/1.1\\r\\n\\r\\n'", "startup packet"),
+        ("b'\\x00\\x00\\x00\\x08\\xff\\xff\\xff\\xff'", "version"),
+        ("b'\\x00\\x00\\x00\\x00'", "startup packet"),
     ] {
         let script = format!(
             r#"
@@ -94,7 +94,8 @@ print("ended", got)
 "#
         );
         let done = lab().python(&script).unwrap();
-        assert!(lines(&done)[0].starts_with("ended"), "{done:?}");
+        let told = lines(&done)[0];
+        assert!(told.starts_with("ended") && told.contains("lineal: ") && told.contains(reason), "{done:?}");
     }
     assert_eq!(lines(&lab().psql(&["SELECT 1"]).unwrap()), ["1"]);
 }

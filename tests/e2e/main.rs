@@ -18,6 +18,7 @@ mod hostile_wire;
 mod identity;
 mod lineage;
 mod names;
+mod opaque;
 mod operator;
 mod outage;
 mod policy;

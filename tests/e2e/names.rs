@@ -49,10 +49,8 @@ print(*told(1), flush=True)
     let job = lab.job("early", &[lineal_tests::script::PYTHON, "-c", &script]).unwrap();
     let mut job = lab.converse("early", &job).unwrap();
     assert_eq!(job.line(lineal_tests::command::PATIENCE).unwrap(), "bound");
-    let before = lab.agent().unwrap().status().unwrap()["bundle"].clone();
     let freeze = "@id(\"freeze\") forbid (principal, action == Action::\"sql:update\", resource);";
-    std::fs::write(lab.policies().join("hosts/lab/freeze.cedar"), freeze).unwrap();
-    lab.agent().unwrap().wait_for_status(|status| status["bundle"] != before).unwrap();
+    lab.set_policies(freeze).unwrap();
     job.say("").unwrap();
     let said = job.line(lineal_tests::command::PATIENCE).unwrap();
     assert!(said.starts_with("42501") && said.contains("freeze"), "{said}");

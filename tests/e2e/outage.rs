@@ -1,9 +1,14 @@
 //! Agent down means no traffic, not free traffic; a dead upstream is told.
 
-use lineal_tests::{command::PATIENCE, script::PYTHON};
+use std::{
+    net::{TcpListener, TcpStream},
+    time::Duration,
+};
+
+use lineal_tests::{Lab, LabOptions, command::PATIENCE, script::PYTHON, story::SUBJECT};
 use rustix::process::Signal;
 
-use crate::shared::{lines, own_lab};
+use crate::shared::{decisions_on, lines, own_lab, text};
 
 const CONNECT_ON_DEMAND: &str = r#"
 import psycopg, sys
@@ -89,6 +94,45 @@ fn an_agent_that_is_asked_to_stop_lets_transactions_end() {
 }
 
 #[test]
+fn what_does_not_end_in_time_is_cut_and_its_end_is_on_record() {
+    let more = "[limits]\ndrain_s = 1\n".to_owned();
+    let mut lab = Lab::start(&LabOptions { agent_config: more, ..LabOptions::default() }).unwrap();
+    let job = lab.job("long", &["psql", "-XAtqc", "SELECT pg_sleep(600)"]).unwrap();
+    let mut job = lab.converse("long", &job).unwrap();
+    lab.wait_until("it runs", || Ok(decisions_on(&lab, "pg_sleep(600)").len() == 1)).unwrap();
+    let mut agent = lab.take_agent().unwrap();
+    agent.signal(Signal::TERM).unwrap();
+    lab.wait_until("the agent has ended", || Ok(!agent.alive()?)).unwrap();
+    assert!(!job.wait(PATIENCE).unwrap().success());
+    assert!(job.log().contains("lineal: the agent is stopping"), "{}", job.log());
+    let rows = decisions_on(&lab, "pg_sleep(600)");
+    assert!(rows[0]["outcome"].is_object(), "{rows:?}");
+    let closed = lab.audit(&["--kind", "session"]).unwrap();
+    assert!(closed.iter().any(|row| text(row, "/reason") == "agent_stopped"), "{closed:?}");
+    let running = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(600)%'";
+    lab.wait_until("the statement is cancelled", || Ok(lab.postgres.admin("shop", running)?.trim() == "0"))
+        .unwrap();
+}
+
+#[test]
+fn a_revocation_does_not_wait_for_the_agent_to_have_stopped() {
+    let mut lab = own_lab();
+    let job = lab.job("drained", &[PYTHON, "-c", IN_A_TRANSACTION]).unwrap();
+    let mut job = lab.converse("drained", &job).unwrap();
+    assert_eq!(job.line(PATIENCE).unwrap(), "open");
+    let mut agent = lab.take_agent().unwrap();
+    agent.signal(Signal::TERM).unwrap();
+    lab.wait_until("the agent drains", || Ok(agent.log().contains("draining"))).unwrap();
+    let revoked = lab.ask(&["revoke", "--subject", SUBJECT, "--reason", "offboarded"]).unwrap();
+    lines(&revoked);
+    lab.wait_until("the agent has ended", || Ok(!agent.alive()?)).unwrap();
+    job.say("").unwrap();
+    assert!(!job.wait(PATIENCE).unwrap().success());
+    let status = lab.postgres.admin("shop", "SELECT status FROM orders WHERE id = 7").unwrap();
+    assert_ne!(status.trim(), "drained");
+}
+
+#[test]
 fn a_restarted_agent_takes_new_jobs() {
     let mut lab = own_lab();
     lab.take_agent().unwrap().stop().unwrap();
@@ -97,8 +141,33 @@ fn a_restarted_agent_takes_new_jobs() {
 }
 
 #[test]
+fn an_upstream_that_does_not_answer_is_given_up_and_others_live() {
+    // With its backlog full, a listener lets whoever dials it wait.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    rustix::net::listen(&silent, 0).unwrap();
+    let address = silent.local_addr().unwrap();
+    let mut waiting = Vec::new();
+    while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(500)) {
+        waiting.push(stream);
+    }
+    let lab = Lab::start(&LabOptions {
+        upstreams: format!(
+            "[[upstream]]\nname = \"silent\"\nprotocol = \"postgres\"\naddresses = [\"{address}\"]\n"
+        ),
+        agent_config: "[limits]\ndial_s = 1\n".to_owned(),
+        ..Default::default()
+    })
+    .unwrap();
+    let port = format!("port={}", address.port());
+    let done = lab.run("silent", &["psql", "-XAtqc", "SELECT 1", &port]).unwrap();
+    assert_eq!(done.code, Some(2), "{done:?}");
+    assert!(done.stderr.contains("lineal: cannot reach silent"), "{done:?}");
+    assert_eq!(lines(&lab.psql(&["SELECT 1"]).unwrap()), ["1"]);
+}
+
+#[test]
 fn a_dead_upstream_is_told_and_others_live() {
-    let lab = lineal_tests::Lab::start(&lineal_tests::LabOptions {
+    let lab = Lab::start(&LabOptions {
         upstreams: "[[upstream]]\nname = \"dead\"\nprotocol = \"postgres\"\naddresses = [\"127.0.0.1:1\"]\n"
             .to_owned(),
         ..Default::default()

@@ -43,9 +43,7 @@ with psycopg.connect(autocommit=True) as connection:
     let closed = "@id(\"closed\")\nforbid (principal, action in Action::\"sql:read\", resource is Table)\nwhen { resource.name == \"products\" };\n";
     let barred = "@id(\"barred\")\nforbid (principal, action == Action::\"connect\", resource);\n";
     for (policy, reason) in [(closed, "policy closed forbids"), (barred, "policy barred forbids connect")] {
-        let before = lab.agent().unwrap().status().unwrap()["bundle"].clone();
-        fs::write(lab.policies().join("hosts/lab/changed.cedar"), policy).unwrap();
-        lab.agent().unwrap().wait_for_status(|status| status["bundle"] != before).unwrap();
+        lab.set_policies(policy).unwrap();
         job.say("").unwrap();
         assert_eq!(job.line(patience).unwrap(), "42501");
         let last = decisions_on(&lab, "FROM products").pop().unwrap();

@@ -1,6 +1,6 @@
 //! Revocation ends what runs, and what was sent to run next.
 
-use lineal_tests::{command::PATIENCE, script::PYTHON};
+use lineal_tests::{command::PATIENCE, script::PYTHON, story::SUBJECT};
 
 use crate::shared::{WIRE, decisions_on, own_lab};
 
@@ -17,10 +17,7 @@ print(*told(6), flush=True)
     let job = lab.job("ahead", &[PYTHON, "-c", &script]).unwrap();
     let mut job = lab.converse("ahead", &job).unwrap();
     lab.wait_until("all is on its way", || Ok(decisions_on(&lab, "31337").len() == 5)).unwrap();
-    lab.ask(&["revoke", "--subject", lineal_tests::story::SUBJECT, "--reason", "offboarded"])
-        .unwrap()
-        .success()
-        .unwrap();
+    lab.ask(&["revoke", "--subject", SUBJECT, "--reason", "offboarded"]).unwrap().success().unwrap();
     let said = job.line(PATIENCE).unwrap();
     assert!(said.contains("28000") && said.contains("offboarded"), "{said}");
     let running = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'app' AND state IS NOT NULL";

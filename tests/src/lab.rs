@@ -100,6 +100,14 @@ impl Lab {
         Ok(Self { agent: Some(agent), agent_options, postgres, issuer, directory, cgroup, _guard: guard })
     }
 
+    /// Makes these the host's own policies, beside the shipped ones; returns when they are in force.
+    pub fn set_policies(&mut self, text: &str) -> anyhow::Result<()> {
+        let before = self.agent()?.status()?.get("bundle").cloned();
+        fs::write(self.policies().join("hosts/lab/own.cedar"), text)?;
+        self.agent()?.wait_for_status(|status| status.get("bundle") != before.as_ref())?;
+        Ok(())
+    }
+
     /// Where everything of this lab lies.
     pub fn directory(&self) -> &Path {
         &self.directory

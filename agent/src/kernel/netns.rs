@@ -13,7 +13,7 @@ use std::{
 };
 
 use agent_abi::Listener;
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::maps::netns_cookie;
@@ -34,6 +34,17 @@ impl Netns {
     /// The namespace that process `pid` is in.
     pub fn of(pid: u32) -> io::Result<Self> {
         Self::open(&format!("/proc/{pid}/ns/net"))
+    }
+
+    /// A new one, that no process is in.
+    pub fn fresh() -> io::Result<Self> {
+        std::thread::scope(|scope| {
+            let made = scope.spawn(|| {
+                own_namespace(UnshareFlags::NEWNET)?;
+                Self::open("/proc/thread-self/ns/net")
+            });
+            made.join().unwrap_or_else(|_| Err(io::Error::other("the namespace's thread panicked")))
+        })
     }
 
     fn open(path: &str) -> io::Result<Self> {
@@ -67,6 +78,14 @@ impl Netns {
             Ok(socket)
         })
     }
+}
+
+/// Gives the calling thread a namespace of its own.
+pub fn own_namespace(kind: UnshareFlags) -> io::Result<()> {
+    // SAFETY: what it asks of the caller is about descriptor tables (FILES), which no namespace is.
+    #[allow(unsafe_code, reason = "the safe wrapper is deprecated")]
+    unsafe { unshare_unsafe(kind) }?;
+    Ok(())
 }
 
 fn listener(at: SocketAddr) -> io::Result<TcpListener> {

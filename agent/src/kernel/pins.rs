@@ -21,7 +21,7 @@ use rustix::mount::MountFlags;
 use super::load::KernelError;
 
 /// Where bpffs is mounted unless it is already.
-const BPFFS: &str = "/sys/fs/bpf";
+pub const BPFFS: &str = "/sys/fs/bpf";
 /// Where generations are kept unless the configuration says otherwise.
 const DEFAULT_ROOT: &str = "/sys/fs/bpf/lineal";
 /// The pin of the map that says whose processes are left.

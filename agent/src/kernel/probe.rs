@@ -1,10 +1,18 @@
 //! What this host's kernel can enforce, found by loading and attaching, never by reading a list.
 
-use std::{fs::File, path::Path};
+use std::{fs::File, io, path::Path};
 
+use rustix::{
+    mount::{MountPropagationFlags, mount_change},
+    thread::UnshareFlags,
+};
 use serde::Serialize;
 
-use super::load::{KernelError, attach_to_cgroup, attach_tracing, cgroup_root, load_object, programs};
+use super::{
+    load::{KernelError, attach_to_cgroup, attach_tracing, cgroup_root, load_object, programs},
+    netns::{Netns, own_namespace},
+    pins::{BPFFS, Generation},
+};
 
 /// One thing that was tried.
 #[derive(Clone, Debug, Serialize)]
@@ -87,18 +95,49 @@ pub fn probe() -> Vec<Finding> {
             tried.map(|_link| "loads and attaches".into()).map_err(|error| (error.to_string(), remedy)),
         ));
     }
+    findings.push(pins(&ebpf));
     drop(ebpf);
     let _ = std::fs::remove_dir(&scratch);
-    findings.push(network_namespaces(Path::new("/proc/self/ns/net")));
+    findings.push(network_namespaces());
     findings
 }
 
-fn network_namespaces(path: &Path) -> Finding {
-    Finding::of(
-        "network namespaces",
-        true,
-        File::open(path)
-            .map(|_| "can be entered".into())
-            .map_err(|error| (error.to_string(), "mount /proc and grant CAP_SYS_ADMIN")),
-    )
+/// Pins a map, in a mount namespace of its own: if bpffs has to be mounted for that, nobody else sees it.
+fn pins(ebpf: &aya::Ebpf) -> Finding {
+    let root = Path::new(BPFFS).join(format!("lineal-doctor-{}", std::process::id()));
+    let pin = || {
+        private_mounts().map_err(|source| KernelError::Pin { path: BPFFS.into(), source })?;
+        let generation = Generation::create(Some(&root))?;
+        let pinned = ebpf
+            .map("TASKS")
+            .ok_or(KernelError::Missing("TASKS"))
+            .and_then(|tasks| generation.pin_tasks(tasks));
+        generation.remove();
+        let _ = std::fs::remove_dir(&root);
+        pinned
+    };
+    let tried = std::thread::scope(|scope| scope.spawn(pin).join());
+    let tried = match tried {
+        Ok(pinned) => {
+            pinned.map(|()| "maps and links can be pinned".into()).map_err(|error| error.to_string())
+        }
+        Err(_) => Err("the probe panicked".to_owned()),
+    };
+    let remedy = "mount bpffs (`mount -t bpf bpffs /sys/fs/bpf`) and grant CAP_SYS_ADMIN";
+    Finding::of("pins on bpffs", true, tried.map_err(|reason| (reason, remedy)))
+}
+
+/// Gives this thread mounts of its own.
+fn private_mounts() -> io::Result<()> {
+    own_namespace(UnshareFlags::NEWNS)?;
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+    Ok(())
+}
+
+/// Makes a network namespace, and a socket in it from outside.
+fn network_namespaces() -> Finding {
+    let tried = Netns::fresh().and_then(|netns| netns.socket_for(([127, 0, 0, 1], 1).into()));
+    let remedy = "the kernel must have CONFIG_NET_NS, and the caller hold CAP_SYS_ADMIN";
+    let tried = tried.map(|_| "can be entered".into()).map_err(|error| (error.to_string(), remedy));
+    Finding::of("network namespaces", true, tried)
 }

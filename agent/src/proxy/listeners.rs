@@ -7,6 +7,7 @@ use std::{
 };
 
 use agent_abi::FlowKey;
+use thiserror::Error;
 use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
 
 use crate::kernel::{Kernel, KernelError, flow_key, netns::Netns};
@@ -16,6 +17,17 @@ const ACCEPTED_MAX: usize = 1_024;
 
 /// How long accepting rests after it failed.
 const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// Why a network namespace is not served.
+#[derive(Debug, Error)]
+pub enum ListenError {
+    /// See [`KernelError`].
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// Nothing is served any more.
+    #[error("the agent is stopping")]
+    Stopping,
+}
 
 /// A redirected connection, accepted.
 pub struct Accepted {
@@ -45,22 +57,24 @@ impl Drop for Serving {
 pub struct Listeners {
     kernel: Arc<Kernel>,
     accepted: mpsc::Sender<Accepted>,
-    serving: Mutex<HashMap<u64, Serving>>,
+    /// `None` once closed.
+    serving: Mutex<Option<HashMap<u64, Serving>>>,
 }
 
 impl Listeners {
     /// No listeners yet, and the end at which accepted connections come out.
     pub fn new(kernel: Arc<Kernel>) -> (Self, mpsc::Receiver<Accepted>) {
         let (accepted, taken) = mpsc::channel(ACCEPTED_MAX);
-        (Self { kernel, accepted, serving: Mutex::default() }, taken)
+        (Self { kernel, accepted, serving: Mutex::new(Some(HashMap::new())) }, taken)
     }
 
     /// Makes sure that the network namespace of `pid` is served; answers its cookie.
-    pub fn ensure(&self, pid: u32) -> Result<u64, KernelError> {
+    pub fn ensure(&self, pid: u32) -> Result<u64, ListenError> {
         let failed = |source| KernelError::Netns { pid, source };
         let netns = Netns::of(pid).map_err(failed)?;
         let cookie = netns.cookie;
         let mut serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(serving) = serving.as_mut() else { return Err(ListenError::Stopping) };
         if let Some(present) = serving.get_mut(&cookie) {
             present.idle = false;
             return Ok(cookie);
@@ -81,6 +95,7 @@ impl Listeners {
     /// then on.
     pub fn retain(&self, wanted: impl Fn(u64) -> bool) {
         let mut serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(serving) = serving.as_mut() else { return };
         serving.retain(|cookie, entry| {
             if wanted(*cookie) {
                 entry.idle = false;
@@ -92,10 +107,10 @@ impl Listeners {
         });
     }
 
-    /// Stops serving: connects of followed processes are refused from here on.
+    /// Stops serving for good: connects of followed processes are refused from here on.
     pub fn close(&self) {
         let mut serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner);
-        for (cookie, _) in serving.drain() {
+        for cookie in serving.take().unwrap_or_default().into_keys() {
             self.kernel.remove_listener(cookie);
         }
     }

@@ -48,8 +48,19 @@ pub struct ProxyParts {
     pub limits: Limits,
     /// Whether the trail keeps literals.
     pub literals: Literals,
-    /// Becomes true when the agent stops.
-    pub drain: watch::Receiver<bool>,
+    /// How the agent stops.
+    pub drain: watch::Receiver<Drain>,
+}
+
+/// How far the agent has come in stopping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drain {
+    /// It runs.
+    No,
+    /// Sessions end as soon as nothing is under way in them.
+    Idle,
+    /// Sessions end.
+    All,
 }
 
 /// The proxy, shared by all its sessions.
@@ -86,8 +97,8 @@ impl Proxy {
         self.sessions.load(Ordering::Acquire)
     }
 
-    /// Waits until no session is open, for at most `patience`.
-    pub async fn drained(&self, patience: Duration) {
+    /// Waits until no session is open, for at most `patience`; whether none is.
+    pub async fn drained(&self, patience: Duration) -> bool {
         let none_left = async {
             loop {
                 let woken = self.idle.notified();
@@ -97,9 +108,7 @@ impl Proxy {
                 woken.await;
             }
         };
-        if tokio::time::timeout(patience, none_left).await.is_err() {
-            tracing::warn!(sessions = self.sessions(), "sessions are cut: they didn't end in time");
-        }
+        tokio::time::timeout(patience, none_left).await.is_ok()
     }
 
     /// Logs what the kernel side refused on its own.

@@ -1,11 +1,28 @@
-//! Connections whose content nobody reads: allowed as a whole, counted, cut when the job's standing ends.
+//! Connections whose content nobody reads: decided as a whole, and again when the bundle changes; cut when the job's
+//! standing ends or the agent stops.
 
+use std::sync::Arc;
+
+use agent_core::{
+    decision::{Decision, Verdict},
+    facts::Facts,
+};
+use agent_policy::{Bundle, Protocol};
 use tokio::{io::copy_bidirectional, net::TcpStream};
 
-use super::session::Session;
+use super::session::{Session, reset, unix_now};
+use crate::{audit::AuditError, jobs::Standing};
 
-/// Forwards both ways until either side ends or the job may no longer act.
+/// Decides the connection; forwards both ways until either side ends or the job may no longer have it.
 pub async fn serve(mut session: Session, client: std::net::TcpStream) {
+    // Subscribed before it is asked for, so that no change falls between.
+    let mut changes = session.proxy.parts.policy.subscribe();
+    let mut standing = session.standing.clone();
+    let bundle = changes.borrow_and_update().bundle.clone();
+    if let Err(reason) = admit(&mut session, &bundle) {
+        session.end(reason);
+        return reset(&client);
+    }
     let Ok(mut client) = client.set_nonblocking(true).and_then(|()| TcpStream::from_std(client)) else {
         return session.end("client_failed");
     };
@@ -16,14 +33,69 @@ pub async fn serve(mut session: Session, client: std::net::TcpStream) {
             return session.end("upstream_unreachable");
         }
     };
-    let mut standing = session.standing.clone();
-    let reason = tokio::select! {
-        biased;
-        _ = standing.wait_for(|standing| *standing != crate::jobs::Standing::Valid) => "revoked",
-        copied = copy_bidirectional(&mut client, &mut upstream) => match copied {
-            Ok(_) => "closed",
-            Err(_) => "broken",
-        },
+    let stopped = Session::stopped(session.proxy.parts.drain.clone());
+    let mut stopped = std::pin::pin!(stopped);
+    let mut commands = 0;
+    let copied = copy_bidirectional(&mut client, &mut upstream);
+    let mut copied = std::pin::pin!(copied);
+    let reason = loop {
+        tokio::select! {
+            biased;
+            _ = standing.wait_for(|standing| *standing != Standing::Valid) => break "revoked",
+            () = &mut stopped => break "agent_stopped",
+            changed = changes.changed() => {
+                let bundle = changes.borrow_and_update().bundle.clone();
+                let (resource, decision) = decide(&session, &bundle);
+                if changed.is_err() || decision.verdict != Verdict::Allow {
+                    commands += 1;
+                    if let Err(error) = record(&session, commands, resource, &decision) {
+                        tracing::error!(%error, "the end of a connection could not be recorded");
+                    }
+                    break "denied";
+                }
+            }
+            copied = &mut copied => break if copied.is_ok() { "closed" } else { "broken" },
+        }
     };
     session.end(reason);
+}
+
+/// Records the connection and policy's answer to it; why there is none, if there is none.
+fn admit(session: &mut Session, bundle: &Arc<Bundle>) -> Result<(), &'static str> {
+    let (resource, decision) = decide(session, bundle);
+    let name = bundle.upstream_for(session.destination).map_or("", |upstream| &*upstream.name);
+    let recorded = session.record_open(name, "", "").and_then(|()| record(session, 0, resource, &decision));
+    if let Err(error) = recorded {
+        tracing::error!(%error, "a connection could not be recorded, so it is refused");
+        return Err("unrecorded");
+    }
+    if decision.verdict != Verdict::Allow {
+        tracing::info!(destination = %session.destination, reason = &*decision.reason, "denied");
+        return Err("denied");
+    }
+    if session.ended_by_standing().is_some() { Err("revoked") } else { Ok(()) }
+}
+
+/// Policy's answer to a connection of which nothing but its destination will be seen, and what it is called.
+fn decide(session: &Session, bundle: &Arc<Bundle>) -> (String, Decision) {
+    let refused =
+        |reason: String| Decision { verdict: Verdict::Deny, policies: Vec::new(), reason: reason.into() };
+    let Some(upstream) = bundle.upstream_for(session.destination) else {
+        let decision = bundle.decide_undeclared(&session.subject, session.destination, unix_now(), &[]);
+        return (session.destination.to_string(), decision);
+    };
+    let decision = match upstream.protocol {
+        Protocol::Tcp => match bundle.session(&session.subject, upstream, "", "") {
+            Ok(policy) => policy.decide(&Facts::connect(), unix_now(), &[]),
+            Err(error) => refused(format!("policy cannot represent this connection: {error}")),
+        },
+        Protocol::Postgres => {
+            refused("the bundle now declares another protocol for this upstream".to_owned())
+        }
+    };
+    (upstream.name.to_string(), decision)
+}
+
+fn record(session: &Session, command: u64, resource: String, decision: &Decision) -> Result<(), AuditError> {
+    session.record_decision(command, &Facts::connect(), &[resource], None, decision)
 }

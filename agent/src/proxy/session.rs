@@ -13,11 +13,13 @@ use agent_core::{
     facts::{Action, Facts},
 };
 use agent_policy::Subject;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::{net::TcpStream, sync::watch};
 
-use super::Proxy;
+use super::{Drain, Proxy};
 use crate::{
     audit::AuditError,
+    config::Limits,
     ids::Id,
     jobs::{Job, Standing},
     kernel::netns::Netns,
@@ -148,9 +150,17 @@ impl Session {
         self.ended = reason;
     }
 
+    /// Waits until the agent ends every session.
+    pub async fn stopped(mut drain: watch::Receiver<Drain>) {
+        if drain.wait_for(|drain| *drain == Drain::All).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Dials the destination from the network namespace that the job is in.
     pub async fn dial(&self) -> std::io::Result<TcpStream> {
         let socket = self.netns.socket_for(self.destination)?;
+        keep_alive(SockRef::from(&socket), &self.proxy.parts.limits)?;
         let socket = tokio::net::TcpSocket::from_std_stream(socket.into());
         let patience = Duration::from_secs(self.proxy.parts.limits.dial_s);
         tokio::time::timeout(patience, socket.connect(self.destination))
@@ -182,7 +192,17 @@ pub fn unix_now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
 }
 
+/// Has the kernel ask a silent peer whether it is still there, so that a half-open connection ends
+/// (`limits.keepalive_s`).
+pub fn keep_alive(socket: SockRef<'_>, limits: &Limits) -> std::io::Result<()> {
+    const PROBES: u32 = 4;
+    let silence = Duration::from_secs(limits.keepalive_s.max(1));
+    let between = (silence / PROBES).max(Duration::from_secs(1));
+    let keepalive = TcpKeepalive::new().with_time(silence).with_interval(between).with_retries(PROBES);
+    socket.set_tcp_keepalive(&keepalive)
+}
+
 /// Closes a connection with a reset: what was refused must not look like an orderly end.
 pub fn reset(stream: &std::net::TcpStream) {
-    let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }

@@ -46,7 +46,13 @@ pub async fn serve(mut session: Session, upstream: Upstream, client: std::net::T
         .and_then(|()| TcpStream::from_std(client));
     let Ok(mut client) = client else { return session.end("client_failed") };
     let patience = Duration::from_secs(session.proxy.parts.limits.startup_s);
-    let ended = match timeout(patience, open(&mut session, &upstream, &mut client)).await {
+    let stopped = Session::stopped(session.proxy.parts.drain.clone());
+    let opened = tokio::select! {
+        biased;
+        () = stopped => return session.end("agent_stopped"),
+        opened = timeout(patience, open(&mut session, &upstream, &mut client)) => opened,
+    };
+    let ended = match opened {
         Ok(Ok(Opened::Session { machine, judge, buffered, server })) => {
             Pump::new(*machine, *judge, client, server, buffered).run(&mut session).await
         }

@@ -25,7 +25,10 @@ use super::{
     judge::{Judge, Judged},
     side::{BUFFER_BYTES, Side, linger},
 };
-use crate::{jobs::Standing, proxy::session::Session};
+use crate::{
+    jobs::Standing,
+    proxy::{Drain, session::Session},
+};
 
 /// How long the agent tries to cancel what a session runs when it cuts the session.
 const CANCEL: Duration = Duration::from_secs(2);
@@ -108,13 +111,16 @@ impl Pump {
                 }
                 Woken::Standing => {
                     if let Some(reason) = session.ended_by_standing() {
-                        return self.cut(session, &reason).await;
+                        return self.cut(session, "28000", &format!("lineal: {reason}"), "revoked").await;
                     }
                 }
                 Woken::Drain => {
-                    return self
-                        .say_goodbye(session, "57P01", "lineal: the agent is stopping", "agent_stopped")
-                        .await;
+                    let (sqlstate, message) = ("57P01", "lineal: the agent is stopping");
+                    return if self.is_idle() {
+                        self.say_goodbye(session, sqlstate, message, "agent_stopped").await
+                    } else {
+                        self.cut(session, sqlstate, message, "agent_stopped").await
+                    };
                 }
                 Woken::Deadline if owing == Owing::Startup => return "startup_timed_out",
                 Woken::Deadline => return "stalled",
@@ -327,11 +333,12 @@ impl Pump {
         session: &Session,
         owing: Owing,
         standing: &mut watch::Receiver<Standing>,
-        drain: &mut watch::Receiver<bool>,
+        drain: &mut watch::Receiver<Drain>,
         deadline: &mut Pin<Box<Sleep>>,
     ) -> Woken {
-        let draining = *drain.borrow();
-        if draining && self.is_idle() {
+        let stage = *drain.borrow_and_update();
+        let draining = stage != Drain::No;
+        if stage == Drain::All || draining && self.is_idle() {
             return Woken::Drain;
         }
         let expired = async {
@@ -347,7 +354,7 @@ impl Pump {
             }
         };
         let drain = async {
-            if draining || drain.changed().await.is_err() {
+            if drain.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
         };
@@ -369,9 +376,9 @@ impl Pump {
         }
     }
 
-    /// The job may no longer act: the client is told why, what runs is cancelled, both connections end.
-    async fn cut(mut self, session: &Session, reason: &str) -> Ended {
-        self.put_goodbye("28000", &format!("lineal: {reason}"));
+    /// Ends what is under way: the client is told why, what runs is cancelled, both connections end.
+    async fn cut(mut self, session: &Session, sqlstate: &str, message: &str, ended: Ended) -> Ended {
+        self.put_goodbye(sqlstate, message);
         self.client.flush_last();
         self.account(session);
         let Self { server, mut client, key, .. } = self;
@@ -383,7 +390,7 @@ impl Pump {
         if !client.ended {
             linger(&mut client.stream).await;
         }
-        "revoked"
+        ended
     }
 
     /// A peer broke the protocol.
