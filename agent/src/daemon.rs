@@ -83,7 +83,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let host = config.hostname();
     std::fs::create_dir_all(&config.state_dir)
         .with_context(|| format!("cannot make state directory {}", config.state_dir.display()))?;
-    let trail = Trail::open(&config.audit, &host)?;
+    let trail = Trail::open(&config.audit, &config.state_dir, &host)?;
     let metrics = Arc::new(Metrics::new()?);
     let policy = Arc::new(PolicyStore::open(&config.policy_dir, &host)?);
     let verifier = Verifier::new(&config.issuers)?;
@@ -272,6 +272,10 @@ impl control::server::Handler for Agent {
 
     fn admins(&self) -> &[u32] {
         &self.admins
+    }
+
+    fn on_full(&self) {
+        self.metrics.bounds.with_label_values(&["control_connections"]).inc();
     }
 
     async fn handle(&self, request: Request, peer: &Peer) -> Result<Vec<Value>, String> {

@@ -1,8 +1,43 @@
 //! Logs go to standard error: text on a terminal, JSON lines anywhere else. `LINEAL_LOG` filters them.
 
-use std::io::IsTerminal;
+use std::{
+    io::IsTerminal,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use tracing_subscriber::{EnvFilter, fmt, prelude::*};
+
+/// Lines that a [`Throttle`] lets through in a second.
+const LINES_PER_SECOND: u32 = 10;
+
+/// Bounds lines that a job can cause by the thousand.
+#[derive(Default)]
+pub struct Throttle(Mutex<Option<Window>>);
+
+/// A second, and the lines in it.
+struct Window {
+    began: Instant,
+    lines: u32,
+    left_out: u64,
+}
+
+impl Throttle {
+    /// Whether a line may be written at `now`; if so, how many were left out since the last one.
+    pub fn admit(&self, now: Instant) -> Option<u64> {
+        let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let window = window.get_or_insert(Window { began: now, lines: 0, left_out: 0 });
+        if now.saturating_duration_since(window.began) >= Duration::from_secs(1) {
+            (window.began, window.lines) = (now, 0);
+        }
+        if window.lines == LINES_PER_SECOND {
+            window.left_out += 1;
+            return None;
+        }
+        window.lines += 1;
+        Some(std::mem::take(&mut window.left_out))
+    }
+}
 
 /// Starts logging, the kernel side's messages included.
 pub fn start() {
@@ -19,4 +54,20 @@ pub fn start() {
     });
     // A second start, as in tests, keeps the first one's subscriber.
     let _ = tracing_subscriber::registry().with(filter).with(text).with(json).try_init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_lines_is_cut_short_and_counted() {
+        let throttle = Throttle::default();
+        let start = Instant::now();
+        let admitted = (0..100).filter(|_| throttle.admit(start).is_some()).count();
+        assert_eq!(admitted, LINES_PER_SECOND as usize);
+        let later = start + Duration::from_secs(1);
+        assert_eq!(throttle.admit(later), Some(90));
+        assert_eq!(throttle.admit(later), Some(0));
+    }
 }

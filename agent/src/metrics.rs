@@ -56,6 +56,8 @@ pub struct Metrics {
     pub kernel_refusals: IntCounterVec,
     /// `lineal_kernel_bounds_total{bound}`.
     pub kernel_bounds: IntCounterVec,
+    /// `lineal_bounds_total{bound}`: what the agent itself bounds and no other metric tells of.
+    pub bounds: IntCounterVec,
     /// `lineal_kernel_redirects_total`.
     pub kernel_redirects: IntCounter,
     /// `lineal_kernel_own_listener_total`.
@@ -140,6 +142,7 @@ impl Metrics {
                 "Times a bound of the kernel side was reached.",
                 &["bound"],
             )?,
+            bounds: counters("lineal_bounds_total", "Times a bound of the agent was reached.", &["bound"])?,
             kernel_redirects: counter("lineal_kernel_redirects_total", "Connections redirected.")?,
             kernel_own_listener: counter(
                 "lineal_kernel_own_listener_total",

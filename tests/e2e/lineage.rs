@@ -1,9 +1,10 @@
 //! Whoever descends from the job is of the job, and its ancestry is told; nobody else is.
 
-use lineal_tests::script::PYTHON;
+use lineal_tests::{command::PATIENCE, http, script::PYTHON};
+use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::shared::{decisions_on, lab, lines, text};
+use crate::shared::{decisions_on, lab, lines, own_lab, text};
 
 /// Has `script` run a statement with `mark` in it, and returns the programs of its ancestry.
 fn ancestry(script: &str, mark: &str) -> Vec<String> {
@@ -70,6 +71,51 @@ os.execvp("sh", command)
     let mut expect = vec!["dash"; 10];
     expect.push("psql");
     assert_eq!(found, expect);
+}
+
+#[test]
+fn ancestry_survives_events_that_were_lost() {
+    let mut lab = own_lab();
+    let metrics = lab.agent().unwrap().metrics().to_owned();
+    // Each refused socket is an event: more than the ring holds. What comes after finds it full.
+    let script = r#"
+import os, socket, sys
+print("started", flush=True)
+sys.stdin.readline()
+for _ in range(20000):
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_RAW, 1)
+    except OSError:
+        pass
+if os.fork() == 0:
+    os.execvp("sh", ["sh", "-c", "echo ready; read go; psql -XAtqc \"SELECT 'lost-5a05'\""])
+os.wait()
+"#;
+    let job = lab.job("lost", &[PYTHON, "-c", script]).unwrap();
+    let mut job = lab.converse("lost", &job).unwrap();
+    assert_eq!(job.line(PATIENCE).unwrap(), "started");
+    lab.agent().unwrap().signal(Signal::STOP).unwrap();
+    job.say("").unwrap();
+    let ready = job.line(PATIENCE);
+    lab.agent().unwrap().signal(Signal::CONT).unwrap();
+    assert_eq!(ready.unwrap(), "ready");
+    let lost = "lineal_kernel_bounds_total{bound=\"events\"} ";
+    lab.wait_until("the loss is counted", || {
+        let metrics = http::get(&metrics, "/metrics")?;
+        Ok(metrics.lines().any(|line| line.strip_prefix(lost).is_some_and(|count| count != "0")))
+    })
+    .unwrap();
+    lab.wait_until("the loss is on record", || {
+        Ok(lab.audit(&["--kind", "agent"])?.iter().any(|row| text(row, "/state") == "gap"))
+    })
+    .unwrap();
+    job.say("").unwrap();
+    assert_eq!(job.line(PATIENCE).unwrap(), "lost-5a05");
+    let rows = decisions_on(&lab, "lost-5a05");
+    let ancestry = rows[0].pointer("/process/ancestry").and_then(Value::as_array).unwrap();
+    let programs: Vec<&str> =
+        ancestry.iter().map(|process| text(process, "/exe").rsplit('/').next().unwrap()).collect();
+    assert_eq!(programs, ["python3.11", "dash", "psql"]);
 }
 
 #[test]

@@ -33,7 +33,7 @@
 //!   buffer and come out as one `Forward`. So after `Judge` and `verdict(Allow)` call `client` again with
 //!   the same buffer. Before a long wait (a hold), [`Session::take_ready`] lets go of what stands in front
 //!   of the judged message.
-//! - **Buffers.** The client's must be able to grow to [`Limits::client_buffer_bytes`]; the upstream's has
+//! - **Buffers.** The client's must be able to grow to a little more than the largest of [`Limits`]; the upstream's has
 //!   [`Limits::UPSTREAM_BUFFER_BYTES`] or more and never grows. Longer messages are streamed.
 //! - **Startup** is a question too ([`Question::Startup`]). Connect upstream before ruling Allow; the next
 //!   `Forward` is the StartupMessage. A Deny comes back as `Reply` with a FATAL error, then `End`.

@@ -52,11 +52,6 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// How large the client's buffer must be able to get. 4 KiB more than this make reads worthwhile.
-    pub fn client_buffer_bytes(&self) -> usize {
-        self.message_bytes_max.max(self.parameters_bytes_max).max(self.startup_bytes_max) + 1024
-    }
-
     /// How large the upstream's buffer must be. Larger messages are streamed through it.
     pub const UPSTREAM_BUFFER_BYTES: usize = super::upstream::WINDOW_BYTES;
 }

@@ -8,8 +8,6 @@ use super::error::AuditError;
 
 /// Where the trail is, unless configured.
 const DIR: &str = "/var/log/lineal/audit";
-/// Where the key that signs checkpoints is, unless configured.
-const STATE_DIR: &str = "/var/lib/lineal";
 /// The longest that records may stay unsynced: what a host crash can cost.
 const FDATASYNC_MS_MAX: u64 = 60_000;
 /// Most records between two checkpoints: `verify` takes more for a trail whose checkpoints were taken out.
@@ -27,8 +25,9 @@ pub(crate) struct AuditConfig {
     pub(crate) enabled: bool,
     /// The trail's directory.
     pub(crate) dir: PathBuf,
-    /// Where the checkpoint key is kept: not with the trail, so that who gets the one has not got the other.
-    pub(crate) state_dir: PathBuf,
+    /// Where the checkpoint key is kept, the agent's own `state_dir` unless given: not with the trail, so that who gets
+    /// the one has not got the other.
+    pub(crate) state_dir: Option<PathBuf>,
     /// `fdatasync` at most every so many milliseconds.
     pub(crate) fdatasync_ms: u64,
     /// Outcomes are written with the next record, or after so many milliseconds.
@@ -57,7 +56,7 @@ impl Default for AuditConfig {
         Self {
             enabled: true,
             dir: DIR.into(),
-            state_dir: STATE_DIR.into(),
+            state_dir: None,
             fdatasync_ms: 100,
             deferred_ms: 20,
             rotate_bytes: 64 * 1024 * 1024,

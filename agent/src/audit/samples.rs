@@ -31,13 +31,7 @@ impl Place {
 
     /// Long delays: what a test sees was not done by the clock, unless it asks for that.
     pub(super) fn config(&self) -> AuditConfig {
-        AuditConfig {
-            dir: self.dir(),
-            state_dir: self.path("state"),
-            fdatasync_ms: 60_000,
-            deferred_ms: 1_000,
-            ..AuditConfig::default()
-        }
+        AuditConfig { dir: self.dir(), fdatasync_ms: 60_000, deferred_ms: 1_000, ..AuditConfig::default() }
     }
 
     pub(super) fn open(&self) -> Arc<Trail> {
@@ -47,7 +41,7 @@ impl Place {
     pub(super) fn open_with(&self, change: impl FnOnce(&mut AuditConfig)) -> Result<Arc<Trail>, AuditError> {
         let mut config = self.config();
         change(&mut config);
-        Trail::open(&config, "ci-1")
+        Trail::open(&config, &self.path("state"), "ci-1")
     }
 
     /// The trail's files in order.

@@ -102,8 +102,10 @@ struct Mark {
 }
 
 impl Trail {
-    /// Opens the trail in `config.dir`, going on where it ended. Only one process can have it open.
-    pub(crate) fn open(config: &AuditConfig, host: &str) -> Result<Arc<Self>, AuditError> {
+    /// Opens the trail in `config.dir`, going on where it ended; its key is in `state_dir` unless the configuration says
+    /// otherwise. Only one process can have it open.
+    pub(crate) fn open(config: &AuditConfig, state_dir: &Path, host: &str) -> Result<Arc<Self>, AuditError> {
+        let state_dir = config.state_dir.as_deref().unwrap_or(state_dir);
         config.check()?;
         let metrics = Arc::new(AuditMetrics::default());
         if !config.enabled {
@@ -116,7 +118,7 @@ impl Trail {
             Errno::WOULDBLOCK => AuditError::Locked { dir: dir.clone() },
             errno => AuditError::io("lock", &dir)(errno.into()),
         })?;
-        let key = CheckpointKey::open(&config.state_dir, &dir)?;
+        let key = CheckpointKey::open(state_dir, &dir)?;
         let shared = Arc::new(Shared {
             state: Mutex::new(State::recover(&dir)?),
             wake: Condvar::new(),

@@ -486,12 +486,11 @@ fn play_a_role() {
     let root = std::path::PathBuf::from(std::env::var(ROLE_DIR).unwrap());
     let config = super::AuditConfig {
         dir: root.join("audit"),
-        state_dir: root.join("state"),
         rotate_bytes: 64 * 1024,
         checkpoint_records: 100,
         ..super::AuditConfig::default()
     };
-    let trail = Trail::open(&config, "child").unwrap();
+    let trail = Trail::open(&config, &root.join("state"), "child").unwrap();
     match role.as_str() {
         "append-until-killed" => append_until_killed(&trail),
         "fill-the-disk" => fill_the_disk(&trail),

@@ -8,7 +8,7 @@ mod revoke;
 mod run;
 
 use std::{
-    io::{self, IsTerminal, Write},
+    io::{self, Write},
     path::PathBuf,
     process::ExitCode,
 };
@@ -73,6 +73,12 @@ struct Format {
     json: bool,
 }
 
+/// A claim as the command line spells it: `NAME=VALUE`.
+fn claim(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("it must be NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
 /// What a command comes to.
 type Outcome = anyhow::Result<ExitCode>;
 
@@ -116,7 +122,7 @@ fn one_line(error: &anyhow::Error) -> String {
             text = format!("{text}: {cause}");
         }
     }
-    if io::stderr().is_terminal() { text } else { text.lines().collect::<Vec<_>>().join(" ") }
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

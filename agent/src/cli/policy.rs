@@ -81,8 +81,8 @@ pub struct ExplainArgs {
     #[arg(long = "group", value_name = "GROUP")]
     groups: Vec<String>,
     /// A claim of the credential's; may be given more than once.
-    #[arg(long = "claim", value_name = "NAME=VALUE")]
-    claims: Vec<String>,
+    #[arg(long = "claim", value_name = "NAME=VALUE", value_parser = super::claim)]
+    claims: Vec<(String, String)>,
     /// Print the explanation as one JSON object.
     #[arg(long)]
     json: bool,
@@ -98,22 +98,28 @@ pub fn run(command: PolicyCommand) -> Outcome {
 }
 
 fn check(place: &Place) -> Outcome {
-    let mut out = io::stdout().lock();
     match load(place)? {
         Ok((_, bundle)) => {
+            let mut out = io::stdout().lock();
             let (policies, upstreams) = (bundle.policies().count(), bundle.upstreams().count());
             writeln!(out, "bundle {}: {policies} policies, {upstreams} upstreams", bundle.version())?;
             Ok(ExitCode::SUCCESS)
         }
-        Err(refusal) => {
-            writeln!(out, "{refusal}")?;
-            Ok(ExitCode::from(EXIT_NO))
-        }
+        Err(refusal) => refuse(&refusal),
     }
 }
 
+/// Says why a bundle is none.
+fn refuse(refusal: &str) -> Outcome {
+    writeln!(io::stdout(), "{refusal}")?;
+    Ok(ExitCode::from(EXIT_NO))
+}
+
 fn test(args: &TestArgs) -> Outcome {
-    let (sources, bundle) = load(&args.place)?.map_err(anyhow::Error::msg)?;
+    let (sources, bundle) = match load(&args.place)? {
+        Ok(loaded) => loaded,
+        Err(refusal) => return refuse(&refusal),
+    };
     let results = run_cases(&bundle, &sources, &|statement| agent_sql::analyze(statement.as_bytes()).facts)?;
     let mut out = io::stdout().lock();
     let failed = results.iter().filter(|result| !result.passed).count();
@@ -131,7 +137,10 @@ fn test(args: &TestArgs) -> Outcome {
 }
 
 fn explain(args: ExplainArgs) -> Outcome {
-    let (_, bundle) = load(&args.place)?.map_err(anyhow::Error::msg)?;
+    let (_, bundle) = match load(&args.place)? {
+        Ok(loaded) => loaded,
+        Err(refusal) => return refuse(&refusal),
+    };
     let example = Upstream { name: "example".into(), protocol: Protocol::Postgres };
     let upstream = match &args.upstream {
         Some(name) => {
@@ -140,11 +149,7 @@ fn explain(args: ExplainArgs) -> Outcome {
         // A bundle that declares none yet can still be tried out.
         None => bundle.upstreams().next().unwrap_or(&example),
     };
-    let mut claims = BTreeMap::new();
-    for claim in &args.claims {
-        let (name, value) = claim.split_once('=').context("--claim wants NAME=VALUE")?;
-        claims.insert(name.to_owned(), value.to_owned());
-    }
+    let claims: BTreeMap<_, _> = args.claims.into_iter().collect();
     let credential = Credential {
         issuer: args.issuer,
         subject: args.subject,

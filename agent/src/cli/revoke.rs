@@ -39,27 +39,23 @@ struct SelectorArgs {
     #[arg(long, value_name = "SUBJECT")]
     subject: Option<String>,
     /// Every job whose credential has this claim, now and later.
-    #[arg(long, value_name = "NAME=VALUE")]
-    claim: Option<String>,
+    #[arg(long, value_name = "NAME=VALUE", value_parser = super::claim)]
+    claim: Option<(String, String)>,
 }
 
 impl SelectorArgs {
-    fn into_selector(self) -> anyhow::Result<Selector> {
-        Ok(match (self.job, self.subject, self.claim) {
-            (Some(job), _, _) => Selector::Job(job.to_string()),
-            (None, Some(subject), _) => Selector::Subject(subject),
-            (None, None, claim) => {
-                let claim = claim.unwrap_or_default();
-                let (key, value) = claim.split_once('=').context("--claim wants NAME=VALUE")?;
-                Selector::Claim { key: key.to_owned(), value: value.to_owned() }
-            }
-        })
+    /// What is meant; clap has seen to it that exactly one is given.
+    fn into_selector(self) -> Option<Selector> {
+        let job = self.job.map(|job| Selector::Job(job.to_string()));
+        job.or(self.subject.map(Selector::Subject))
+            .or(self.claim.map(|(key, value)| Selector::Claim { key, value }))
     }
 }
 
 /// `lineal revoke`.
 pub fn revoke(control: &Path, args: RevokeArgs) -> Outcome {
-    let selector = args.selector.into_selector()?;
+    let one_job = args.selector.job.is_some();
+    let selector = args.selector.into_selector().context("nothing is selected")?;
     let ended = ask(control, &Request::Revoke { selector, reason: args.reason })?;
     let mut out = io::stdout().lock();
     for job in &ended {
@@ -69,7 +65,9 @@ pub fn revoke(control: &Path, args: RevokeArgs) -> Outcome {
         }
     }
     if ended.is_empty() && !args.json {
-        writeln!(out, "no live job is meant; new ones will be refused")?;
+        let told =
+            if one_job { "no such job is live" } else { "no live job is meant; new ones will be refused" };
+        writeln!(out, "{told}")?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -27,6 +27,8 @@ pub trait Handler: Send + Sync + 'static {
     fn followed(&self, pid: u32) -> bool;
     /// User ids that may administer the agent besides root.
     fn admins(&self) -> &[u32];
+    /// Notes that somebody was turned away for holding too many connections.
+    fn on_full(&self);
     /// Does what is asked; answers JSON objects, or the reason why not.
     fn handle(
         &self,
@@ -72,6 +74,7 @@ pub async fn serve(listener: UnixListener, handler: Arc<impl Handler>) {
         let admin = peer.uid == 0 || handler.admins().contains(&peer.uid);
         let Some(slot) = slots.take(peer.uid, admin && !followed) else {
             tracing::warn!(pid = peer.pid, uid = peer.uid, "too many control connections");
+            handler.on_full();
             continue;
         };
         let handler = Arc::clone(&handler);

@@ -13,7 +13,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use agent_abi::Event;
@@ -27,6 +27,7 @@ use crate::{
     config::Limits,
     jobs::Registry,
     kernel::Kernel,
+    logging::Throttle,
     metrics::Metrics,
     policy::PolicyStore,
 };
@@ -68,6 +69,7 @@ pub struct Proxy {
     parts: ProxyParts,
     sessions: AtomicUsize,
     idle: Notify,
+    refusals_logged: Throttle,
     cancel_keys: postgres::cancel::Keys,
 }
 
@@ -78,6 +80,7 @@ impl Proxy {
             parts,
             sessions: AtomicUsize::new(0),
             idle: Notify::new(),
+            refusals_logged: Throttle::default(),
             cancel_keys: postgres::cancel::Keys::default(),
         }
     }
@@ -113,6 +116,7 @@ impl Proxy {
 
     /// Logs what the kernel side refused on its own.
     pub fn on_refused(&self, event: &Event) {
+        let Some(left_out) = self.refusals_logged.admit(Instant::now()) else { return };
         let to = crate::kernel::address_of(event.address, event.port);
         let reason = match event.detail {
             0 => "this kind of socket passes the redirect",
@@ -122,7 +126,7 @@ impl Proxy {
             _ => "the socket could not be marked",
         };
         let job = crate::ids::Id(event.job);
-        tracing::info!(%job, pid = event.tgid, %to, reason, "refused in the kernel");
+        tracing::info!(%job, pid = event.tgid, %to, reason, left_out, "refused in the kernel");
     }
 
     fn try_open(&self) -> bool {

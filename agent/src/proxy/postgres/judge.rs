@@ -112,6 +112,7 @@ impl Judge {
         startup: &Startup,
     ) -> Result<Self, EngineError> {
         let policy = bundle.session(&session.subject, upstream, &startup.database, &startup.user)?;
+        let overflows = session.proxy.parts.metrics.bounds.with_label_values(&["names"]);
         Ok(Self {
             policy: DecisionCache::new(policy),
             bundle_version: bundle.version().to_owned(),
@@ -122,9 +123,9 @@ impl Judge {
             beginning: vec![Facts::connect()],
             barred: None,
             reader: Reader::new(session.proxy.parts.literals),
-            prepared: Names::default(),
-            parsed: Names::default(),
-            bound: Names::default(),
+            prepared: Names::new(overflows.clone()),
+            parsed: Names::new(overflows.clone()),
+            bound: Names::new(overflows),
         })
     }
 

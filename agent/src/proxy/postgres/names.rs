@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use agent_core::facts::{Facts, Resource};
+use prometheus::IntCounter;
 
 /// Names that are kept.
 const NAMES_MAX: usize = 1_024;
@@ -15,15 +16,20 @@ const MEANINGS_MAX: usize = 16;
 const BYTES_MAX: usize = 1 << 20;
 
 /// Names and their meanings, within bounds.
-#[derive(Default)]
 pub struct Names {
     meanings: HashMap<Box<str>, Vec<Facts>>,
     bytes: usize,
     /// A bound was reached: any name can mean anything.
     overflowed: bool,
+    overflows: IntCounter,
 }
 
 impl Names {
+    /// No names yet; `overflows` counts when a bound is reached.
+    pub fn new(overflows: IntCounter) -> Self {
+        Self { meanings: HashMap::new(), bytes: 0, overflowed: false, overflows }
+    }
+
     /// Adds a meaning of a name.
     pub fn add(&mut self, name: &str, facts: &Facts) {
         if self.overflowed || self.meanings.get(name).is_some_and(|known| known.contains(facts)) {
@@ -39,7 +45,8 @@ impl Names {
             tracing::warn!(
                 "a session gives statements or portals too many names: their EXECUTE or FETCH is sql:other now"
             );
-            *self = Self { overflowed: true, ..Self::default() };
+            self.overflows.inc();
+            (self.meanings, self.bytes, self.overflowed) = (HashMap::new(), 0, true);
             return;
         }
         self.bytes += bytes;
@@ -67,13 +74,17 @@ fn weight(facts: &Facts) -> usize {
 mod tests {
     use super::*;
 
+    fn names() -> Names {
+        Names::new(IntCounter::new("overflows", "overflows").unwrap())
+    }
+
     fn read(sql: &str) -> Facts {
         agent_sql::analyze(sql.as_bytes()).facts
     }
 
     #[test]
     fn a_name_keeps_every_meaning_once() {
-        let mut names = Names::default();
+        let mut names = names();
         for sql in ["SELECT 1", "DELETE FROM t", "SELECT 1"] {
             names.add("p", &read(sql));
         }
@@ -83,18 +94,19 @@ mod tests {
 
     #[test]
     fn past_any_bound_every_name_can_mean_anything() {
-        let mut many_names = Names::default();
+        let mut many_names = names();
         (0..=NAMES_MAX).for_each(|i| many_names.add(&format!("p{i}"), &read("SELECT 1")));
-        let mut many_meanings = Names::default();
+        let mut many_meanings = names();
         (0..=MEANINGS_MAX).for_each(|i| many_meanings.add("p", &read(&format!("TABLE t{i}"))));
-        let mut long = Names::default();
+        let mut long = names();
         for i in 0..10 {
-            let tables: Vec<_> = (0..2_000).map(|table| format!("t{i}_{table}")).collect();
+            let tables: Vec<_> = (0..1_000).map(|table| format!("t{i}_{table:0>56}")).collect();
             long.add("p", &read(&format!("SELECT 1 FROM {}", tables.join(", "))));
         }
         for names in [many_names, many_meanings, long] {
             assert!(names.of("p").is_none());
             assert!(names.bytes <= BYTES_MAX);
+            assert_eq!(names.overflows.get(), 1);
         }
     }
 }

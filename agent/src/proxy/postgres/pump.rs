@@ -13,9 +13,7 @@ use std::{
 
 use agent_core::{
     audit::record::{OutcomeError, OutcomeRecord, Record},
-    postgres::{
-        ClientStep, Denial, Ending, Event, Outcome, Ruling, Transaction, UpstreamStep, Violation, fatal_error,
-    },
+    postgres::{ClientStep, Denial, Ending, Event, Outcome, Ruling, Transaction, UpstreamStep, Violation},
 };
 use tokio::{net::TcpStream, sync::watch, time::Sleep};
 
@@ -412,8 +410,8 @@ impl Pump {
     fn put_goodbye(&mut self, sqlstate: &str, message: &str) {
         // Nothing more goes to the server, however well it was decided.
         self.server.drop_output();
-        if self.machine.at_boundary() {
-            self.client.output.extend_from_slice(&fatal_error(super::sqlstate_bytes(sqlstate), message));
+        if let Some(goodbye) = self.machine.terminate(super::sqlstate_bytes(sqlstate), message) {
+            self.client.output.extend_from_slice(&goodbye);
         }
     }
 
