@@ -14,25 +14,60 @@ const DIGITS_MAX: usize = 9;
 /// [`Analysis`](crate::Analysis), [`fingerprint`](crate::fingerprint()) and redacted text, if the grammar takes them.
 pub fn shape(sql: &[u8], shape: &mut Vec<u8>) -> bool {
     shape.clear();
-    if sql.len() > SHAPE_BYTES_MAX || !is_query(sql) || !sql.iter().copied().all(is_plain) || has_comment(sql)
-    {
+    if sql.len() > SHAPE_BYTES_MAX || !is_query(sql) {
         return false;
     }
-    for run in sql.chunk_by(|left, right| is_word(*left) == is_word(*right)) {
-        let number = run.len() <= DIGITS_MAX && run.iter().all(u8::is_ascii_digit);
-        shape.extend_from_slice(if number { b"0" } else { run });
+    // Where the word began that is being written, and whether it has digits alone.
+    let mut word: Option<(usize, bool)> = None;
+    for &byte in sql {
+        let kind = kind(byte);
+        if let Kind::Digit | Kind::Letter = kind {
+            let (_, digits) = word.get_or_insert((shape.len(), true));
+            *digits &= kind == Kind::Digit;
+        } else {
+            // Two of them begin a comment.
+            let comment = byte == b'-' && word.is_none() && shape.last() == Some(&b'-');
+            if kind == Kind::Refused || comment {
+                return false;
+            }
+            end_word(shape, word.take());
+        }
+        shape.push(byte);
     }
+    end_word(shape, word);
     true
 }
 
-/// Bytes that mean the same wherever they stand.
-fn is_plain(byte: u8) -> bool {
-    is_word(byte) || b" \t\r\n,()=<>*+-;".contains(&byte)
+/// Leaves out the word that `shape` ends with if it is a number.
+fn end_word(shape: &mut Vec<u8>, word: Option<(usize, bool)>) {
+    if let Some((start, true)) = word
+        && shape.len() - start <= DIGITS_MAX
+    {
+        shape.truncate(start);
+        shape.push(b'0');
+    }
 }
 
-/// Bytes of words and numbers. The point is one of them: `1.5` is no whole number.
-fn is_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'.'
+/// What a byte is wherever it stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// What it means depends on what is around it.
+    Refused,
+    /// Between words.
+    Mark,
+    /// Of a word or number. The point is such a letter: `1.5` is no whole number.
+    Letter,
+    Digit,
+}
+
+fn kind(byte: u8) -> Kind {
+    match byte {
+        b'0'..=b'9' => Kind::Digit,
+        b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'.' => Kind::Letter,
+        b' ' | b'\t' | b'\r' | b'\n' | b',' | b'(' | b')' | b'=' | b'<' | b'>' | b'*' | b'+' | b'-'
+        | b';' => Kind::Mark,
+        _ => Kind::Refused,
+    }
 }
 
 /// Whether this is at most one statement, and begins as those do in which a number is only a value.
@@ -40,12 +75,9 @@ fn is_query(sql: &[u8]) -> bool {
     const FIRST_WORDS: [&str; 6] = ["SELECT", "INSERT", "UPDATE", "DELETE", "VALUES", "WITH"];
     let sql = sql.trim_ascii();
     let sql = sql.strip_suffix(b";").unwrap_or(sql);
-    let first = sql.split(|byte| !is_word(*byte)).next().unwrap_or_default();
+    let first =
+        sql.split(|byte| !matches!(kind(*byte), Kind::Letter | Kind::Digit)).next().unwrap_or_default();
     !sql.contains(&b';') && FIRST_WORDS.iter().any(|word| first.eq_ignore_ascii_case(word.as_bytes()))
-}
-
-fn has_comment(sql: &[u8]) -> bool {
-    sql.windows(2).any(|pair| pair == b"--")
 }
 
 #[cfg(test)]

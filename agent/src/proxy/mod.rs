@@ -88,8 +88,7 @@ impl Proxy {
     /// Hands accepted connections to the workers until the listeners are gone.
     pub async fn run(self: Arc<Self>, mut accepted: mpsc::Receiver<Accepted>, workers: Arc<Workers>) {
         while let Some(connection) = accepted.recv().await {
-            let proxy = Arc::clone(&self);
-            if !workers.give(Box::new(move || Box::pin(flow::serve(proxy, connection)))).await {
+            if !workers.give(Box::pin(flow::serve(Arc::clone(&self), connection))).await {
                 return;
             }
         }

@@ -4,10 +4,11 @@
 
 use std::{
     io,
+    pin::Pin,
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use tokio::{runtime::Builder, sync::mpsc, task::LocalSet};
+use tokio::{runtime::Builder, sync::mpsc};
 
 /// Connections that may wait for a worker.
 const QUEUE_MAX: usize = 1_024;
@@ -15,8 +16,8 @@ const QUEUE_MAX: usize = 1_024;
 /// touched when a statement needs them.
 const STACK_BYTES: usize = 2 * agent_sql::STACK_BYTES_MIN;
 
-/// A piece of work: builds its future on the worker's own thread.
-pub type Work = Box<dyn FnOnce() -> std::pin::Pin<Box<dyn Future<Output = ()>>> + Send>;
+/// A piece of work.
+pub type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The worker threads.
 pub struct Workers {
@@ -33,13 +34,11 @@ impl Workers {
             let runtime = Builder::new_current_thread().enable_all().build()?;
             std::thread::Builder::new().name(format!("sessions-{index}")).stack_size(STACK_BYTES).spawn(
                 move || {
-                    let local = LocalSet::new();
-                    local.spawn_local(async move {
+                    runtime.block_on(async move {
                         while let Some(work) = work.recv().await {
-                            tokio::task::spawn_local(work());
+                            tokio::spawn(work);
                         }
                     });
-                    runtime.block_on(local);
                 },
             )?;
             workers.queues.push(queue);
