@@ -25,6 +25,8 @@ mod query_tests;
 #[cfg(test)]
 mod samples;
 #[cfg(test)]
+mod verify_tests;
+#[cfg(test)]
 mod writer_tests;
 
 pub(crate) use config::{AuditConfig, Literals};

@@ -1,0 +1,219 @@
+//! What facts add to accesses: functions, settings, conditions, nesting, and the names that lead from one statement to
+//! another.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "the checks that the tests share fail by panicking too"
+)]
+
+mod spelled;
+
+use agent_sql::{FACTS_MAX, analyze};
+use spelled::{check, spelled};
+
+#[track_caller]
+fn check_functions(sql: &str, expect: &[&str]) {
+    let sql_facts = analyze(sql.as_bytes()).facts.sql.unwrap();
+    let functions: Vec<&str> = sql_facts.functions.iter().map(|name| &**name).collect();
+    assert_eq!(functions, expect, "{sql}");
+}
+
+#[track_caller]
+fn check_settings(sql: &str, expect: &[&str]) {
+    let analysis = analyze(sql.as_bytes());
+    let sql_facts = analysis.facts.sql.clone().unwrap();
+    let settings: Vec<&str> = sql_facts.settings.iter().map(|name| &**name).collect();
+    assert_eq!(settings, expect, "{sql}");
+    assert!(spelled(&analysis.facts).contains(&"set".to_owned()), "{sql}");
+}
+
+#[test]
+fn functions_are_named_at_any_depth() {
+    check_functions("SELECT 1", &[]);
+    check_functions(
+        "SELECT F(1), \"F\"(2), s.g((SELECT pg_catalog.h()))",
+        &["F", "f", "pg_catalog.h", "s.g"],
+    );
+    check_functions("SELECT * FROM dblink('x', 'y') AS t(x int)", &["dblink"]);
+    check_functions("UPDATE t SET x = f() WHERE g() = y RETURNING h()", &["f", "g", "h"]);
+    check_functions(
+        "SELECT current_user, session_user, CURRENT_TIMESTAMP(3)",
+        &["current_timestamp", "current_user", "session_user"],
+    );
+    check_functions("SELECT 1 OPERATOR(s.+) 2, 1 OPERATOR(pg_catalog.+) 2", &["operator:s.+"]);
+    check_functions("SELECT 1 OPERATOR(s.=) ANY (SELECT 1)", &["operator:s.="]);
+    check_functions("SELECT x FROM t ORDER BY x USING OPERATOR(s.<)", &["operator:s.<"]);
+    check_functions("CALL s.p(f())", &["f", "s.p"]);
+    check_functions("CREATE TABLE t (x int DEFAULT f() CHECK (g(x)))", &["f", "g"]);
+    check_functions("CREATE INDEX ON t (f(x)) WHERE g(y)", &["f", "g"]);
+    check_functions("ALTER TABLE t ALTER x SET DEFAULT f()", &["f"]);
+    check_functions("ALTER TABLE t ALTER x TYPE int USING f(x)", &["f"]);
+    check_functions("COPY t FROM STDIN WHERE f(x)", &["f"]);
+    check_functions("EXECUTE p(f(1))", &["f"]);
+    check_functions("EXPLAIN SELECT f()", &["f"]);
+    check_functions("CREATE FUNCTION z(x int DEFAULT f()) RETURNS int RETURN g(x)", &["f", "g"]);
+    check_functions("SELECT U&\"\\0066\"()", &["f"]);
+}
+
+#[test]
+fn a_field_may_be_a_call() {
+    check_functions("SELECT x.lo_creat FROM generate_series(-1, -1) x", &[".lo_creat", "generate_series"]);
+    check_functions("SELECT ('x'::text).ts_stat", &[".ts_stat"]);
+    check_functions("SELECT (f(1)).g", &[".g", "f"]);
+    check_functions("SELECT (((x).a).b).c, $1.d, (x[1]).e", &[".a", ".b", ".c", ".d", ".e"]);
+    check_functions("SELECT s.t.c, t.x[1].f FROM t WHERE t.y > 0", &[".c", ".f", ".x", ".y"]);
+    check_functions("SELECT t.*, (x).*, c FROM t", &[]);
+    check_functions("INSERT INTO t VALUES (1) ON CONFLICT (a) DO UPDATE SET b = excluded.b", &[".b"]);
+    check_functions("UPDATE t SET c.field = 1 WHERE z = 1", &[]);
+}
+
+#[test]
+fn a_text_of_too_many_names_is_not_decided_on() {
+    let tables = |count: usize| (0..count).map(|table| format!("t{table}")).collect::<Vec<_>>().join(", ");
+    let few = format!("SELECT 1 FROM {}", tables(FACTS_MAX));
+    assert!(analyze(few.as_bytes()).unparsed.is_none());
+    let many = format!("SELECT 1 FROM {}", tables(FACTS_MAX + 1));
+    assert!(analyze(many.as_bytes()).unparsed.is_some());
+    assert!(analyze(format!("PREPARE p AS {many}").as_bytes()).unparsed.is_some());
+}
+
+#[test]
+fn settings_are_named_in_lower_case() {
+    check_settings("SET work_mem = 1", &["work_mem"]);
+    check_settings("SET LOCAL \"Work_Mem\" TO DEFAULT", &["work_mem"]);
+    check_settings("SET ROLE admin", &["role"]);
+    check_settings("SET \"ROLE\" = admin", &["role"]);
+    check_settings("RESET ROLE", &["role"]);
+    check_settings("SET SESSION AUTHORIZATION x", &["session_authorization"]);
+    check_settings("RESET SESSION AUTHORIZATION", &["session_authorization"]);
+    check_settings("RESET ALL", &["all"]);
+    check_settings("SET TIME ZONE 'UTC'", &["timezone"]);
+    check_settings("SET NAMES 'UTF8'", &["client_encoding"]);
+    check_settings("SET SCHEMA 's'", &["search_path"]);
+    check_settings("SET search_path FROM CURRENT", &["search_path"]);
+    check_settings("SET XML OPTION DOCUMENT", &["xmloption"]);
+    check_settings(
+        "SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE",
+        &["default_transaction_read_only"],
+    );
+    check_settings("SELECT set_config('ROLE', 'x', false)", &["role"]);
+    check_settings(
+        "SELECT pg_catalog.set_config(is_local => false, setting_name => 'x.y', new_value => 'z')",
+        &["x.y"],
+    );
+    check_settings("SELECT set_config('ro' || 'le', 'x', false)", &["?"]);
+    check_settings("SELECT set_config($1, 'x', false)", &["?"]);
+    check_settings("SELECT set_config('role'::text, 'x', false)", &["?"]);
+    check_settings("SELECT * FROM t WHERE set_config(U&'r\\006fle', 'x', false) = ''", &["role"]);
+    check_settings("EXPLAIN SELECT set_config('role', 'x', false)", &["role"]);
+    check_settings("PREPARE p AS SELECT set_config('role', $1, false)", &["role"]);
+}
+
+#[track_caller]
+fn check_where(sql: &str, expect: bool) {
+    assert_eq!(analyze(sql.as_bytes()).facts.sql.unwrap().has_where, expect, "{sql}");
+}
+
+#[test]
+fn a_write_has_a_where_only_if_it_can_tell_rows_apart() {
+    for sql in [
+        "SELECT 1",
+        "UPDATE t SET x = 1 WHERE id = 1",
+        "DELETE FROM t WHERE id = $1",
+        "DELETE FROM t WHERE EXISTS (SELECT 1)",
+        "DELETE FROM t WHERE CURRENT OF c",
+        "DELETE FROM t USING u WHERE f(t.x)",
+        "INSERT INTO t VALUES (1)",
+        "MERGE INTO t USING u ON t.x = u.x WHEN MATCHED THEN DELETE",
+        "MERGE INTO t USING u ON true WHEN MATCHED AND t.x = 1 THEN DELETE",
+        "MERGE INTO t USING u ON true WHEN NOT MATCHED THEN INSERT VALUES (1)",
+        "MERGE INTO t USING u ON false WHEN NOT MATCHED BY SOURCE AND t.x = 1 THEN DELETE",
+    ] {
+        check_where(sql, true);
+    }
+    for sql in [
+        "UPDATE t SET x = 1",
+        "DELETE FROM t",
+        "DELETE FROM t WHERE true",
+        "DELETE FROM t WHERE 1=1",
+        "DELETE FROM t WHERE $1",
+        "DELETE FROM t WHERE 'a' LIKE 'b' OR NOT (1 IN (2, 3))",
+        "DELETE FROM t WHERE random() < 2",
+        "DELETE FROM t WHERE current_user = 'x'",
+        "WITH d AS (DELETE FROM t) SELECT 1 WHERE 1 = 1",
+        "UPDATE t SET x = 1 WHERE id = 1; DELETE FROM u",
+        "PREPARE p AS DELETE FROM t",
+        "EXPLAIN DELETE FROM t",
+        "CREATE RULE r AS ON INSERT TO t DO ALSO DELETE FROM u",
+        "MERGE INTO t USING u ON true WHEN MATCHED THEN DELETE",
+        "MERGE INTO t USING u ON 1 = 1 WHEN MATCHED AND true THEN UPDATE SET x = 1",
+        "MERGE INTO t USING u ON t.x = u.x WHEN NOT MATCHED BY SOURCE THEN DELETE",
+    ] {
+        check_where(sql, false);
+    }
+}
+
+#[track_caller]
+fn check_nested_write(sql: &str, expect: bool) {
+    assert_eq!(analyze(sql.as_bytes()).facts.sql.unwrap().writes_in_cte, expect, "{sql}");
+}
+
+#[test]
+fn writes_below_another_statement_are_told() {
+    for sql in [
+        "SELECT 1",
+        "INSERT INTO t SELECT 1",
+        "UPDATE t SET x = 1",
+        "WITH a AS (SELECT 1) DELETE FROM t USING a",
+        "EXPLAIN ANALYZE DELETE FROM t",
+        "PREPARE p AS INSERT INTO t VALUES (1)",
+        "MERGE INTO t USING u ON true WHEN MATCHED THEN DELETE",
+    ] {
+        check_nested_write(sql, false);
+    }
+    for sql in [
+        "WITH d AS (DELETE FROM t RETURNING *) SELECT * FROM d",
+        "WITH d AS (INSERT INTO t VALUES (1)) UPDATE u SET x = 1",
+        "WITH d AS (MERGE INTO t USING u ON true WHEN MATCHED THEN DELETE RETURNING *) SELECT * FROM d",
+        "COPY (UPDATE t SET x = 1 RETURNING x) TO STDOUT",
+        "PREPARE p AS WITH d AS (UPDATE t SET x = 1) SELECT 1",
+        "EXPLAIN ANALYZE WITH d AS (UPDATE t SET x = 1) SELECT 1",
+        "CREATE TABLE t AS WITH d AS (DELETE FROM u RETURNING *) TABLE d",
+        "CREATE RULE r AS ON INSERT TO t DO ALSO DELETE FROM u",
+    ] {
+        check_nested_write(sql, true);
+    }
+}
+
+#[test]
+fn prepared_statements_are_followed_by_name() {
+    let analysis = check(
+        "PREPARE \"P\" AS DELETE FROM t; EXECUTE \"P\"; DEALLOCATE p",
+        "prepare, delete t, execute, discard",
+    );
+    let [(name, facts)] = analysis.prepares.as_slice() else { panic!("one statement is prepared") };
+    assert_eq!(&**name, "P");
+    assert_eq!(spelled(facts), ["delete t"]);
+    let sql = facts.sql.as_ref().unwrap();
+    assert!(!sql.has_where && sql.statements == 1);
+    assert_eq!(analysis.executes, [Box::from("P")]);
+    assert_eq!(analysis.facts.sql.unwrap().statements, 3);
+
+    assert_eq!(analyze(b"EXPLAIN ANALYZE EXECUTE p").executes, [Box::from("p")]);
+    assert_eq!(analyze(b"CREATE TABLE t AS EXECUTE p").executes, [Box::from("p")]);
+}
+
+#[test]
+fn fetched_cursors_are_followed_by_name() {
+    for sql in ["FETCH ALL FROM \"C\"", "MOVE 2 IN \"C\"", "FETCH NEXT \"C\"; SELECT 1"] {
+        assert_eq!(analyze(sql.as_bytes()).fetches, [Box::from("C")], "{sql}");
+    }
+}
+
+#[test]
+fn statements_are_counted() {
+    for (sql, expect) in [("", 0), ("SELECT 1", 1), ("SELECT 1; SELECT 2;", 2), ("EXPLAIN SELECT 1", 1)] {
+        assert_eq!(analyze(sql.as_bytes()).facts.sql.unwrap().statements, expect, "{sql}");
+    }
+}
