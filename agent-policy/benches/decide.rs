@@ -82,7 +82,7 @@ fn session(bundle: &Arc<Bundle>, groups: &[&str]) -> Session {
         ancestry: vec![process],
     };
     let subject = Subject::new(Principal::Credential(&credential), "job", &lineage).unwrap();
-    let upstream = Upstream { name: "shop".into(), protocol: Protocol::Postgres };
+    let upstream = Upstream::new("shop", Protocol::Postgres);
     bundle.session(&subject, &upstream, "shop", "app").unwrap()
 }
 

@@ -196,9 +196,7 @@ impl Case {
                 Err(format!("gives the upstream \"{name}\" a protocol that upstreams.toml does not"))
             }
             (Some(upstream), _) => Ok(upstream.clone()),
-            (None, protocol) => {
-                Ok(Upstream { name: name.into(), protocol: protocol.unwrap_or(Protocol::Postgres) })
-            }
+            (None, protocol) => Ok(Upstream::new(name, protocol.unwrap_or(Protocol::Postgres))),
         }
     }
 

@@ -3,12 +3,20 @@
 //! An address belongs to one upstream or to none; it is never guessed. Where ranges overlap, the longest
 //! prefix wins, as in a routing table.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+mod leg;
+mod range;
+
+use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
+pub use leg::{Leg, Role, TlsMode};
+pub(crate) use range::canonical;
+
 use crate::source::{BundleError, Source};
+use leg::{LegEntry, TlsEntry};
+use range::Range;
 
 /// How many addresses the upstreams of a bundle may have together.
 const ADDRESSES_MAX: usize = 4_096;
@@ -23,6 +31,15 @@ pub struct Upstream {
     pub name: Box<str>,
     /// What is spoken there.
     pub protocol: Protocol,
+    /// How the agent gets there, and as whom.
+    pub leg: Leg,
+}
+
+impl Upstream {
+    /// One that is reached like most: in the job's name, by TLS where the server has it.
+    pub fn new(name: &str, protocol: Protocol) -> Self {
+        Self { name: name.into(), protocol, leg: Leg::default() }
+    }
 }
 
 /// What an upstream speaks.
@@ -65,14 +82,6 @@ pub(crate) struct Upstreams {
     ranges: Vec<(Range, usize)>,
 }
 
-/// A range of addresses at one port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Range {
-    network: IpAddr,
-    prefix: u8,
-    port: u16,
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -87,6 +96,10 @@ struct Entry {
     name: Spanned<String>,
     protocol: Protocol,
     addresses: Vec<Spanned<String>>,
+    tls: Option<TlsEntry>,
+    credential: Option<Box<str>>,
+    #[serde(default, rename = "role")]
+    roles: Vec<Role>,
 }
 
 impl Upstreams {
@@ -105,7 +118,7 @@ impl Upstreams {
     }
 
     fn add(&mut self, source: &Source, entry: Entry) -> Result<(), BundleError> {
-        let Entry { name, protocol, addresses } = entry;
+        let Entry { name, protocol, addresses, tls, credential, roles } = entry;
         let at = name.span().start;
         let name = name.into_inner();
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
@@ -138,7 +151,16 @@ impl Upstreams {
             }
             self.ranges.push((range, self.upstreams.len()));
         }
-        self.upstreams.push(Upstream { name: name.into(), protocol });
+        let leg = LegEntry { tls, credential, roles };
+        if protocol == Protocol::Tcp && !leg.is_silent() {
+            let reason =
+                format_args!("the upstream \"{name}\" is a pipe: TLS and credentials are its ends' own");
+            return Err(source.refuse_at(at, reason));
+        }
+        let leg = leg
+            .check()
+            .map_err(|wrong| source.refuse_at(at, format_args!("the upstream \"{name}\" {wrong}")))?;
+        self.upstreams.push(Upstream { name: name.into(), protocol, leg });
         Ok(())
     }
 
@@ -158,76 +180,6 @@ impl Upstreams {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Upstream> {
         self.upstreams.iter()
-    }
-}
-
-/// `::ffff:a.b.c.d` is one and the same destination as `a.b.c.d`: the kernel sends the same packets.
-pub(crate) fn canonical(address: IpAddr) -> IpAddr {
-    address.to_canonical()
-}
-
-impl Range {
-    /// Reads `127.0.0.1:5432`, `10.0.0.0/8:5432`, `[::1]:5432` and `[fd00::/8]:5432`; otherwise says what is wrong
-    /// in words that follow the address.
-    fn parse(text: &str) -> Result<Self, String> {
-        let (host, port) = text.rsplit_once(':').ok_or("has no port; write ADDRESS:PORT")?;
-        let host = match (host.strip_prefix('['), host.contains(':')) {
-            (Some(inner), _) => inner.strip_suffix(']').ok_or("has no ']' before its port")?,
-            (None, true) => return Err("is IPv6: write [ADDRESS]:PORT".to_owned()),
-            (None, false) => host,
-        };
-        // u16's own parser takes "+5432".
-        let port = Some(port).filter(|p| p.bytes().all(|b| b.is_ascii_digit())).and_then(|p| p.parse().ok());
-        let port = port.filter(|port| *port != 0).ok_or("has no port from 1 to 65535")?;
-        let (address, prefix) = match host.split_once('/') {
-            Some((address, prefix)) => (address, Some(prefix)),
-            None => (host, None),
-        };
-        let address: IpAddr =
-            address.parse().map_err(|_| "has no IP address; names are not resolved here".to_owned())?;
-        let bits = if address.is_ipv4() { 32 } else { 128 };
-        let prefix = match prefix {
-            None => bits,
-            Some(text) if text.bytes().all(|b| b.is_ascii_digit()) => {
-                text.parse().ok().filter(|prefix| *prefix <= bits).ok_or("has an impossible prefix length")?
-            }
-            Some(_) => return Err("has an impossible prefix length".to_owned()),
-        };
-        Self { network: address, prefix, port }.canonical()
-    }
-
-    /// The same range with IPv4-mapped networks as IPv4.
-    fn canonical(self) -> Result<Self, String> {
-        if masked(self.network, self.prefix) != self.network {
-            return Err(format!(
-                "has bits set after its prefix; the network is {}",
-                masked(self.network, self.prefix)
-            ));
-        }
-        let IpAddr::V6(network) = self.network else { return Ok(self) };
-        // A mapped network without bits after its prefix has all 96 bits of the mapping before it.
-        Ok(match network.to_ipv4_mapped().zip(self.prefix.checked_sub(96)) {
-            Some((mapped, prefix)) => Self { network: IpAddr::V4(mapped), prefix, ..self },
-            None => self,
-        })
-    }
-
-    fn holds(&self, address: IpAddr) -> bool {
-        self.network.is_ipv4() == address.is_ipv4() && masked(address, self.prefix) == self.network
-    }
-}
-
-/// The address with all bits after the prefix cleared.
-fn masked(address: IpAddr, prefix: u8) -> IpAddr {
-    match address {
-        IpAddr::V4(address) => {
-            let mask = u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0);
-            IpAddr::V4((address.to_bits() & mask).into())
-        }
-        IpAddr::V6(address) => {
-            let mask = u128::MAX.checked_shl(128 - u32::from(prefix.min(128))).unwrap_or(0);
-            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & mask))
-        }
     }
 }
 
@@ -302,6 +254,29 @@ mod tests {
     }
 
     #[test]
+    fn the_way_to_an_upstream_is_as_said() {
+        let leg = |more: &str| {
+            let upstreams = load(&[&format!("{}{more}", shop("\"127.0.0.1:1\""))]).unwrap();
+            upstreams.named("shop").unwrap().leg.clone()
+        };
+        assert_eq!(leg(""), Leg::default());
+        let verified = leg("[upstream.tls]\nca = \"/ca.pem\"\nserver_name = \"db.example\"");
+        assert_eq!(
+            (verified.tls, verified.server_name.as_deref()),
+            (TlsMode::VerifyFull, Some("db.example"))
+        );
+        assert_eq!(leg("[upstream.tls]\nca = \"/ca.pem\"\nmode = \"verify-ca\"").tls, TlsMode::VerifyCa);
+        assert!(leg("[upstream.tls]\noffer = false").declines_tls);
+        let roles = leg("credential = \"rw\"\n[[upstream.role]]\ngroup = \"b\"\ncredential = \"ro\"\n\
+             [[upstream.role]]\ngroup = \"a\"\ncredential = \"none\"");
+        assert_eq!(roles.credential_for(&["a", "b"]), Some("ro"));
+        assert_eq!(roles.credential_for(&["a"]), Some("none"));
+        assert_eq!(roles.credential_for(&["c"]), Some("rw"));
+        assert_eq!(roles.credentials().collect::<Vec<_>>(), ["ro", "none", "rw"]);
+        assert_eq!(leg("").credential_for(&["a"]), None);
+    }
+
+    #[test]
     fn every_refusal_names_the_line_and_the_reason() {
         let check = |text: &str, line: usize, reason: &str| {
             let told = load(&[text]).unwrap_err().to_string();
@@ -317,6 +292,14 @@ mod tests {
             "unknown variant `mysql`",
         );
         check(&shop(""), 2, "has no addresses");
+        let shop_with = |more: &str| format!("{}{more}", shop("\"127.0.0.1:1\""));
+        check(&shop_with("[upstream.tls]\nmode = \"verify-full\""), 2, "verifies nothing without tls.ca");
+        check(&shop_with("[upstream.tls]\nmode = \"require\"\nca = \"/a\""), 2, "does not look at");
+        check(&shop_with("[upstream.tls]\nmode = \"verify\""), 6, "unknown variant `verify`");
+        check(&shop_with("[upstream.tls]\nca = \"a\""), 2, "no absolute path");
+        check(&shop_with("[upstream.tls]\nserver_name = \"a\""), 2, "does not look at");
+        check(&shop_with("[[upstream.role]]\ngroup = \"a\"\ncredential = \"b\""), 2, "no credential for who");
+        check(&shop_with("credential = \"b\"").replace("postgres", "tcp"), 2, "is a pipe");
         check(&shop("\"a\"").replace("shop", "a/b"), 2, "must be 1 to 64");
         check(&shop("\n\"db.example:5432\""), 5, "names are not resolved");
         check(&shop("\"127.0.0.1\""), 4, "has no port");

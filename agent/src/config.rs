@@ -8,7 +8,10 @@ use std::{
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::{audit::AuditConfig, identity::config::IssuerConfig, kernel::KernelConfig};
+use crate::{
+    audit::AuditConfig, credentials::CredentialConfig, identity::config::IssuerConfig, kernel::KernelConfig,
+    tls::TlsConfig,
+};
 
 /// Where everything looks for the configuration unless told otherwise.
 pub const DEFAULT_PATH: &str = "/etc/lineal/agent.toml";
@@ -45,6 +48,12 @@ pub struct Config {
     /// Bounds.
     #[serde(default)]
     pub limits: Limits,
+    /// What jobs are to trust.
+    #[serde(default)]
+    pub tls: TlsConfig,
+    /// What the agent itself logs in with, by the names that upstreams use.
+    #[serde(default, rename = "credential")]
+    pub credentials: Vec<CredentialConfig>,
     /// Who issues the tokens that jobs start under.
     #[serde(default, rename = "issuer")]
     pub issuers: Vec<IssuerConfig>,

@@ -25,6 +25,7 @@ use crate::{
     audit::Trail,
     config::Config,
     control::{self, Request, peer::Peer},
+    credentials::Credentials,
     identity::{
         uses::{UseStore, enroller},
         verify::Verifier,
@@ -34,7 +35,8 @@ use crate::{
     logging,
     metrics::{self, Metrics, raise_to},
     policy::PolicyStore,
-    proxy::{Drain, Listeners, Proxy, ProxyParts, Workers},
+    proxy::{self, Drain, Listeners, Proxy, ProxyParts, Workers},
+    tls::{Authority, Connector, Trust},
 };
 
 /// How long sessions that are cut at the end get for that.
@@ -56,6 +58,7 @@ pub fn main(config_path: &Path) -> anyhow::Result<()> {
     logging::start();
     let config = Config::read(config_path)?;
     raise_descriptors(&config);
+    keep_memory_to_itself()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("control")
@@ -79,13 +82,25 @@ fn raise_descriptors(config: &Config) {
     }
 }
 
+/// Neither a dump of the agent's memory nor a debugger shows what it holds: credentials pass through it.
+fn keep_memory_to_itself() -> anyhow::Result<()> {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    Ok(())
+}
+
 async fn run(config: Config) -> anyhow::Result<()> {
     let host = config.hostname();
     std::fs::create_dir_all(&config.state_dir)
         .with_context(|| format!("cannot make state directory {}", config.state_dir.display()))?;
     let trail = Trail::open(&config.audit, &config.state_dir, &host)?;
     let metrics = Arc::new(Metrics::new()?);
-    let policy = Arc::new(PolicyStore::open(&config.policy_dir, &host)?);
+    let authority = Arc::new(Authority::open(&config.state_dir, &config.tls)?);
+    let connector = Arc::new(Connector::new());
+    let credentials = Arc::new(Credentials::new(&config.credentials)?);
+    let check = proxy::usable(Arc::clone(&connector), Arc::clone(&credentials));
+    let policy = Arc::new(PolicyStore::open(&config.policy_dir, &host, check)?);
     let verifier = Verifier::new(&config.issuers)?;
     let uses = UseStore::open(&config.state_dir)?;
     let revocations = RevocationStore::open(&config.state_dir)?;
@@ -110,6 +125,9 @@ async fn run(config: Config) -> anyhow::Result<()> {
         metrics: Arc::clone(&metrics),
         limits: config.limits.clone(),
         literals: config.audit.literals,
+        authority: Arc::clone(&authority),
+        connector,
+        credentials,
         drain,
     }));
     let scrape = metrics::bind(config.metrics.listen)
@@ -122,6 +140,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
         admins: config.admins.clone(),
         verifier,
         uses,
+        authority,
         registry,
         listeners,
         kernel,
@@ -253,6 +272,7 @@ struct Agent {
     admins: Vec<u32>,
     verifier: Verifier,
     uses: UseStore,
+    authority: Arc<Authority>,
     registry: Arc<Registry>,
     listeners: Arc<Listeners>,
     kernel: Arc<Kernel>,
@@ -299,6 +319,14 @@ impl control::server::Handler for Agent {
                 self.metrics.revocations.inc();
                 Ok(ended.iter().map(|id| json!({"id": id.to_string()})).collect())
             }
+            Request::Rotate => {
+                self.authority.rotate().map_err(|error| error.to_string())?;
+                self.record(AgentState::Rotate, "the host's certificate authority was replaced")
+                    .map_err(|error| error.to_string())?;
+                tracing::info!(uid = peer.uid, "the host's certificate authority was replaced");
+                let Trust { authority, .. } = self.authority.trust();
+                Ok(vec![json!({"authority": authority})])
+            }
             Request::Reload => self.reload().map(|version| vec![json!({"bundle": version})]),
         }
     }
@@ -330,7 +358,8 @@ impl Agent {
             issuer = verified.issuer_name,
             "enrolled"
         );
-        Ok(vec![json!({"id": job.id.to_string()})])
+        let Trust { authority, all } = self.authority.trust();
+        Ok(vec![json!({"id": job.id.to_string(), "trust": {"authority": authority, "all": all}})])
     }
 
     fn status(&self) -> Value {

@@ -4,7 +4,9 @@ mod audit;
 mod cli;
 mod config;
 mod control;
+mod credentials;
 mod daemon;
+mod files;
 mod identity;
 mod ids;
 mod jobs;
@@ -13,6 +15,7 @@ mod logging;
 mod metrics;
 mod policy;
 mod proxy;
+mod tls;
 
 use std::process::ExitCode;
 

@@ -68,7 +68,7 @@ fn a_client_that_vanished_without_a_word_is_noticed() {
     let script = r#"
 import os, psycopg, socket, sys
 TCP_REPAIR = 19
-connection = psycopg.connect(autocommit=True)
+connection = psycopg.connect(autocommit=True, sslmode="disable")
 print("open", flush=True)
 sys.stdin.readline()
 raw = socket.socket(fileno=connection.fileno())
@@ -97,7 +97,7 @@ sys.stdin.readline()
 const LARGE_RESULT: &str = r#"
 import os, socket, struct, sys, time
 import psycopg
-connection = psycopg.connect(autocommit=True)
+connection = psycopg.connect(autocommit=True, sslmode="disable")
 raw = socket.socket(fileno=os.dup(connection.fileno()))
 raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
 query = b"SELECT repeat('x', 1000000) FROM generate_series(1, 60)\0"

@@ -25,7 +25,7 @@ pub(crate) fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
 /// ReadyForQuery, as rows, tags and errors.
 pub(crate) const WIRE: &str = r#"
 import os, psycopg, socket, struct, sys
-connection = psycopg.connect(autocommit=True)
+connection = psycopg.connect(autocommit=True, sslmode="disable")
 raw = socket.socket(fileno=os.dup(connection.fileno()))
 raw.setblocking(True)
 raw.settimeout(20)

@@ -1,10 +1,13 @@
--- The lab's shop: made-up people, and the same ones every time. psql variables: user, password.
+-- The lab's shop: made-up people, and the same ones every time. psql variables: user, password, agent_password.
 
 CREATE ROLE :"user" LOGIN PASSWORD :'password';
 CREATE ROLE app_cleartext LOGIN PASSWORD :'password' IN ROLE :"user";
 SET password_encryption = 'md5';
 CREATE ROLE app_md5 LOGIN PASSWORD :'password' IN ROLE :"user";
 RESET password_encryption;
+CREATE ROLE app_cert LOGIN IN ROLE :"user";
+CREATE ROLE app_agent LOGIN PASSWORD :'agent_password' IN ROLE :"user";
+CREATE ROLE app_agent_reads LOGIN PASSWORD :'agent_password';
 
 CREATE TABLE customers (
   id          integer PRIMARY KEY,

@@ -62,6 +62,11 @@ impl AgentOptions {
         self.directory.join("agent.toml")
     }
 
+    /// Where jobs find what to trust.
+    pub fn trust(&self) -> PathBuf {
+        self.directory.join("trust")
+    }
+
     /// The policy bundle.
     pub fn policies(&self) -> PathBuf {
         self.directory.join("policies")
@@ -77,6 +82,7 @@ impl AgentOptions {
         writeln!(text, "\n[kernel]\ncgroup = {:?}\nmove_jobs = true\nbpffs = {:?}", self.cgroup, self.pins)?;
         writeln!(text, "\n[audit]\ndir = {:?}\nstate_dir = {state:?}", self.trail)?;
         writeln!(text, "enabled = {}\nliterals = {:?}", self.audit, self.literals)?;
+        writeln!(text, "\n[tls]\npublic_dir = {:?}", self.trust())?;
         writeln!(text, "\n[metrics]\nlisten = \"127.0.0.1:0\"")?;
         writeln!(text, "\n[[issuer]]\nname = \"lab\"\nurl = {:?}\naudience = \"lineal\"", self.issuer)?;
         writeln!(text, "run_claims = [\"run_id\", \"run_attempt\"]\ngroups_claim = \"groups\"")?;

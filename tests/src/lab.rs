@@ -34,6 +34,9 @@ pub struct LabOptions {
     pub agent_config: String,
     /// More upstreams, as TOML for `upstreams.toml`.
     pub upstreams: String,
+    /// How the agent reaches the shop, as TOML in its `[[upstream]]`. `LAB` in it and in `agent_config` stands for
+    /// the lab's directory.
+    pub leg: &'static str,
 }
 
 impl Default for LabOptions {
@@ -44,6 +47,7 @@ impl Default for LabOptions {
             literals: "keep",
             agent_config: String::new(),
             upstreams: String::new(),
+            leg: "tls.mode = \"disable\"",
         }
     }
 }
@@ -92,9 +96,10 @@ impl Lab {
             audit: options.audit,
             trail: options.trail.clone().unwrap_or_else(|| directory.join("audit")),
             literals: options.literals,
-            more: options.agent_config.clone(),
+            more: in_lab(&options.agent_config, &directory),
         };
-        write_bundle(&agent_options.policies(), &postgres.address(), &options.upstreams)?;
+        let leg = in_lab(options.leg, &directory);
+        write_bundle(&agent_options.policies(), &postgres.address(), &leg, &options.upstreams)?;
         fs::write(directory.join("token"), issuer.token("nightly")?)?;
         let agent = agent_options.start(&cgroup, &logs)?;
         Ok(Self { agent: Some(agent), agent_options, postgres, issuer, directory, cgroup, _guard: guard })
@@ -258,8 +263,12 @@ impl Lab {
     }
 }
 
+fn in_lab(text: &str, directory: &Path) -> String {
+    text.replace("LAB", &directory.to_string_lossy())
+}
+
 /// The shipped policies, and this host's upstreams.
-fn write_bundle(bundle: &Path, shop: &str, more: &str) -> anyhow::Result<()> {
+fn write_bundle(bundle: &Path, shop: &str, leg: &str, more: &str) -> anyhow::Result<()> {
     let shipped = paths::repository().join("policies/default");
     let default = bundle.join("default");
     fs::create_dir_all(&default)?;
@@ -269,8 +278,8 @@ fn write_bundle(bundle: &Path, shop: &str, more: &str) -> anyhow::Result<()> {
     }
     let host = bundle.join("hosts/lab");
     fs::create_dir_all(&host)?;
-    let upstreams =
-        format!("[[upstream]]\nname = \"shop\"\nprotocol = \"postgres\"\naddresses = [{shop:?}]\n{more}");
+    let shop = format!("name = \"shop\"\nprotocol = \"postgres\"\naddresses = [{shop:?}]");
+    let upstreams = format!("[[upstream]]\n{shop}\n{leg}\n{more}");
     fs::write(host.join("upstreams.toml"), upstreams)?;
     Ok(())
 }

@@ -2,6 +2,7 @@
 //! ends their owner. It drives the `lineal` binary as anybody would, from outside, and must never use its code.
 
 pub mod agent;
+pub mod certificates;
 pub mod cgroup;
 pub mod command;
 pub mod forwarder;

@@ -16,6 +16,7 @@ use rustix::{
 };
 
 use crate::{
+    certificates,
     cgroup::Cgroup,
     command::finish,
     notify::Notify,
@@ -33,6 +34,10 @@ pub const DATABASE: &str = "shop";
 pub const USER: &str = "app";
 /// Its password.
 pub const PASSWORD: &str = "app-lab-password";
+/// Who the agent may log in as, and no job: nothing but the agent is told the password.
+pub const AGENT_USER: &str = "app_agent";
+/// Its password.
+pub const AGENT_PASSWORD: &str = "agent-lab-password";
 /// Who may do everything.
 pub const SUPERUSER: &str = "lab_admin";
 /// Its password.
@@ -68,6 +73,7 @@ impl Postgres {
         ]);
         finish(initdb.arg(SUPERUSER)).and_then(|done| done.success()).context("initdb failed")?;
         fs::write(data.join("pg_hba.conf"), HOST_RULES)?;
+        certificates::make(directory)?;
 
         let (reservation, port) = reserve_port()?;
         let mut command = Command::new("unshare");
@@ -79,6 +85,11 @@ impl Postgres {
             command.args(["-c", setting]);
         }
         command.arg("-c").arg(format!("port={port}"));
+        for (setting, file) in
+            [("ssl_cert_file", "server.pem"), ("ssl_key_file", "server.key"), ("ssl_ca_file", "ca.pem")]
+        {
+            command.arg("-c").arg(format!("{setting}={}", directory.join(file).display()));
+        }
         let notify = Notify::listen(&directory.join("postgres.notify"))?;
         command.env("NOTIFY_SOCKET", notify.path());
         let mut server = Start { name: "postgres", cgroup, logs, talks: false }.run(&command)?;
@@ -136,6 +147,8 @@ impl Postgres {
             &format!("user={USER}"),
             "-v",
             &format!("password={PASSWORD}"),
+            "-v",
+            &format!("agent_password={AGENT_PASSWORD}"),
         ]);
         psql.arg("-f").arg(paths::lab_sources().join("shop.sql"));
         finish(&mut psql)?.success().context("the shop can't be filled")?;
@@ -152,13 +165,16 @@ impl Drop for Postgres {
 
 /// Who may log in how: each kind of authentication that lineal relays has a user.
 const HOST_RULES: &str = "\
-host all app_md5       127.0.0.1/32 md5
-host all app_cleartext 127.0.0.1/32 password
-host all all           127.0.0.1/32 scram-sha-256
+host    all app_md5       127.0.0.1/32 md5
+host    all app_cleartext 127.0.0.1/32 password
+hostssl all app_cert      127.0.0.1/32 cert
+host    all app_cert      127.0.0.1/32 reject
+host    all all           127.0.0.1/32 scram-sha-256
 ";
 
-const SETTINGS: [&str; 9] = [
+const SETTINGS: [&str; 10] = [
     "listen_addresses=127.0.0.1",
+    "ssl=on",
     // A job that can reach it by a path in the file system would not be captured.
     "unix_socket_directories=",
     "dynamic_shared_memory_type=mmap",

@@ -378,12 +378,14 @@ pub enum AgentState {
     Stop,
     /// Something the trail should hold is missing: `reason` and `details` say what.
     Gap,
+    /// A key of its own was replaced.
+    Rotate,
 }
 
-/// The agent started, stopped, or found that something is missing from the trail.
+/// The agent started, stopped, replaced a key, or found that something is missing from the trail.
 #[derive(Clone, Copy, Serialize)]
 pub struct AgentRecord<'a> {
-    /// Which of the three.
+    /// Which of them.
     pub state: AgentState,
     /// One sentence.
     pub reason: &'a str,

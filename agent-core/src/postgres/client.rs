@@ -23,6 +23,9 @@ const SMALL_BODY_BYTES_MAX: usize = 10_000 - 4;
 /// Its limit on passwords and other authentication tokens (`PG_MAX_AUTH_TOKEN_LENGTH`).
 const TOKEN_BYTES_MAX: usize = 65_535 - 4;
 
+/// How much of a SASLInitialResponse is looked at: the mechanism, a length, and the GS2 header's first byte.
+const SASL_CHOICE_BYTES_MAX: usize = 64;
+
 /// The longest name accepted in a message; the server cuts names at 63 bytes.
 pub(super) const NAME_BYTES_MAX: usize = 255;
 
@@ -38,6 +41,9 @@ pub(super) enum Next {
     },
     /// What to answer is in `composed`.
     Reply {
+        consumed: usize,
+    },
+    Tls {
         consumed: usize,
     },
     Judge,
@@ -140,11 +146,12 @@ impl Session {
             Phase::Startup(requested) => {
                 return Ok(Some(match startup::read(rest, self.limits.startup_bytes_max, requested)? {
                     First::NeedMore(bytes) => Next::NeedMore(bytes),
-                    First::Encryption => {
+                    First::Declined { bytes } => {
                         self.composed.clear();
                         self.composed.push(b'N');
-                        Next::Reply { consumed: rest.len() }
+                        Next::Reply { consumed: bytes }
                     }
+                    First::Tls { bytes } => Next::Tls { consumed: bytes },
                     First::Cancel { key, .. } => {
                         self.phase = Phase::Ended;
                         Next::Cancel(key)
@@ -166,6 +173,17 @@ impl Session {
                     return Err(out_of_place(header.tag, "during authentication"));
                 }
                 let body = bounded(header, TOKEN_BYTES_MAX)?;
+                if authentication.bound_withheld {
+                    let wanted = HEADER_BYTES + body.min(SASL_CHOICE_BYTES_MAX);
+                    let Some(message) = rest.get(..wanted) else {
+                        return Ok(Some(self.flush_or(Next::NeedMore(wanted))));
+                    };
+                    let choice = message.get(HEADER_BYTES..).unwrap_or_default();
+                    if !is_unbound(choice) {
+                        return Err(ClientFault::ChannelBinding.into());
+                    }
+                    authentication.bound_withheld = false;
+                }
                 authentication.answer = Answer::None;
                 self.client_rest = Rest { bytes: HEADER_BYTES + body, dropped: false };
                 return Ok(None);
@@ -297,6 +315,7 @@ impl Session {
                 self.pending = Some(Pending { ruling: None, ..pending });
                 Ok(Some(Next::Wait))
             }
+            Some(Ruling::AllowAuthenticated) => Err(Misuse::Verdict(pending.command).into()),
             Some(Ruling::Allow) => {
                 self.allow(pending.command, pending.subject, rest)?;
                 self.forward(pending.bytes);
@@ -315,12 +334,7 @@ impl Session {
     fn allow(&mut self, command: u64, subject: Subject, message: &[u8]) -> Result<(), Violation> {
         let expect = match subject {
             Subject::Startup(startup) => {
-                self.phase = Phase::Authentication(Authentication {
-                    answer: Answer::None,
-                    begun: false,
-                    version_above: startup.minor_version > MINOR_VERSION_MAX,
-                    options: startup.protocol_options(),
-                });
+                self.phase = Phase::Authentication(Authentication::of(&startup, false));
                 return Ok(());
             }
             Subject::Query { .. } => Expect::Query { command, poison: None },
@@ -341,6 +355,12 @@ impl Session {
         };
         self.replies.push(expect);
         Ok(())
+    }
+
+    /// The executor has sent a startup message of its own and has been let in: the client's is dropped.
+    pub(super) fn authenticated(&mut self, startup: &Startup, bytes: usize) {
+        self.phase = Phase::Authentication(Authentication::of(startup, true));
+        self.client_rest = Rest { bytes, dropped: true };
     }
 
     /// Puts the stand-in in place of the message, and drops the message, whatever has come of it.
@@ -391,6 +411,31 @@ impl Session {
         self.replies.push(expect);
         Ok(Next::Replace { consumed })
     }
+}
+
+impl Authentication {
+    /// As it begins.
+    fn of(startup: &Startup, settled: bool) -> Self {
+        Self {
+            answer: Answer::None,
+            begun: false,
+            version_above: startup.minor_version > MINOR_VERSION_MAX,
+            options: startup.protocol_options(),
+            bound_withheld: false,
+            settled,
+        }
+    }
+}
+
+/// Whether a SASLInitialResponse (`String` mechanism, `Int32` length, data) is free of channel binding: SCRAM's
+/// data begins with the GS2 header, whose `n` says that the client knows of none (RFC 5802, section 6). Its `y`
+/// says that the server seemed not to offer any; a server that does takes that for an attack.
+fn is_unbound(choice: &[u8]) -> bool {
+    let mut fields = Fields::new(choice);
+    let mechanism = fields.string();
+    mechanism.is_some_and(|name| name == b"SCRAM-SHA-256")
+        && fields.int32().is_some()
+        && fields.byte() == Some(b'n')
 }
 
 fn bounded(header: Header, bytes_max: usize) -> Result<usize, ClientFault> {

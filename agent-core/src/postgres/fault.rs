@@ -78,6 +78,13 @@ pub enum ClientFault {
     /// More than one SSLRequest or GSSENCRequest.
     #[error("encryption was requested more than once")]
     EncryptionRepeated,
+    /// The client means to bind its proof to a TLS connection that is not the upstream's.
+    #[error(
+        "the client uses SCRAM channel binding, which cannot hold through a proxy: connect with \
+         channel_binding=disable (PGCHANNELBINDING=disable), or have the administrator configure a credential for \
+         this upstream"
+    )]
+    ChannelBinding,
     /// Bytes sent before the answer to an SSLRequest or GSSENCRequest: they would be taken for encrypted
     /// ones (CVE-2021-23214).
     #[error("data behind an encryption request, before its answer")]
@@ -188,6 +195,15 @@ pub enum UpstreamFault {
     /// Replication started, although no replication session was asked for.
     #[error("the server started a replication stream")]
     CopyBoth,
+    /// It offers only what lineal cannot relay.
+    #[error(
+        "the server authenticates by {0} alone, which cannot be relayed: have the administrator configure a \
+         credential for this upstream"
+    )]
+    Mechanisms(Box<str>),
+    /// It asked for more after the executor had been told that all was well.
+    #[error("the server asks to be authenticated again")]
+    AskedAgain,
     /// Bytes after a FATAL error, which is the last thing a server says.
     #[error("the server went on after a FATAL error")]
     AfterFatal,

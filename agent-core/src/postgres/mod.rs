@@ -35,8 +35,11 @@
 //!   of the judged message.
 //! - **Buffers.** The client's must be able to grow to a little more than the largest of [`Limits`]; the upstream's has
 //!   [`Limits::UPSTREAM_BUFFER_BYTES`] or more and never grows. Longer messages are streamed.
+//! - **Encryption.** [`Session::offer_tls`] grants the client's SSLRequest ([`ClientStep::Tls`]), otherwise it is answered
+//!   `N`. [`Session::begun_with_tls`] says that TLS came first; [`Session::upstream_encrypted`] that the other leg has it.
 //! - **Startup** is a question too ([`Question::Startup`]). Connect upstream before ruling Allow; the next
-//!   `Forward` is the StartupMessage. A Deny comes back as `Reply` with a FATAL error, then `End`.
+//!   `Forward` is the StartupMessage. With [`Ruling::AllowAuthenticated`] there is none: the executor has logged in.
+//!   A Deny comes back as `Reply` with a FATAL error, then `End`.
 //! - **Wait on upstream.** When the upstream closes: [`Session::finish`], drain the events, close the
 //!   client.
 //! - **Revocation.** [`Session::terminate`], send what it returns, close both.

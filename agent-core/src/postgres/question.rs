@@ -37,6 +37,12 @@ pub enum ClientStep<'a> {
         /// What to send to the client.
         client: &'a [u8],
     },
+    /// Remove `consumed` bytes, answer `S` and negotiate TLS as its server; the next bytes are what comes through
+    /// it. There is nothing else in the buffer.
+    Tls {
+        /// How many bytes to remove.
+        consumed: usize,
+    },
     /// Decide, record, and call [`super::Session::verdict`]. Nothing is consumed.
     Judge {
         /// The command's number in this session.
@@ -151,6 +157,10 @@ impl Excess {
 pub enum Ruling {
     /// Forward it.
     Allow,
+    /// Of a StartupMessage: do not forward it. The executor has sent one of its own, has answered what the
+    /// upstream asked of it, and starts the upstream's buffer with what comes before AuthenticationOk, or with
+    /// that.
+    AllowAuthenticated,
     /// Keep it back, and tell the client this.
     Deny(Denial),
 }

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use super::client::{Next, Pending};
+use super::client::{Next, Pending, Subject};
 use super::event::{Ending, Event, Outcome};
 use super::fault::{Misuse, Violation, fatal_error};
 use super::namespace::Namespace;
@@ -84,6 +84,10 @@ pub(super) struct Authentication {
     pub(super) version_above: bool,
     /// Protocol options that the upstream must turn down.
     pub(super) options: usize,
+    /// Mechanisms with channel binding were kept from the client, which is about to choose one.
+    pub(super) bound_withheld: bool,
+    /// The executor has authenticated itself: the client is asked nothing.
+    pub(super) settled: bool,
 }
 
 /// What the client may answer to an authentication request.
@@ -121,6 +125,8 @@ pub struct Session {
     pub(super) portals: Namespace<Portal>,
     pub(super) meter: Meter,
     pub(super) settings: Settings,
+    /// The upstream may ask for a proof that is bound to its own TLS connection.
+    pub(super) channel_bound: bool,
 
     // Towards the upstream.
     /// Bytes at the start of the client's buffer that may be sent.
@@ -159,6 +165,7 @@ impl Session {
             portals: Namespace::new(limits.portals_max),
             meter: Meter::default(),
             settings: Settings::default(),
+            channel_bound: false,
             ready_bytes: 0,
             client_rest: Rest::default(),
             pending: None,
@@ -173,6 +180,25 @@ impl Session {
             to_client: Vec::new(),
             limits,
         }
+    }
+
+    /// Grants the client's SSLRequest, by [`ClientStep::Tls`]. To be called before the first byte is looked at.
+    pub fn offer_tls(&mut self) {
+        if let Phase::Startup(requested) = &mut self.phase {
+            requested.offered = true;
+        }
+    }
+
+    /// The client has begun with TLS (ALPN `postgresql`): what comes is what came through it. To be called before
+    /// the first byte is looked at.
+    pub fn begun_with_tls(&mut self) {
+        self.phase = Phase::Startup(Requested::ENCRYPTED);
+    }
+
+    /// The upstream's leg is encrypted, with another certificate than the client sees: SCRAM's channel binding can't
+    /// hold over both. To be called before the StartupMessage is allowed.
+    pub fn upstream_encrypted(&mut self) {
+        self.channel_bound = true;
     }
 
     /// Looks at what the client sent. `buf` starts where the last step left off and holds all that was
@@ -202,6 +228,7 @@ impl Session {
             Next::Forward(bytes) => ClientStep::Forward { bytes },
             Next::Replace { consumed } => ClientStep::Replace { consumed, upstream: &self.composed },
             Next::Reply { consumed } => ClientStep::Reply { consumed, client: &self.composed },
+            Next::Tls { consumed } => ClientStep::Tls { consumed },
             Next::Cancel(key) => ClientStep::Cancel { key },
             Next::End => ClientStep::End,
             Next::Judge => match &self.pending {
@@ -223,7 +250,14 @@ impl Session {
     pub fn verdict(&mut self, command: u64, ruling: Ruling) -> Result<(), Violation> {
         match &mut self.pending {
             Some(pending) if pending.command == command && pending.ruling.is_none() => {
-                pending.ruling = Some(ruling);
+                if let (Ruling::AllowAuthenticated, Subject::Startup(startup)) = (&ruling, &pending.subject) {
+                    // At once: the upstream has spoken already.
+                    let (startup, bytes) = (startup.clone(), pending.bytes);
+                    self.pending = None;
+                    self.authenticated(&startup, bytes);
+                } else {
+                    pending.ruling = Some(ruling);
+                }
                 Ok(())
             }
             _ => Err(self.fail(Misuse::Verdict(command).into())),

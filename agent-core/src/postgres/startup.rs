@@ -18,6 +18,9 @@ pub(super) const MINOR_VERSION_MAX: u16 = 2;
 /// Names the server cuts at this length; a longer one would be one name to policy and another to it.
 const NAME_BYTES_MAX: usize = 63;
 
+/// The parameters that say who connects to what.
+const OWN: [&str; 2] = ["user", "database"];
+
 /// The prefix of protocol options, which negotiate.
 const PROTOCOL_OPTION: &str = "_pq_.";
 
@@ -41,6 +44,26 @@ impl Startup {
         self.parameters.iter().find(|(key, _)| **key == *name).map(|(_, value)| &**value)
     }
 
+    /// The same message for another role; the database stays what this one asks for.
+    pub fn as_role(&self, role: &str) -> Vec<u8> {
+        let mut body = Vec::new();
+        let own = [("user", role), ("database", &self.database)];
+        let others = self.parameters.iter().map(|(name, value)| (&**name, &**value));
+        for (name, value) in own.into_iter().chain(others.filter(|(name, _)| !OWN.contains(name))) {
+            for text in [name, value] {
+                body.extend_from_slice(text.as_bytes());
+                body.push(0);
+            }
+        }
+        body.push(0);
+        let mut out = Vec::with_capacity(8 + body.len());
+        let length = u32::try_from(8 + body.len()).unwrap_or(u32::MAX);
+        out.extend_from_slice(&length.to_be_bytes());
+        out.extend_from_slice(&(3 << 16 | u32::from(self.minor_version)).to_be_bytes());
+        out.extend_from_slice(&body);
+        out
+    }
+
     /// How many protocol options the upstream must turn down.
     pub(super) fn protocol_options(&self) -> usize {
         self.parameters.iter().filter(|(name, _)| name.starts_with(PROTOCOL_OPTION)).count()
@@ -52,19 +75,28 @@ impl Startup {
 pub(super) enum First {
     /// Not all there: this many bytes are wanted in all.
     NeedMore(usize),
-    /// An SSLRequest or a GSSENCRequest, all of it: to be answered `N`.
-    Encryption,
+    /// An SSLRequest or a GSSENCRequest of `bytes` bytes, to be answered `N`.
+    Declined { bytes: usize },
+    /// An SSLRequest of `bytes` bytes, to be answered `S`.
+    Tls { bytes: usize },
     /// A CancelRequest of `bytes` bytes.
     Cancel { key: CancelKey, bytes: usize },
     /// A StartupMessage of `bytes` bytes.
     Startup { startup: Startup, bytes: usize },
 }
 
-/// Which encryption requests were made already: each may be made once.
+/// Which encryption requests were made already: each may be made once, and none on an encrypted connection.
 #[derive(Debug, Default)]
 pub(super) struct Requested {
     ssl: bool,
     gssenc: bool,
+    /// Whether an SSLRequest is granted.
+    pub(super) offered: bool,
+}
+
+impl Requested {
+    /// The connection is encrypted: there is nothing more to ask for.
+    pub(super) const ENCRYPTED: Self = Self { ssl: true, gssenc: true, offered: false };
 }
 
 /// Reads the first packet.
@@ -92,7 +124,11 @@ pub(super) fn read(buf: &[u8], bytes_max: usize, requested: &mut Requested) -> R
             if buf.len() > bytes {
                 return Err(ClientFault::DataBehindEncryptionRequest);
             }
-            Ok(First::Encryption)
+            if code == SSL_REQUEST && requested.offered {
+                *requested = Requested::ENCRYPTED;
+                return Ok(First::Tls { bytes });
+            }
+            Ok(First::Declined { bytes })
         }
         CANCEL_REQUEST => fields
             .int32()
@@ -230,7 +266,7 @@ mod tests {
     fn bytes_behind_an_encryption_request_are_an_attack() {
         for code in [SSL_REQUEST, GSSENC_REQUEST] {
             let mut buf = packet(code, b"");
-            assert_eq!(first(&buf), Ok(First::Encryption));
+            assert_eq!(first(&buf), Ok(First::Declined { bytes: 8 }));
             buf.push(0);
             assert_eq!(first(&buf), Err(ClientFault::DataBehindEncryptionRequest));
         }
@@ -240,10 +276,32 @@ mod tests {
     fn encryption_is_asked_for_once_each_way() {
         let mut requested = Requested::default();
         let mut check = |code, expect| assert_eq!(read(&packet(code, b""), 10_000, &mut requested), expect);
-        check(GSSENC_REQUEST, Ok(First::Encryption));
-        check(SSL_REQUEST, Ok(First::Encryption));
+        check(GSSENC_REQUEST, Ok(First::Declined { bytes: 8 }));
+        check(SSL_REQUEST, Ok(First::Declined { bytes: 8 }));
         check(SSL_REQUEST, Err(ClientFault::EncryptionRepeated));
         check(GSSENC_REQUEST, Err(ClientFault::EncryptionRepeated));
+    }
+
+    #[test]
+    fn a_startup_message_for_another_role_differs_in_the_role_alone() {
+        let body = b"user\0ada\0options\0-c role=x\0_pq_.odd\0\0\0";
+        let Ok(First::Startup { startup, .. }) = first(&packet(3 << 16 | 2, body)) else { panic!() };
+        let expect = b"user\0bea\0database\0ada\0options\0-c role=x\0_pq_.odd\0\0\0";
+        assert_eq!(startup.as_role("bea"), packet(3 << 16 | 2, expect));
+    }
+
+    #[test]
+    fn nothing_is_asked_for_once_the_connection_is_encrypted() {
+        for before in [&[][..], &[GSSENC_REQUEST]] {
+            let mut requested = Requested { offered: true, ..Requested::default() };
+            let mut first = |code| read(&packet(code, b""), 10_000, &mut requested);
+            for code in before {
+                assert_eq!(first(*code), Ok(First::Declined { bytes: 8 }));
+            }
+            assert_eq!(first(SSL_REQUEST), Ok(First::Tls { bytes: 8 }));
+            assert_eq!(first(SSL_REQUEST), Err(ClientFault::EncryptionRepeated));
+            assert_eq!(first(GSSENC_REQUEST), Err(ClientFault::EncryptionRepeated));
+        }
     }
 
     #[test]

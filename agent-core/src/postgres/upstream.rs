@@ -11,7 +11,10 @@ use super::replies::{Answered, BindMade, Expect, Fate, ParseMade, Reply, unexpec
 use super::session::{Answer, Phase, Rest, Session, outcome};
 use super::startup::MINOR_VERSION_MAX;
 use super::statements::{Portal, Statement};
-use super::wire::{Fields, HEADER_BYTES, Header, Severity};
+use super::wire::{self, Fields, HEADER_BYTES, Header, Severity};
+
+/// The authentication request that lists SASL mechanisms.
+const SASL: u32 = 10;
 
 /// How much of a message is looked at. The buffer must hold as much; what is longer is streamed.
 pub(super) const WINDOW_BYTES: usize = 4096;
@@ -93,8 +96,13 @@ impl Session {
             };
             let body = message.get(HEADER_BYTES..).unwrap_or_default();
             let bytes = HEADER_BYTES + body_bytes;
-            // A stand-in's error is written over: what may be sent as it is goes first.
-            if *run > 0 && tag == b'E' && self.replies.poison().is_some() {
+            // What may be sent as it is goes before what may be written over.
+            let rewritten = match tag {
+                b'E' => self.replies.poison().is_some(),
+                b'R' => self.channel_bound,
+                _ => false,
+            };
+            if *run > 0 && rewritten {
                 return Ok(UpstreamNext::Forward(*run));
             }
             match self.upstream_message(header, body, body_bytes)? {
@@ -256,6 +264,9 @@ impl Session {
                     return Err(UpstreamFault::Negotiation("it took a protocol option").into());
                 }
                 let request = fields.int32().ok_or(malformed("no request"))?;
+                if authentication.settled && request != 0 {
+                    return Err(UpstreamFault::AskedAgain.into());
+                }
                 // A request while the client still owes an answer would make the next answer ambiguous.
                 if authentication.answer == Answer::Due {
                     return Err(unexpected(tag, "awaiting the client's answer"));
@@ -274,10 +285,45 @@ impl Session {
                     12 => Answer::None,
                     other => return Err(UpstreamFault::Authentication(other).into()),
                 };
+                if request == SASL && self.channel_bound {
+                    return self.without_channel_binding(fields);
+                }
                 Ok(Pass::Forward)
             }
             _ => Err(unexpected(tag, "authenticating")),
         }
+    }
+
+    /// AuthenticationSASL: names of mechanisms behind the request, then an empty one. Those that bind the proof to the
+    /// upstream's certificate are kept from a client that sees another one.
+    fn without_channel_binding(&mut self, mut fields: Fields<'_>) -> Result<Pass, Violation> {
+        let malformed = UpstreamFault::Malformed { tag: b'R', what: "its mechanisms do not end" };
+        let all = fields.rest();
+        let mut kept = Vec::with_capacity(all.len());
+        loop {
+            let name = fields.string().ok_or_else(|| malformed.clone())?;
+            if name.is_empty() {
+                break;
+            }
+            if !name.ends_with(b"-PLUS") {
+                kept.extend_from_slice(name);
+                kept.push(0);
+            }
+        }
+        if kept.is_empty() {
+            let all = String::from_utf8_lossy(all).replace('\0', " ");
+            return Err(UpstreamFault::Mechanisms(all.trim().chars().take(64).collect()).into());
+        }
+        kept.push(0);
+        if kept.len() == all.len() {
+            return Ok(Pass::Forward);
+        }
+        if let Phase::Authentication(authentication) = &mut self.phase {
+            authentication.bound_withheld = true;
+        }
+        self.to_client.clear();
+        wire::put(&mut self.to_client, b'R', &[&SASL.to_be_bytes(), &kept]);
+        Ok(Pass::Rewrite)
     }
 
     /// ParameterStatus: two settings decide how text is read, so they must stay as the analysis takes them

@@ -53,7 +53,7 @@ fn subject(groups: &[&str]) -> Subject {
 }
 
 fn shop() -> Upstream {
-    Upstream { name: "shop".into(), protocol: Protocol::Postgres }
+    Upstream::new("shop", Protocol::Postgres)
 }
 
 fn session(bundle: &Arc<Bundle>, groups: &[&str]) -> Session {

@@ -3,9 +3,9 @@
 //!
 //! The private key is never printed, logged or put into an error.
 
-use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use agent_core::audit::Checkpoint;
@@ -16,6 +16,7 @@ use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use sha2::{Digest, Sha256};
 
 use super::error::{AuditError, TrailError};
+use crate::files;
 
 const KEY_FILE: &str = "audit-checkpoint.key";
 const PUBLIC_FILE_PREFIX: &str = "checkpoint-key-";
@@ -91,18 +92,8 @@ fn make_seed(state_dir: &Path, file: &Path) -> Result<[u8; 32], AuditError> {
     Ok(seed)
 }
 
-/// Writes a file whole or not at all: a key cut short by a crash would be refused at every start.
 fn write_new(file: &Path, text: &str, mode: u32) -> Result<(), AuditError> {
-    let unfinished = file.with_extension("new");
-    let write = || {
-        let mut opened =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&unfinished)?;
-        opened.set_permissions(Permissions::from_mode(mode))?;
-        opened.write_all(text.as_bytes())?;
-        opened.sync_all()?;
-        fs::rename(&unfinished, file)
-    };
-    write().map_err(AuditError::io("write", file))
+    files::replace(file, text.as_bytes(), mode).map_err(AuditError::io("write", file))
 }
 
 fn pem(label: &str, der: &[u8], key: &[u8; 32]) -> String {

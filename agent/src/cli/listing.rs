@@ -1,4 +1,4 @@
-//! `lineal jobs` and `lineal status`.
+//! `lineal jobs`, `lineal status` and `lineal rotate-authority`.
 
 use std::{
     io::{self, Write},
@@ -31,6 +31,18 @@ pub fn jobs(control: &Path, format: &Format) -> Outcome {
             number("/flows"),
             text("/credential/subject"),
             text("/name"),
+        )?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `lineal rotate-authority`.
+pub fn rotate_authority(control: &Path) -> Outcome {
+    for done in ask(control, &Request::Rotate)? {
+        let published = done.get("authority").and_then(Value::as_str).unwrap_or("-");
+        writeln!(
+            io::stdout(),
+            "jobs that start from now on trust {published}; those that run trust the last one, too"
         )?;
     }
     Ok(ExitCode::SUCCESS)

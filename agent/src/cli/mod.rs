@@ -61,6 +61,8 @@ enum Command {
     /// Check, test and explain policy bundles.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    /// Replace the certificate authority that this host's jobs trust; the last one stays trusted.
+    RotateAuthority,
     /// End access now: open sessions are cut, new ones and new jobs refused.
     Revoke(revoke::RevokeArgs),
 }
@@ -100,6 +102,7 @@ pub fn main() -> ExitCode {
         Command::Doctor(format) => doctor::doctor(&format),
         Command::Audit(args) => audit::run(&args),
         Command::Policy(command) => policy::run(command),
+        Command::RotateAuthority => listing::rotate_authority(&control),
         Command::Revoke(args) => revoke::revoke(&control, args),
     };
     match outcome {

@@ -141,7 +141,7 @@ fn explain(args: ExplainArgs) -> Outcome {
         Ok(loaded) => loaded,
         Err(refusal) => return refuse(&refusal),
     };
-    let example = Upstream { name: "example".into(), protocol: Protocol::Postgres };
+    let example = Upstream::new("example", Protocol::Postgres);
     let upstream = match &args.upstream {
         Some(name) => {
             bundle.upstream_named(name).with_context(|| format!("the bundle has no upstream {name}"))?

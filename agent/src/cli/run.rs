@@ -2,6 +2,7 @@
 //! are CMD's own. If it can't enrol, CMD is not started.
 
 use std::{
+    collections::BTreeSet,
     ffi::OsString,
     io::{self, Write},
     os::unix::process::CommandExt,
@@ -11,6 +12,8 @@ use std::{
 
 use agent_core::identity::token::Token;
 use clap::Args;
+use rustls_pki_types::{CertificateDer, pem::PemObject};
+use serde_json::Value;
 
 use super::Outcome;
 use crate::{
@@ -22,6 +25,11 @@ use crate::{
 const EXIT_NOT_EXECUTABLE: u8 = 126;
 /// CMD doesn't exist.
 const EXIT_NOT_FOUND: u8 = 127;
+
+/// What names a file of authorities that are trusted beside others, or for PostgreSQL alone.
+const AUTHORITY_VARIABLES: [&str; 2] = ["PGSSLROOTCERT", "NODE_EXTRA_CA_CERTS"];
+/// What names a file of all the authorities that are trusted: OpenSSL's, Go's and Rust's, curl's, Python's requests'.
+const TRUST_VARIABLES: [&str; 3] = ["SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE"];
 
 /// What to run, and as whom.
 #[derive(Args)]
@@ -43,7 +51,7 @@ pub struct RunArgs {
 /// `lineal run`.
 pub fn run(control: &Path, args: RunArgs) -> Outcome {
     let token = token(args.token_file.as_deref(), &args.audience)?;
-    ask(control, &Request::Enroll { token: token.reveal().to_owned(), name: args.name })?;
+    let enrolled = ask(control, &Request::Enroll { token: token.reveal().to_owned(), name: args.name })?;
     drop(token);
     let Some((program, arguments)) = args.command.split_first() else {
         anyhow::bail!("no CMD");
@@ -53,12 +61,46 @@ pub fn run(control: &Path, args: RunArgs) -> Outcome {
     for variable in source::SECRET_VARIABLES {
         command.env_remove(variable);
     }
+    command.envs(trust(&enrolled, |name| std::env::var_os(name)));
     let error = command.exec();
     let _ = writeln!(io::stderr(), "lineal: cannot start {}: {error}", program.to_string_lossy());
     Ok(ExitCode::from(match error.kind() {
         io::ErrorKind::NotFound => EXIT_NOT_FOUND,
         _ => EXIT_NOT_EXECUTABLE,
     }))
+}
+
+/// What makes usual clients trust this host's authority, and libpq not bind its proof to a certificate that is not
+/// the server's.
+fn trust(
+    enrolled: &[Value],
+    set: impl Fn(&str) -> Option<OsString>,
+) -> impl Iterator<Item = (&'static str, PathBuf)> {
+    let path = |pointer: &str| {
+        let found = enrolled.iter().find_map(|answer| answer.pointer(pointer).and_then(Value::as_str));
+        found.map(PathBuf::from)
+    };
+    let (authority, all) = (path("/trust/authority"), path("/trust/all"));
+    let binding = set("PGCHANNELBINDING").is_none().then(|| ("PGCHANNELBINDING", "disable".into()));
+    let chosen = AUTHORITY_VARIABLES
+        .map(|name| (name, vec![authority.clone(), all.clone()]))
+        .into_iter()
+        .chain(TRUST_VARIABLES.map(|name| (name, vec![all.clone()])))
+        .filter_map(move |(name, files)| {
+            let set = set(name);
+            let fits = |file: &PathBuf| set.as_ref().is_none_or(|set| adds_nothing(Path::new(set), file));
+            Some((name, files.into_iter().flatten().find(fits)?))
+        });
+    chosen.chain(binding)
+}
+
+/// Whether the authorities in one file are all in the other as well: who chose the first loses nothing by the second.
+fn adds_nothing(chosen: &Path, other: &Path) -> bool {
+    let authorities = |path: &Path| {
+        let certificates = CertificateDer::pem_file_iter(path).ok()?;
+        certificates.map(|der| Some(der.ok()?.to_vec())).collect::<Option<BTreeSet<_>>>()
+    };
+    authorities(chosen).zip(authorities(other)).is_some_and(|(chosen, other)| chosen.is_subset(&other))
 }
 
 /// Finds the token; asking the CI system for one is the only thing here that waits.
@@ -71,4 +113,28 @@ fn token(file: Option<&Path>, audience: &str) -> anyhow::Result<Token> {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     Ok(runtime.block_on(source::find(&places))?.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_choice_of_authorities_is_respected_unless_nothing_is_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let make = |name: &str, certificates: &[&[u8]]| {
+            let path = dir.path().join(name);
+            let pem = certificates.iter().map(|der| {
+                let body = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, der);
+                format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n")
+            });
+            std::fs::write(&path, pem.collect::<String>()).unwrap();
+            path
+        };
+        let all = make("all", &[b"one", b"two", b"own"]);
+        assert!(adds_nothing(&make("some", &[b"two"]), &all));
+        assert!(!adds_nothing(&make("other", &[b"two", b"three"]), &all));
+        assert!(!adds_nothing(&dir.path().join("absent"), &all));
+        assert!(!adds_nothing(&all, &dir.path().join("absent")));
+    }
 }

@@ -45,6 +45,8 @@ pub enum Request {
     },
     /// Reads the policy bundle again.
     Reload,
+    /// Replaces the host's certificate authority.
+    Rotate,
 }
 
 impl Request {
@@ -56,6 +58,7 @@ impl Request {
             Self::Status => "status",
             Self::Revoke { .. } => "revoke",
             Self::Reload => "reload",
+            Self::Rotate => "rotate",
         }
     }
 }

@@ -3,7 +3,7 @@
 //! | verb | root, `admins` | any other user | a followed process |
 //! | --- | --- | --- | --- |
 //! | `enroll` (itself) | yes | yes | never |
-//! | `jobs`, `status`, `revoke`, `reload` | yes | never | never, root included |
+//! | `jobs`, `status`, `revoke`, `reload`, `rotate` | yes | never | never, root included |
 
 use std::{
     io,
@@ -87,7 +87,7 @@ pub fn refusal(request: &Request, uid: u32, followed: bool, admins: &[u32]) -> O
     match request {
         _ if followed => Some(FOLLOWED),
         Request::Enroll { .. } => None,
-        Request::Jobs | Request::Status | Request::Revoke { .. } | Request::Reload => {
+        Request::Jobs | Request::Status | Request::Revoke { .. } | Request::Reload | Request::Rotate => {
             (uid != 0 && !admins.contains(&uid)).then_some("only root and the configured admins may ask this")
         }
     }
@@ -97,13 +97,14 @@ pub fn refusal(request: &Request, uid: u32, followed: bool, admins: &[u32]) -> O
 mod tests {
     use super::*;
 
-    fn requests() -> [Request; 5] {
+    fn requests() -> [Request; 6] {
         [
             Request::Enroll { token: "t".into(), name: None },
             Request::Jobs,
             Request::Status,
             Request::Revoke { selector: crate::jobs::Selector::Job("x".into()), reason: String::new() },
             Request::Reload,
+            Request::Rotate,
         ]
     }
 

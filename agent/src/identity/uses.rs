@@ -2,8 +2,7 @@
 //! running then.
 
 use std::{
-    fs::{self, File},
-    io::Write,
+    fs,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
@@ -11,6 +10,7 @@ use std::{
 use agent_core::identity::replay::{Admitted, Enroller, Refusal, UnknownVersion, UseTable};
 
 use super::verify::VerifiedToken;
+use crate::files;
 
 /// Unexpired tokens that are remembered.
 const USES_MAX: usize = 65_536;
@@ -71,11 +71,7 @@ impl UseStore {
     }
 
     fn store(&self, table: &UseTable) -> std::io::Result<()> {
-        let fresh = self.path.with_extension("new");
-        let mut file = File::create(&fresh)?;
-        file.write_all(&serde_json::to_vec(&table.save())?)?;
-        file.sync_data()?;
-        fs::rename(&fresh, &self.path)
+        files::replace(&self.path, &serde_json::to_vec(&table.save())?, 0o600)
     }
 }
 

@@ -58,6 +58,11 @@ impl Netns {
         Ok(Self { cookie: netns_cookie(&made)?, file, own })
     }
 
+    /// Whether it is the agent's own.
+    pub fn is_agents(&self) -> bool {
+        self.own
+    }
+
     /// Opens the agent's listeners on 127.0.0.1 and, where the namespace has IPv6, on ::1.
     pub fn listen(&self) -> io::Result<(TcpListener, Option<TcpListener>, Listener)> {
         let (v4, v6) = inside(&self.file, self.own, || {
@@ -71,13 +76,16 @@ impl Netns {
 
     /// A non-blocking TCP socket in this namespace, for dialling `to`.
     pub fn socket_for(&self, to: SocketAddr) -> io::Result<Socket> {
-        inside(&self.file, self.own, || {
-            let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
-            socket.set_nonblocking(true)?;
-            socket.set_tcp_nodelay(true)?;
-            Ok(socket)
-        })
+        inside(&self.file, self.own, || socket_here(to))
     }
+}
+
+/// The same in the calling thread's namespace.
+pub fn socket_here(to: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(true)?;
+    Ok(socket)
 }
 
 /// Gives the calling thread a namespace of its own.

@@ -6,4 +6,4 @@ mod store;
 mod watch;
 
 pub(crate) use directory::read;
-pub(crate) use store::PolicyStore;
+pub(crate) use store::{Check, PolicyStore};

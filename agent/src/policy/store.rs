@@ -18,7 +18,13 @@ pub(crate) enum PolicyError {
     /// It says something that can't be.
     #[error(transparent)]
     Bundle(#[from] BundleError),
+    /// It needs something that this host does not have.
+    #[error("{0}")]
+    Unusable(String),
 }
+
+/// Says what a bundle needs that this host does not have.
+pub(crate) type Check = Box<dyn Fn(&Bundle) -> Result<(), String> + Send + Sync>;
 
 /// What decides now, and what would not.
 #[derive(Clone, Debug)]
@@ -33,6 +39,7 @@ pub(crate) struct InForce {
 pub(crate) struct PolicyStore {
     dir: PathBuf,
     hostname: String,
+    check: Check,
     state: watch::Sender<InForce>,
     /// Held from reading to publishing: of two reloads, the one that read last must publish last.
     reloading: Mutex<()>,
@@ -40,15 +47,21 @@ pub(crate) struct PolicyStore {
 
 impl PolicyStore {
     /// Loads the bundle of `dir` for this host. Without a good bundle there is no store, and no agent.
-    pub(crate) fn open(dir: &Path, hostname: &str) -> Result<Self, PolicyError> {
-        let bundle = Arc::new(load(dir, hostname)?);
+    pub(crate) fn open(dir: &Path, hostname: &str, check: Check) -> Result<Self, PolicyError> {
+        let bundle = Arc::new(load(dir, hostname, &check)?);
         tracing::info!(
             bundle = bundle.version(),
             policies = bundle.policies().count(),
             "policies are in force"
         );
         let (state, _) = watch::channel(InForce { bundle, refused: None });
-        Ok(Self { dir: dir.to_owned(), hostname: hostname.to_owned(), state, reloading: Mutex::new(()) })
+        Ok(Self {
+            dir: dir.to_owned(),
+            hostname: hostname.to_owned(),
+            check,
+            state,
+            reloading: Mutex::new(()),
+        })
     }
 
     /// The bundle in force.
@@ -73,7 +86,7 @@ impl PolicyStore {
     pub(crate) fn reload(&self) -> Result<bool, PolicyError> {
         // A panic while holding it left nothing half done: what is published is published whole.
         let _reloading = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
-        match load(&self.dir, &self.hostname) {
+        match load(&self.dir, &self.hostname, &self.check) {
             Ok(bundle) => Ok(self.publish(bundle)),
             Err(error) => {
                 let reason: Arc<str> = error.to_string().into();
@@ -114,8 +127,10 @@ impl PolicyStore {
     }
 }
 
-fn load(dir: &Path, hostname: &str) -> Result<Bundle, PolicyError> {
-    Ok(Bundle::load(&directory::read(dir, hostname)?)?)
+fn load(dir: &Path, hostname: &str, check: &Check) -> Result<Bundle, PolicyError> {
+    let bundle = Bundle::load(&directory::read(dir, hostname)?)?;
+    check(&bundle).map_err(PolicyError::Unusable)?;
+    Ok(bundle)
 }
 
 #[cfg(test)]
@@ -133,18 +148,35 @@ mod tests {
         dir
     }
 
+    fn open(dir: &Path) -> Result<PolicyStore, PolicyError> {
+        PolicyStore::open(dir, "ci-7", Box::new(|_| Ok(())))
+    }
+
+    #[test]
+    fn a_bundle_that_needs_what_the_host_lacks_is_refused() {
+        let dir = directory();
+        let check: Check = Box::new(|bundle| match bundle.policies().count() {
+            1 => Ok(()),
+            _ => Err("it needs more than there is".to_owned()),
+        });
+        let store = PolicyStore::open(dir.path(), "ci-7", check).unwrap();
+        fs::write(dir.path().join("default/b.cedar"), GOOD.replace("\"a\"", "\"b\"")).unwrap();
+        assert_eq!(store.reload().unwrap_err().to_string(), "it needs more than there is");
+        assert_eq!(store.current().policies().count(), 1);
+    }
+
     #[test]
     fn there_is_no_store_without_a_good_bundle() {
         let dir = directory();
         fs::write(dir.path().join("default/a.cedar"), "permit;").unwrap();
-        let told = PolicyStore::open(dir.path(), "ci-7").map(drop).unwrap_err().to_string();
+        let told = open(dir.path()).map(drop).unwrap_err().to_string();
         assert!(told.contains("default/a.cedar:1: "), "{told}");
     }
 
     #[test]
     fn a_bad_bundle_leaves_the_last_good_one_in_force_and_is_told_once() {
         let dir = directory();
-        let store = PolicyStore::open(dir.path(), "ci-7").unwrap();
+        let store = open(dir.path()).unwrap();
         let version = store.current().version().to_owned();
         let mut changes = store.subscribe();
 
@@ -166,7 +198,7 @@ mod tests {
     #[test]
     fn a_change_is_told_and_its_absence_is_not() {
         let dir = directory();
-        let store = PolicyStore::open(dir.path(), "ci-7").unwrap();
+        let store = open(dir.path()).unwrap();
         let mut changes = store.subscribe();
         assert!(!store.reload().unwrap());
         assert!(!changes.has_changed().unwrap());

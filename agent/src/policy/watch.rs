@@ -102,7 +102,7 @@ mod tests {
         let outer = tempfile::tempdir().unwrap();
         let dir = outer.path().join("policies");
         fs::create_dir_all(dir.join("default")).unwrap();
-        let store = Arc::new(PolicyStore::open(&dir, "ci-7").unwrap());
+        let store = Arc::new(PolicyStore::open(&dir, "ci-7", Box::new(|_| Ok(()))).unwrap());
         let mut state = store.subscribe();
         let watching = tokio::spawn(Arc::clone(&store).watch());
         // Seen by the watch's first reading: whatever comes after it is seen by its events alone.

@@ -25,11 +25,13 @@ pub use workers::Workers;
 use crate::{
     audit::{Literals, Trail},
     config::Limits,
+    credentials::{CredentialError, Credentials},
     jobs::Registry,
     kernel::Kernel,
     logging::Throttle,
     metrics::Metrics,
-    policy::PolicyStore,
+    policy::{Check, PolicyStore},
+    tls::{Authority, Connector},
 };
 use listeners::Accepted;
 
@@ -49,8 +51,31 @@ pub struct ProxyParts {
     pub limits: Limits,
     /// Whether the trail keeps literals.
     pub literals: Literals,
+    /// What vouches to jobs' clients that the agent is the server they meant.
+    pub authority: Arc<Authority>,
+    /// What makes TLS connections to servers.
+    pub connector: Arc<Connector>,
+    /// What the agent itself logs in with.
+    pub credentials: Arc<Credentials>,
     /// How the agent stops.
     pub drain: watch::Receiver<Drain>,
+}
+
+/// What says why a bundle's upstreams can't be reached as they say: a file that can't be used, a credential that the
+/// configuration does not have.
+pub fn usable(connector: Arc<Connector>, credentials: Arc<Credentials>) -> Check {
+    Box::new(move |bundle| {
+        for upstream in bundle.upstreams() {
+            let wrong = |reason: &dyn std::fmt::Display| {
+                format!("upstreams.toml: the upstream \"{}\": {reason}", upstream.name)
+            };
+            connector.check(&upstream.leg).map_err(|error| wrong(&error))?;
+            if let Some(name) = upstream.leg.credentials().find(|name| !credentials.has(name)) {
+                return Err(wrong(&CredentialError::Unknown(name.into())));
+            }
+        }
+        Ok(())
+    })
 }
 
 /// How far the agent has come in stopping.

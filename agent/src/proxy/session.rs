@@ -13,7 +13,7 @@ use agent_core::{
     facts::{Action, Facts},
 };
 use agent_policy::Subject;
-use socket2::{SockRef, TcpKeepalive};
+use socket2::{SockRef, Socket, TcpKeepalive};
 use tokio::{net::TcpStream, sync::watch};
 
 use super::{Drain, Proxy};
@@ -159,7 +159,15 @@ impl Session {
 
     /// Dials the destination from the network namespace that the job is in.
     pub async fn dial(&self) -> std::io::Result<TcpStream> {
-        let socket = self.netns.socket_for(self.destination)?;
+        self.connect(self.netns.socket_for(self.destination)?).await
+    }
+
+    /// Dials the destination from the agent's own network namespace.
+    pub async fn dial_from_agent(&self) -> std::io::Result<TcpStream> {
+        self.connect(crate::kernel::netns::socket_here(self.destination)?).await
+    }
+
+    async fn connect(&self, socket: Socket) -> std::io::Result<TcpStream> {
         keep_alive(SockRef::from(&socket), &self.proxy.parts.limits)?;
         let socket = tokio::net::TcpSocket::from_std_stream(socket.into());
         let patience = Duration::from_secs(self.proxy.parts.limits.dial_s);

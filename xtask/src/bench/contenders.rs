@@ -84,7 +84,8 @@ impl Contenders {
         let unaudited = Lab::start(&LabOptions {
             audit: false,
             upstreams: format!(
-                "[[upstream]]\nname = \"bench\"\nprotocol = \"postgres\"\naddresses = [{address:?}]\n"
+                "[[upstream]]\nname = \"bench\"\nprotocol = \"postgres\"\naddresses = [{address:?}]\n\
+                 tls.mode = \"disable\"\n"
             ),
             ..LabOptions::default()
         })?;
@@ -128,6 +129,7 @@ impl Contenders {
                 self.lab.inside(&command)
             }
         };
+        command.env("PGSSLMODE", "disable");
         measure(&mut command).with_context(|| format!("pgbench through {}", path.name()))
     }
 }

@@ -147,6 +147,11 @@ impl Executor {
                     seen.to_client.extend(client);
                     consumed
                 }
+                Ok(ClientStep::Tls { consumed }) => {
+                    assert_eq!(consumed, buffer.len());
+                    seen.asked.push("tls".to_owned());
+                    consumed
+                }
                 Ok(ClientStep::Judge { command, question, .. }) => {
                     let before = allowed.len();
                     let ruling = rule(&question, allowed);
@@ -207,7 +212,11 @@ fn rule(question: &Question<'_>, allowed: &mut Vec<Allowed>) -> Ruling {
     let denial = Ruling::Deny(Denial::new("lineal: denied by policy test: no"));
     let allow = match question {
         Question::Startup(startup) => {
-            return if startup.user.contains("deny") { denial } else { Ruling::Allow };
+            return match &*startup.user {
+                user if user.contains("deny") => denial,
+                "injected" => Ruling::AllowAuthenticated,
+                _ => Ruling::Allow,
+            };
         }
         // The session must not let this through whatever is said.
         Question::Excess { .. } => return Ruling::Allow,

@@ -86,6 +86,12 @@ fn client_item(item: &str) -> Vec<u8> {
             body[0] = body[0].to_ascii_uppercase();
             message(tag.as_bytes()[0], &body)
         }
+        // mechanism, then data
+        "SASL" => {
+            let (mechanism, data) = rest.split_once(' ').unwrap();
+            let length = u32::try_from(data.len()).unwrap().to_be_bytes();
+            message(b'p', &[z(mechanism), length.to_vec(), data.as_bytes().to_vec()].concat())
+        }
         "Q" | "f" | "p" => message(tag.as_bytes()[0], &z(rest)),
         "d" | "S" | "H" | "c" | "X" => message(tag.as_bytes()[0], rest.as_bytes()),
         "RAW" => rest.as_bytes().to_vec(),
@@ -106,6 +112,11 @@ fn server_item(item: &str) -> Vec<u8> {
         "R" => {
             let (code, data) = rest.split_once(' ').unwrap_or((rest, ""));
             message(b'R', &[&code.parse::<u32>().unwrap().to_be_bytes(), data.as_bytes()].concat())
+        }
+        // mechanisms
+        "SASL" => {
+            let names: Vec<Vec<u8>> = rest.split(' ').map(z).collect();
+            message(b'R', &[&[0, 0, 0, 10], &names.concat()[..], &[0]].concat())
         }
         "K" => {
             let (pid, secret) = rest.split_once(' ').unwrap();

@@ -10,7 +10,7 @@
 
 use super::executor::{Executor, Seen};
 use super::notation;
-use crate::postgres::Limits;
+use crate::postgres::{Limits, Session};
 
 struct Step {
     line: String,
@@ -131,4 +131,13 @@ pub(super) fn check_with(limits: Limits, script: &str) {
 /// A script that starts with the connection.
 pub(super) fn check_from_start(script: &str) {
     run_every_way(script, || Executor::new(Limits::default()));
+}
+
+/// The same, with a session that was told something first.
+pub(super) fn check_prepared(prepare: impl Fn(&mut Session), script: &str) {
+    run_every_way(script, || {
+        let mut executor = Executor::new(Limits::default());
+        prepare(&mut executor.session);
+        executor
+    });
 }

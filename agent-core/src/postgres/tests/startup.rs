@@ -1,6 +1,6 @@
 //! From the first byte to the first ReadyForQuery.
 
-use super::script::check_from_start;
+use super::script::{check_from_start, check_prepared};
 
 const SETTINGS: &str = "PS client_encoding=UTF8 / PS standard_conforming_strings=on";
 
@@ -202,5 +202,140 @@ fn authentication_methods_that_cannot_be_relayed_are_refused() {
          < R 2
          <-
          x upstream: authentication request 2 is not supported",
+    );
+}
+
+#[test]
+fn tls_is_granted_where_it_is_offered_and_startup_goes_on_inside() {
+    check_prepared(
+        |session| session.offer_tls(),
+        "> GSS
+         ->
+         <- NO
+         > SSL
+         ->
+         ? tls
+         > START user=ada
+         ? startup ada ada",
+    );
+}
+
+#[test]
+fn nothing_more_is_asked_for_inside_tls() {
+    for request in ["SSL", "GSS"] {
+        check_prepared(
+            |session| session.begun_with_tls(),
+            &format!(
+                "> {request}
+                 ->
+                 x client: encryption was requested more than once"
+            ),
+        );
+    }
+}
+
+#[test]
+fn a_cancel_request_may_come_through_tls() {
+    check_prepared(
+        |session| session.offer_tls(),
+        "> SSL
+         ->
+         ? tls
+         > CANCEL 7 secret
+         ->
+         ? cancel secret",
+    );
+}
+
+const BOUND: &str = "SASL SCRAM-SHA-256-PLUS SCRAM-SHA-256";
+
+#[test]
+fn channel_binding_is_kept_from_a_client_that_sees_another_certificate() {
+    check_prepared(
+        |session| session.upstream_encrypted(),
+        &format!(
+            "> START user=ada
+             ? startup ada ada
+             < v 0 / {BOUND}
+             <- v 0 / SASL SCRAM-SHA-256
+             > SASL SCRAM-SHA-256 n,,n=,r=abc
+             < R 11 server-first
+             > p y is no header here
+             < R 12 server-final / R 0
+             ! authenticated"
+        ),
+    );
+}
+
+#[test]
+fn a_client_that_noticed_is_told_what_to_do() {
+    for choice in ["SCRAM-SHA-256 y,,n=,r=abc", "SCRAM-SHA-256-PLUS p=tls-server-end-point,,n=,r=abc"] {
+        check_prepared(
+            |session| session.upstream_encrypted(),
+            &format!(
+                "> START user=ada
+                 ? startup ada ada
+                 < {BOUND}
+                 <- SASL SCRAM-SHA-256
+                 > SASL {choice}
+                 ->
+                 x client: the client uses SCRAM channel binding, which cannot hold through a proxy: connect with \
+                 channel_binding=disable (PGCHANNELBINDING=disable), or have the administrator configure a \
+                 credential for this upstream"
+            ),
+        );
+    }
+}
+
+#[test]
+fn what_a_client_makes_of_channel_binding_is_its_own_affair_where_there_is_none() {
+    let script = |offered: &str| {
+        format!(
+            "> START user=ada
+             ? startup ada ada
+             < {offered}
+             > SASL SCRAM-SHA-256 y,,n=,r=abc"
+        )
+    };
+    check_prepared(|session| session.upstream_encrypted(), &script("SASL SCRAM-SHA-256"));
+    check_from_start(&script(BOUND));
+}
+
+#[test]
+fn a_server_that_insists_on_channel_binding_cannot_be_relayed() {
+    check_prepared(
+        |session| session.upstream_encrypted(),
+        "> START user=ada
+         ? startup ada ada
+         < SASL SCRAM-SHA-256-PLUS
+         <-
+         x upstream: the server authenticates by SCRAM-SHA-256-PLUS alone, which cannot be relayed: have the \
+         administrator configure a credential for this upstream",
+    );
+}
+
+#[test]
+fn an_executor_may_have_authenticated_itself() {
+    check_from_start(&format!(
+        "> START user=injected
+         ->
+         ? startup injected injected
+         < v 0 / R 0 / {SETTINGS} / Z I
+         ! authenticated
+         ! client_encoding=UTF8
+         ! standard_conforming_strings=on
+         ! ready I"
+    ));
+}
+
+#[test]
+fn a_client_is_never_asked_for_what_the_executor_has_answered() {
+    check_from_start(
+        "> START user=injected
+         ->
+         ? startup injected injected
+         < R 3
+         <-
+         x upstream: the server asks to be authenticated again",
     );
 }

@@ -1,5 +1,5 @@
 //! Requests to cancel a running statement. They come on a connection of their own and name a key; they are
-//! passed on only if the key belongs to a session of the very job that asks.
+//! passed on only if the key belongs to a session of the very job that asks, by the way that session took.
 
 use std::{
     collections::HashMap,
@@ -10,7 +10,10 @@ use std::{
 use agent_core::postgres::CancelKey;
 use tokio::io::AsyncWriteExt;
 
-use super::super::{Proxy, session::Session};
+use super::{
+    super::{Proxy, session::Session},
+    dial::{Way, dial},
+};
 use crate::ids::Id;
 
 /// Where a key is looked up: job, server and the server's process. A job's keys are found by that job alone.
@@ -18,10 +21,17 @@ type Place = (Id, SocketAddr, u32);
 
 /// Keys of running sessions. Bounded by the sessions.
 #[derive(Default)]
-pub struct Keys(Mutex<HashMap<Place, CancelKey>>);
+pub struct Keys(Mutex<HashMap<Place, Known>>);
+
+#[derive(Clone)]
+struct Known {
+    key: CancelKey,
+    /// How the session reached its server.
+    way: Arc<Way>,
+}
 
 impl Keys {
-    fn locked(&self) -> MutexGuard<'_, HashMap<Place, CancelKey>> {
+    fn locked(&self) -> MutexGuard<'_, HashMap<Place, Known>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -34,17 +44,17 @@ pub struct Registered {
 
 impl Registered {
     /// Remembers a session's key; called before the client is told it.
-    pub fn new(session: &Session, key: CancelKey) -> Self {
+    pub fn new(session: &Session, key: CancelKey, way: Arc<Way>) -> Self {
         let place = (session.job.id, session.destination, key.pid);
-        session.proxy.cancel_keys.locked().insert(place, key);
+        session.proxy.cancel_keys.locked().insert(place, Known { key, way });
         Self { proxy: Arc::clone(&session.proxy), place }
     }
 
     /// Cancels what the session runs, for the agent's own reasons.
     pub async fn cancel(&self, session: &Session) {
-        let key = self.proxy.cancel_keys.locked().get(&self.place).cloned();
-        if let Some(key) = key {
-            send(session, &key).await;
+        let known = self.proxy.cancel_keys.locked().get(&self.place).cloned();
+        if let Some(known) = known {
+            send(session, &known).await;
         }
     }
 }
@@ -59,16 +69,18 @@ impl Drop for Registered {
 /// client is told nothing either way, as by the server.
 pub async fn forward(session: &Session, key: &CancelKey) -> &'static str {
     let place = (session.job.id, session.destination, key.pid);
-    let known = session.proxy.cancel_keys.locked().get(&place) == Some(key);
-    if !known {
-        tracing::warn!("a request to cancel what is not this job's was dropped");
-        return "cancel_refused";
+    let known = session.proxy.cancel_keys.locked().get(&place).cloned();
+    match known.filter(|known| known.key == *key) {
+        Some(known) => send(session, &known).await,
+        None => {
+            tracing::warn!("a request to cancel what is not this job's was dropped");
+            "cancel_refused"
+        }
     }
-    send(session, key).await
 }
 
-async fn send(session: &Session, key: &CancelKey) -> &'static str {
-    match session.dial().await {
+async fn send(session: &Session, Known { key, way }: &Known) -> &'static str {
+    match dial(session, way).await {
         Ok(mut server) => {
             let _ = server.write_all(&key.to_request()).await;
             let _ = server.shutdown().await;

@@ -9,7 +9,7 @@ use agent_core::{
     audit::record::StatementRef,
     decision::{Decision, Verdict},
     facts::{Action, Facts},
-    postgres::{Candidates, Parameters, Question, Setting, Startup, Statement},
+    postgres::{Candidates, Parameters, Question, Setting, Statement},
 };
 use agent_policy::{Bundle, Decided, DecisionCache, EngineError, Upstream};
 use agent_sql::Analysis;
@@ -109,16 +109,17 @@ impl Judge {
         session: &Session,
         bundle: &Arc<Bundle>,
         upstream: &Upstream,
-        startup: &Startup,
+        database: &str,
+        user: &str,
     ) -> Result<Self, EngineError> {
-        let policy = bundle.session(&session.subject, upstream, &startup.database, &startup.user)?;
+        let policy = bundle.session(&session.subject, upstream, database, user)?;
         let overflows = session.proxy.parts.metrics.bounds.with_label_values(&["names"]);
         Ok(Self {
             policy: DecisionCache::new(policy),
             bundle_version: bundle.version().to_owned(),
             upstream: upstream.clone(),
-            database: startup.database.to_string(),
-            user: startup.user.to_string(),
+            database: database.to_owned(),
+            user: user.to_owned(),
             literals: session.proxy.parts.literals,
             beginning: vec![Facts::connect()],
             barred: None,

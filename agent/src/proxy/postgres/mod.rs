@@ -6,10 +6,15 @@
 //! - [`names`]: what an `EXECUTE` can run.
 //! - [`pump`]: moves bytes both ways within fixed buffers.
 //! - [`side`]: one peer's stream and its two buffers.
+//! - [`greet`]: a connection's beginning, and whether it is encrypted.
+//! - [`dial`]: the leg towards the server; [`login`]: logging in there with a credential of the agent's own.
 //! - [`cancel`]: the keys of running sessions, and requests to cancel them.
 
 pub mod cancel;
+mod dial;
+mod greet;
 mod judge;
+mod login;
 mod names;
 mod pump;
 mod reading;
@@ -19,21 +24,23 @@ use std::time::Duration;
 
 use agent_core::{
     decision::{Decision, Verdict},
-    postgres::{ClientStep, Limits, Question, Ruling, Startup, fatal_error},
+    postgres::{Ruling, Startup, fatal_error},
 };
 use agent_policy::{Decided, Upstream};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::AsyncWriteExt,
     net::TcpStream,
-    time::timeout,
+    time::{Instant, timeout_at},
 };
 
 use super::session::Session;
+use crate::{credentials::CredentialError, tls::Stream};
+use dial::{DialError, Way, dial};
+use greet::{Greeted, Wants, greet};
 use judge::Judge;
+use login::{LoginError, login};
 use pump::Pump;
-
-/// Bytes read while a connection hasn't said what it wants: a startup packet and what may be sent ahead.
-const OPENING_BYTES: usize = 16 << 10;
+use side::Side;
 
 /// The session machine.
 type Machine = agent_core::postgres::Session;
@@ -44,40 +51,22 @@ pub async fn serve(mut session: Session, upstream: Upstream, client: std::net::T
         .set_nonblocking(true)
         .and_then(|()| client.set_nodelay(true))
         .and_then(|()| TcpStream::from_std(client));
-    let Ok(mut client) = client else { return session.end("client_failed") };
-    let patience = Duration::from_secs(session.proxy.parts.limits.startup_s);
+    let Ok(client) = client else { return session.end("client_failed") };
     let stopped = Session::stopped(session.proxy.parts.drain.clone());
     let opened = tokio::select! {
         biased;
         () = stopped => return session.end("agent_stopped"),
-        opened = timeout(patience, open(&mut session, &upstream, &mut client)) => opened,
+        opened = open(&mut session, &upstream, client) => opened,
     };
     let ended = match opened {
-        Ok(Ok(Opened::Session { machine, judge, buffered, server })) => {
-            Pump::new(*machine, *judge, client, server, buffered).run(&mut session).await
-        }
-        Ok(Ok(Opened::Over(reason))) => reason,
-        Ok(Err(refusal)) => {
-            let Refusal { sqlstate, message, reason } = refusal;
-            tracing::info!(message, "a session was refused");
-            refuse(&mut client, sqlstate, &message).await;
-            reason
-        }
-        Err(_) => "startup_timed_out",
+        Ok(pump) => pump.run(&mut session).await,
+        Err(ended) => ended,
     };
     session.end(ended);
 }
 
-/// What a connection's beginning comes to.
-enum Opened {
-    /// A session: its startup message has been allowed and sent on.
-    Session { machine: Box<Machine>, judge: Box<Judge>, buffered: Vec<u8>, server: TcpStream },
-    /// Nothing more to do.
-    Over(&'static str),
-}
-
 /// Why there is no session; the client is told.
-struct Refusal {
+pub struct Refusal {
     sqlstate: &'static str,
     message: String,
     reason: &'static str,
@@ -89,72 +78,123 @@ impl Refusal {
     }
 }
 
-/// Reads the connection's beginning, asks policy and dials the server.
-async fn open(session: &mut Session, upstream: &Upstream, client: &mut TcpStream) -> Result<Opened, Refusal> {
-    let mut machine = Machine::new(Limits::default());
-    let mut buffered = Vec::with_capacity(OPENING_BYTES);
-    loop {
-        let step = machine.client(&buffered).map_err(|violation| {
-            Refusal::new("08P01", format!("lineal: {violation}"), "protocol_violation")
-        })?;
-        match step {
-            ClientStep::NeedMore { .. } => {
-                if buffered.len() >= OPENING_BYTES {
-                    return Err(Refusal::new(
-                        "08P01",
-                        "lineal: the startup packet is too long",
-                        "protocol_violation",
-                    ));
-                }
-                match client.read_buf(&mut buffered).await {
-                    Ok(0) | Err(_) => return Ok(Opened::Over("client_left")),
-                    Ok(_) => {}
-                }
-            }
-            ClientStep::Reply { consumed, client: answer } => {
-                if client.write_all(answer).await.is_err() {
-                    return Ok(Opened::Over("client_left"));
-                }
-                buffered.drain(..consumed);
-            }
-            ClientStep::Cancel { key } => return Ok(Opened::Over(cancel::forward(session, &key).await)),
-            ClientStep::Judge { command, question: Question::Startup(startup), .. } => {
-                let startup = startup.clone();
-                let judge = admit(session, upstream, &startup)?;
-                let server = session.dial().await.map_err(|error| {
-                    let (name, at) = (&upstream.name, session.destination);
-                    let message = format!("lineal: cannot reach {name} at {at}: {error}");
-                    Refusal::new("08001", message, "upstream_unreachable")
-                })?;
-                machine
-                    .verdict(command, Ruling::Allow)
-                    .map_err(|violation| Refusal::new("XX000", violation.to_string(), "internal"))?;
-                // The machine forwards the startup message itself, as the first thing of the session.
-                return Ok(Opened::Session {
-                    machine: Box::new(machine),
-                    judge: Box::new(judge),
-                    buffered,
-                    server,
-                });
-            }
-            ClientStep::End => return Ok(Opened::Over("client_left")),
-            ClientStep::Wait
-            | ClientStep::Forward { .. }
-            | ClientStep::Replace { .. }
-            | ClientStep::Judge { .. } => {
-                let message = "lineal: the connection does not begin with a startup packet";
-                return Err(Refusal::new("08P01", message, "protocol_violation"));
-            }
+/// From the client's first byte to a session that policy has allowed; or how the connection ended.
+async fn open(
+    session: &mut Session,
+    upstream: &Upstream,
+    client: TcpStream,
+) -> Result<Box<Pump>, &'static str> {
+    let late = |_| "startup_timed_out";
+    let deadline = Instant::now() + Duration::from_secs(session.proxy.parts.limits.startup_s);
+    let authority = (!upstream.leg.declines_tls).then_some(&*session.proxy.parts.authority);
+    let greeted =
+        timeout_at(deadline, greet(client, session.destination, authority)).await.map_err(late)??;
+    let Greeted { mut client, mut machine, buffered, wants } = greeted;
+    let admitted = match wants {
+        Wants::Cancel(key) => {
+            let cancelled = timeout_at(deadline, cancel::forward(session, &key)).await;
+            return Err(cancelled.map_err(late)?);
+        }
+        Wants::Refused(refusal) => Err(refusal),
+        Wants::Session { command, startup } => {
+            timeout_at(deadline, admit(session, upstream, &startup, &mut machine, command))
+                .await
+                .map_err(late)?
+        }
+    };
+    match admitted {
+        Ok(Admitted { judge, server, way }) => {
+            Ok(Box::new(Pump::new(*machine, judge, Side::new(client, buffered), server, way)))
+        }
+        Err(Refusal { sqlstate, message, reason }) => {
+            tracing::info!(message, "a session was refused");
+            let _ = timeout_at(deadline, refuse(&mut client, sqlstate, &message)).await;
+            Err(reason)
         }
     }
 }
 
+/// A session that may begin.
+struct Admitted {
+    judge: Judge,
+    server: Side,
+    way: Way,
+}
+
+/// Asks policy, dials the server and, where the agent has a credential for it, logs in.
+async fn admit(
+    session: &mut Session,
+    upstream: &Upstream,
+    startup: &Startup,
+    machine: &mut Machine,
+    command: u64,
+) -> Result<Admitted, Refusal> {
+    let internal = |violation: agent_core::postgres::Violation| {
+        Refusal::new("XX000", format!("lineal: {violation}"), "internal")
+    };
+    let credential = upstream.leg.credential_for(&session.job.credential.groups);
+    let own = match credential {
+        // Nobody is asked for a secret on behalf of a job that may not act.
+        Some(name) if session.ended_by_standing().is_none() => {
+            let own = session.proxy.parts.credentials.login(name).await;
+            Some(own.map_err(|error| no_credential(upstream, &error))?)
+        }
+        _ => None,
+    };
+    let role = own.as_ref().and_then(|own| own.user.clone()).unwrap_or_else(|| startup.user.clone());
+    let judge = decide(session, upstream, startup, &role)?;
+    let identity = own.as_ref().and_then(|own| own.identity.clone());
+    let way = Way { leg: upstream.leg.clone(), secret: credential.is_some(), identity };
+    let mut server = dial(session, &way).await.map_err(|error| unreachable(session, upstream, &error))?;
+    if server.is_encrypted() {
+        machine.upstream_encrypted();
+    }
+    let (ruling, greeting) = match &own {
+        // The machine forwards the startup message itself, as the first thing of the session.
+        None => (Ruling::Allow, Vec::new()),
+        Some(own) => {
+            let greeting = login(&mut server, startup, &role, own).await;
+            (Ruling::AllowAuthenticated, greeting.map_err(|error| not_logged_in(upstream, &error))?)
+        }
+    };
+    machine.verdict(command, ruling).map_err(internal)?;
+    Ok(Admitted { judge, server: Side::new(server, greeting), way })
+}
+
+fn no_credential(upstream: &Upstream, error: &CredentialError) -> Refusal {
+    tracing::error!(upstream = &*upstream.name, %error, "there is no credential to log in with");
+    let message = format!("lineal: the credential for {} cannot be had: see the agent's log", upstream.name);
+    Refusal::new("58000", message, "no_credential")
+}
+
+fn unreachable(session: &Session, upstream: &Upstream, error: &DialError) -> Refusal {
+    let (name, at) = (&upstream.name, session.destination);
+    Refusal::new("08001", format!("lineal: cannot reach {name} at {at}: {error}"), "upstream_unreachable")
+}
+
+/// What the server says of the role and its password is the administrator's to know; what it says of the database or
+/// of its own state is the client's.
+fn not_logged_in(upstream: &Upstream, error: &LoginError) -> Refusal {
+    tracing::error!(upstream = &*upstream.name, %error, "the agent could not log in");
+    let told = match error {
+        LoginError::Refused { sqlstate, message } if !sqlstate.starts_with("28") => message.as_str(),
+        _ => "see the agent's log",
+    };
+    let message = format!("lineal: cannot log in to {} with the agent's credential: {told}", upstream.name);
+    Refusal::new("28000", message, "login_failed")
+}
+
 /// Decides whether the job may have this session. Recorded before anything is dialled.
-fn admit(session: &mut Session, upstream: &Upstream, startup: &Startup) -> Result<Judge, Refusal> {
+fn decide(
+    session: &mut Session,
+    upstream: &Upstream,
+    startup: &Startup,
+    role: &str,
+) -> Result<Judge, Refusal> {
     let unrecorded = |error: crate::audit::AuditError| {
         Refusal::new("58030", format!("lineal: the session cannot be recorded: {error}"), "unrecorded")
     };
-    session.record_open(&upstream.name, &startup.database, &startup.user).map_err(unrecorded)?;
+    session.record_open(&upstream.name, &startup.database, role).map_err(unrecorded)?;
     let settings = startup
         .settings()
         .map_err(|error| Refusal::new("42501", format!("lineal: {error}"), "forbidden_option"))?;
@@ -165,7 +205,7 @@ fn admit(session: &mut Session, upstream: &Upstream, startup: &Startup) -> Resul
         return Err(Refusal::new("42501", message, "forbidden_option"));
     }
     let bundle = session.proxy.parts.policy.current();
-    let mut judge = Judge::new(session, &bundle, upstream, startup).map_err(|error| {
+    let mut judge = Judge::new(session, &bundle, upstream, &startup.database, role).map_err(|error| {
         Refusal::new(
             "58000",
             format!("lineal: policy cannot represent this session: {error}"),
@@ -189,9 +229,9 @@ fn admit(session: &mut Session, upstream: &Upstream, startup: &Startup) -> Resul
 }
 
 /// Tells the client why, as the server would.
-async fn refuse(client: &mut TcpStream, sqlstate: &str, message: &str) {
+async fn refuse(client: &mut Stream, sqlstate: &str, message: &str) {
     let error = fatal_error(sqlstate_bytes(sqlstate), message);
-    if client.write_all(&error).await.is_ok() {
+    if client.write_all(&error).await.is_ok() && client.flush().await.is_ok() {
         side::linger(client).await;
     }
 }

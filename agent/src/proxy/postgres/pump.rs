@@ -7,6 +7,7 @@ use std::{
     collections::VecDeque,
     future::poll_fn,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -15,11 +16,12 @@ use agent_core::{
     audit::record::{OutcomeError, OutcomeRecord, Record},
     postgres::{ClientStep, Denial, Ending, Event, Outcome, Ruling, Transaction, UpstreamStep, Violation},
 };
-use tokio::{net::TcpStream, sync::watch, time::Sleep};
+use tokio::{sync::watch, time::Sleep};
 
 use super::{
     Machine,
     cancel::Registered,
+    dial::Way,
     judge::{Judge, Judged},
     side::{BUFFER_BYTES, Side, linger},
 };
@@ -44,6 +46,8 @@ pub struct Pump {
     client_waits: bool,
     /// Commands on their way, oldest first: number and when they were sent.
     sent: VecDeque<Sent>,
+    /// How the server was reached: cancel requests take the same way.
+    way: Arc<Way>,
     key: Option<Registered>,
     ready: bool,
     transaction: Transaction,
@@ -63,23 +67,19 @@ struct Sent {
 type Ended = &'static str;
 
 impl Pump {
-    /// A session whose startup message has just been sent on.
-    pub fn new(
-        machine: Machine,
-        judge: Judge,
-        client: TcpStream,
-        server: TcpStream,
-        buffered: Vec<u8>,
-    ) -> Self {
+    /// A session that has been allowed. Its startup message has been sent on, or comes first of what the machine
+    /// forwards.
+    pub fn new(machine: Machine, judge: Judge, client: Side, server: Side, way: Way) -> Self {
         Self {
             machine,
             judge,
-            client: Side::new(client, buffered),
-            server: Side::new(server, Vec::new()),
+            client,
+            server,
             client_needs: 1,
             server_needs: 1,
             client_waits: false,
             sent: VecDeque::new(),
+            way: Arc::new(way),
             key: None,
             ready: false,
             transaction: Transaction::Idle,
@@ -228,7 +228,7 @@ impl Pump {
                         break Err(violation);
                     }
                 }
-                Ok(ClientStep::Cancel { .. } | ClientStep::End) => {
+                Ok(ClientStep::Tls { .. } | ClientStep::Cancel { .. } | ClientStep::End) => {
                     self.client_over = true;
                     break Ok(());
                 }
@@ -272,7 +272,9 @@ impl Pump {
     fn take_events(&mut self, session: &Session) {
         while let Some(event) = self.machine.next_event() {
             match event {
-                Event::CancelKey(key) => self.key = Some(Registered::new(session, key)),
+                Event::CancelKey(key) => {
+                    self.key = Some(Registered::new(session, key, Arc::clone(&self.way)))
+                }
                 Event::Ready(transaction) => {
                     self.ready = true;
                     self.transaction = transaction;

@@ -7,10 +7,9 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    io::{AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::TcpStream,
-};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use crate::tls::Stream;
 
 /// What a buffer is made with, and goes back to: messages that are read whole may need more for a while.
 pub const BUFFER_BYTES: usize = 8 << 10;
@@ -22,12 +21,14 @@ const READ_BYTES_MAX: usize = 64 << 10;
 /// One peer: what came from it, and what goes to it.
 pub struct Side {
     /// Its connection.
-    pub stream: TcpStream,
+    pub stream: Stream,
     /// Read from it and not dealt with.
     pub input: Vec<u8>,
     /// To be written to it.
     pub output: Vec<u8>,
     written: usize,
+    /// Written, and not yet on its way: TLS keeps records that the connection has no room for.
+    unflushed: bool,
     /// Something has been written since this was last asked.
     progressed: bool,
     /// Room to make before a read.
@@ -38,12 +39,13 @@ pub struct Side {
 
 impl Side {
     /// A peer that has sent `input` already.
-    pub fn new(stream: TcpStream, input: Vec<u8>) -> Self {
+    pub fn new(stream: Stream, input: Vec<u8>) -> Self {
         Self {
             stream,
             input,
             output: Vec::new(),
             written: 0,
+            unflushed: false,
             progressed: false,
             read_bytes: BUFFER_BYTES,
             ended: false,
@@ -52,7 +54,7 @@ impl Side {
 
     /// Whether something waits to be written.
     pub fn has_output(&self) -> bool {
-        self.written < self.output.len()
+        self.unflushed || self.written < self.output.len()
     }
 
     /// Whether the peer has taken something since this was last asked.
@@ -73,16 +75,21 @@ impl Side {
 
     /// Writes what waits; ready when nothing does.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.has_output() {
+        while self.written < self.output.len() {
             let rest = self.output.get(self.written..).unwrap_or_default();
             match ready!(Pin::new(&mut self.stream).poll_write(cx, rest)) {
                 Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Ok(bytes) => {
                     self.written += bytes;
+                    self.unflushed = true;
                     self.progressed = true;
                 }
                 Err(error) => return Poll::Ready(Err(error)),
             }
+        }
+        if self.unflushed {
+            ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+            self.unflushed = false;
         }
         self.output.clear();
         self.written = 0;
@@ -93,7 +100,7 @@ impl Side {
     /// Writes what can be written at once; the rest is the peer's loss.
     pub fn flush_last(&mut self) {
         let rest = self.output.get(self.written..).unwrap_or_default();
-        let _ = self.stream.try_write(rest);
+        self.stream.write_now(rest);
     }
 
     /// Reads what is there. A peer that fills the room it is given gets more, within [`READ_BYTES_MAX`].
@@ -110,6 +117,8 @@ impl Side {
                 self.read_bytes =
                     if bytes == room { (2 * self.read_bytes).min(READ_BYTES_MAX) } else { BUFFER_BYTES };
             }
+            // TLS that ends without saying so: the protocol inside has its own ends.
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => self.ended = true,
             Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
             Poll::Pending => {
                 shrink(&mut self.input);
@@ -121,7 +130,7 @@ impl Side {
 
     /// Closes with a reset: the peer is to go no further with what it was sent.
     pub fn reset(self) {
-        let _ = socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+        let _ = socket2::SockRef::from(self.stream.tcp()).set_linger(Some(Duration::ZERO));
     }
 
     /// Drops what has been dealt with.
@@ -136,7 +145,7 @@ impl Side {
 
 /// Closes towards a peer so that it can still read what it was told last: a close with unread bytes is a
 /// reset, which would take that away. What the peer still sends is dropped, for a bounded time.
-pub async fn linger(stream: &mut TcpStream) {
+pub async fn linger(stream: &mut Stream) {
     let drained = async {
         let _ = stream.shutdown().await;
         let mut dropped = [0; BUFFER_BYTES];

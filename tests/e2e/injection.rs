@@ -1,0 +1,142 @@
+//! Credentials of the agent's own: the job has none that is worth anything, and comes in all the same.
+
+use lineal_tests::{
+    Lab, LabOptions,
+    command::Finished,
+    postgres::{AGENT_PASSWORD, AGENT_USER},
+};
+
+use crate::shared::{lines, text};
+
+const VERIFIED: &str = "tls.ca = \"LAB/ca.pem\"\ntls.server_name = \"db.lab.example\"\ncredential = \"shop\"";
+
+/// A lab whose agent has the credential `shop`, which is `source`.
+fn with(source: &str) -> Lab {
+    with_leg(source, VERIFIED)
+}
+
+fn with_leg(source: &str, leg: &'static str) -> Lab {
+    let agent_config = format!("[[credential]]\nname = \"shop\"\n{source}\n");
+    Lab::start(&LabOptions { leg, agent_config, ..LabOptions::default() }).unwrap()
+}
+
+/// A password file in a lab that is up.
+fn put_password(lab: &Lab, password: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    let file = lab.directory().join("shop.password");
+    std::fs::write(&file, password).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+fn psql(lab: &Lab, how: &str, statement: &str) -> Finished {
+    let how = format!("password=worthless {how}");
+    lab.run("psql", &["psql", "-XAtq", &how, "-c", statement]).unwrap()
+}
+
+const FILE: &str = "user = \"app_agent\"\npassword_file = \"LAB/shop.password\"";
+const WHO: &str = "SELECT current_user";
+
+#[test]
+fn a_job_comes_in_by_its_lineage_and_the_trail_says_as_whom() {
+    let lab = with(FILE);
+    put_password(&lab, AGENT_PASSWORD);
+    for mode in ["disable", "verify-full"] {
+        assert_eq!(lines(&psql(&lab, &format!("sslmode={mode}"), WHO)), [AGENT_USER]);
+    }
+    let rows = lab.audit(&[]).unwrap();
+    let row = rows.iter().find(|row| text(row, "/statement/text") == WHO).unwrap();
+    assert_eq!(text(row, "/upstream/user"), AGENT_USER);
+    // Policy holds for it as for any.
+    let denied = psql(&lab, "", "DROP TABLE orders");
+    assert!(denied.stderr.contains("denied by policy no-ddl"), "{denied:?}");
+}
+
+#[test]
+fn a_new_password_is_in_force_as_soon_as_it_is_there() {
+    let lab = with(FILE);
+    let refused = psql(&lab, "", WHO);
+    assert!(refused.stderr.contains("the credential for shop cannot be had"), "{refused:?}");
+    put_password(&lab, "stale");
+    let refused = psql(&lab, "", WHO);
+    assert!(refused.stderr.contains("cannot log in to shop with the agent's credential: see"), "{refused:?}");
+    put_password(&lab, AGENT_PASSWORD);
+    assert_eq!(lines(&psql(&lab, "", WHO)), [AGENT_USER]);
+}
+
+#[test]
+fn a_certificate_is_enough_where_the_server_takes_it() {
+    let lab = with("user = \"app_cert\"\ncertificate = \"LAB/client.pem\"\nkey = \"LAB/client.key\"");
+    assert_eq!(lines(&psql(&lab, "", WHO)), ["app_cert"]);
+}
+
+#[test]
+fn a_helper_names_the_role_and_the_password() {
+    let answer = format!("{{\"user\":\"{AGENT_USER}\",\"password\":\"{AGENT_PASSWORD}\"}}");
+    let lab = with(&format!("helper = [\"/bin/echo\", {answer:?}]"));
+    assert_eq!(lines(&psql(&lab, "", WHO)), [AGENT_USER]);
+}
+
+#[test]
+fn every_method_of_the_server_is_answered() {
+    let lab = with("password_file = \"LAB/shop.password\"");
+    put_password(&lab, lineal_tests::postgres::PASSWORD);
+    for user in ["app", "app_md5", "app_cleartext"] {
+        assert_eq!(lines(&psql(&lab, &format!("user={user}"), WHO)), [user]);
+    }
+}
+
+#[test]
+fn a_group_may_have_a_role_of_its_own() {
+    const LEG: &str = "tls.ca = \"LAB/ca.pem\"\ncredential = \"shop\"\n\
+                       [[upstream.role]]\ngroup = \"contractors\"\ncredential = \"reads\"";
+    let reads =
+        "[[credential]]\nname = \"reads\"\nuser = \"app_agent_reads\"\npassword_file = \"LAB/shop.password\"";
+    let lab = with_leg(&format!("{FILE}\n{reads}"), LEG);
+    put_password(&lab, AGENT_PASSWORD);
+    assert_eq!(lines(&psql(&lab, "", WHO)), ["app_agent_reads"]);
+}
+
+#[test]
+fn what_the_server_says_of_the_database_reaches_the_client() {
+    let lab = with(FILE);
+    put_password(&lab, AGENT_PASSWORD);
+    let told = psql(&lab, "dbname=nothing", WHO);
+    assert!(told.stderr.contains("database \"nothing\" does not exist"), "{told:?}");
+}
+
+#[test]
+fn no_secret_goes_where_the_job_could_read_it() {
+    for leg in [
+        "tls.mode = \"disable\"\ncredential = \"shop\"",
+        "tls.mode = \"require\"\ncredential = \"shop\"",
+        "tls.mode = \"verify-ca\"\ntls.ca = \"LAB/ca.pem\"\ncredential = \"shop\"",
+    ] {
+        let lab = with_leg(FILE, leg);
+        put_password(&lab, AGENT_PASSWORD);
+        let refused = psql(&lab, "", WHO);
+        assert!(refused.stderr.contains("a credential may not be sent there"), "{leg}: {refused:?}");
+    }
+}
+
+#[test]
+fn the_secret_is_nowhere_but_between_the_agent_and_the_server() {
+    let mut lab = with(FILE);
+    put_password(&lab, AGENT_PASSWORD);
+    let done = psql(&lab, "", "SELECT 1");
+    assert_eq!(lines(&done), ["1"]);
+    let environment = lab.run("env", &["env"]).unwrap();
+    let log = lab.agent().unwrap().log();
+    let mut trail = String::new();
+    for file in std::fs::read_dir(lab.trail()).unwrap() {
+        trail += &std::fs::read_to_string(file.unwrap().path()).unwrap();
+    }
+    assert!(trail.contains(AGENT_USER));
+    for (place, text) in [("environment", &environment.stdout), ("log", &log), ("trail", &trail)] {
+        assert!(!text.contains(AGENT_PASSWORD), "{place}");
+    }
+    // A dump of the agent's memory could hold it: there is none.
+    let pid = lab.agent().unwrap().pid();
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"]);
+}

@@ -1,0 +1,55 @@
+//! Certificates for the lab: an authority of a company's own, its database server's, and a user's.
+
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr},
+    os::unix::fs::{OpenOptionsExt, chown},
+    path::Path,
+};
+
+use anyhow::Context;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType};
+
+use crate::postgres::account;
+
+/// The name in the server's certificate.
+pub const SERVER_NAME: &str = "db.lab.example";
+/// Who may log in by a certificate alone.
+pub const CERTIFIED_USER: &str = "app_cert";
+
+/// Lays `ca.pem`, `server.pem` and `server.key`, `client.pem` and `client.key` into `directory`, and `other-ca.pem` of
+/// an authority that has vouched for nobody. The server's key is PostgreSQL's, the client's the caller's.
+pub fn make(directory: &Path) -> anyhow::Result<()> {
+    let authority = authority("lab authority")?;
+    fs::write(directory.join("ca.pem"), authority.pem())?;
+    fs::write(directory.join("other-ca.pem"), self::authority("other authority")?.pem())?;
+    let (uid, gid) = account()?;
+
+    let mut server = CertificateParams::new([SERVER_NAME.to_owned()])?;
+    server.distinguished_name.push(DnType::CommonName, SERVER_NAME);
+    server.subject_alt_names.push(SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+    let key = KeyPair::generate()?;
+    fs::write(directory.join("server.pem"), server.signed_by(&key, &authority)?.pem())?;
+    let path = directory.join("server.key");
+    write_key(&path, &key)?;
+    chown(&path, Some(uid), Some(gid)).context("cannot give the server its key")?;
+
+    let mut client = CertificateParams::default();
+    client.distinguished_name.push(DnType::CommonName, CERTIFIED_USER);
+    let key = KeyPair::generate()?;
+    fs::write(directory.join("client.pem"), client.signed_by(&key, &authority)?.pem())?;
+    write_key(&directory.join("client.key"), &key)
+}
+
+fn authority(name: &str) -> anyhow::Result<CertifiedIssuer<'static, KeyPair>> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    Ok(CertifiedIssuer::self_signed(params, KeyPair::generate()?)?)
+}
+
+fn write_key(path: &Path, key: &KeyPair) -> anyhow::Result<()> {
+    use std::io::Write;
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    Ok(file.write_all(key.serialize_pem().as_bytes())?)
+}
