@@ -173,6 +173,7 @@ impl Facts {
             (Some(sql), Some(more)) => {
                 sql.has_where &= more.has_where;
                 sql.writes_in_cte |= more.writes_in_cte;
+                sql.alters_reading = sql.alters_reading.take().or_else(|| more.alters_reading.clone());
                 join(&mut sql.functions, &more.functions);
                 join(&mut sql.settings, &more.settings);
             }
@@ -202,6 +203,10 @@ pub struct SqlFacts {
     pub functions: Vec<Box<str>>,
     /// Settings changed by `SET`, `RESET` or `set_config`; `?` for a name that isn't a constant; sorted, unique.
     pub settings: Vec<Box<str>>,
+    /// A setting that decides how the server reads text, changed to something else than what it was read by here, or
+    /// to what can't be told; `?` where which setting it is can't be told. Whatever follows might be another statement
+    /// than it seems: such a command is denied, whatever policies say.
+    pub alters_reading: Option<Box<str>>,
     /// True when an `INSERT`, `UPDATE`, `DELETE` or `MERGE` stands inside a `WITH` or in any other nested place,
     /// rather than being the statement itself.
     pub writes_in_cte: bool,

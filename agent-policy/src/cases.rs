@@ -212,6 +212,7 @@ impl Case {
                 has_where: sql.has_where,
                 functions: sql.functions.iter().map(|name| name.as_str().into()).collect(),
                 settings: sql.settings.iter().map(|name| name.as_str().into()).collect(),
+                alters_reading: None,
                 writes_in_cte: sql.writes_in_cte,
             }
         });

@@ -177,6 +177,7 @@ pub(crate) fn sql(facts: Option<&SqlFacts>, user: &str) -> Result<RestrictedExpr
         has_where: false,
         functions: vec!["?".into()],
         settings: vec!["?".into()],
+        alters_reading: None,
         writes_in_cte: true,
     };
     let facts = facts.unwrap_or(&unknown);

@@ -118,6 +118,13 @@ impl Session {
         if facts.accesses.is_empty() {
             return Err("nothing is known of what the command does".to_owned());
         }
+        if let Some(setting) = facts.sql.as_ref().and_then(|sql| sql.alters_reading.as_deref()) {
+            return Err(match setting {
+                "?" => "which setting it changes can't be told, and some decide how statements are read"
+                    .to_owned(),
+                setting => format!("{setting} decides how statements are read, and may not be changed"),
+            });
+        }
         if facts.accesses.len() > ACCESSES_MAX {
             return Err(format!(
                 "the command makes {} accesses, and at most {ACCESSES_MAX} are decided together; split it",

@@ -4,7 +4,17 @@ use agent_core::facts::{Access, Action, Facts, Relation, Resource, SqlFacts};
 use pg_raw_parse::list::NodeList;
 use pg_raw_parse::nodes::RangeVar;
 
-use crate::{Analysis, FACTS_MAX};
+use crate::{Analysis, FACTS_MAX, decides_reading, keeps_reading};
+
+/// What a setting is changed to.
+pub(crate) enum Value<'a> {
+    /// What it was when the session began.
+    Initial,
+    /// This.
+    Text(&'a str),
+    /// What the text alone does not tell.
+    Unknown,
+}
 
 /// Facts in the making.
 #[derive(Clone, Default)]
@@ -12,6 +22,7 @@ pub(crate) struct Collector {
     pub(crate) accesses: Vec<Access>,
     pub(crate) functions: Vec<Box<str>>,
     pub(crate) settings: Vec<Box<str>>,
+    pub(crate) alters_reading: Option<Box<str>>,
     pub(crate) statements: u32,
     /// An `UPDATE` or `DELETE` reaches every row.
     pub(crate) reaches_every_row: bool,
@@ -53,9 +64,20 @@ impl Collector {
     }
 
     /// A setting that is changed. The server ignores the case of settings' names, quoted or not.
-    pub(crate) fn setting(&mut self, name: &str) {
-        self.settings.push(name.to_ascii_lowercase().into());
+    pub(crate) fn setting(&mut self, name: &str, value: Value<'_>) {
+        let name: Box<str> = name.to_ascii_lowercase().into();
         self.database(Action::SqlSet);
+        if decides_reading(&name) {
+            match value {
+                // It stays what it is, or becomes what it was when the session began.
+                Value::Initial => return,
+                Value::Text(text) if keeps_reading(&name, text) => return,
+                Value::Text(_) | Value::Unknown => self.alters_reading = Some(name.clone()),
+            }
+        } else if &*name == "?" {
+            self.alters_reading = Some(name.clone());
+        }
+        self.settings.push(name);
     }
 
     /// A function, or an operator, by the parts of its name.
@@ -85,6 +107,7 @@ impl Collector {
         self.accesses.extend(inner.accesses);
         self.functions.extend(inner.functions);
         self.settings.extend(inner.settings);
+        self.alters_reading = self.alters_reading.take().or(inner.alters_reading);
         self.reaches_every_row |= inner.reaches_every_row;
         self.nested_write |= inner.nested_write;
         self.prepares.extend(inner.prepares);
@@ -99,6 +122,7 @@ impl Collector {
             has_where: !self.reaches_every_row,
             functions: canonical(&mut self.functions),
             settings: canonical(&mut self.settings),
+            alters_reading: self.alters_reading.take(),
             writes_in_cte: self.nested_write,
         };
         Facts { accesses: canonical(&mut self.accesses), sql: Some(sql) }

@@ -5,13 +5,15 @@
 //! may or may not be a table it is one.
 //!
 //! The grammar is the one of a server with default settings: under `standard_conforming_strings = off` a server
-//! reads string literals differently, so a session that changes it can't be judged by these facts.
+//! reads string literals differently, so a session that changes it can't be judged by these facts. Texts that would
+//! are told by [`SqlFacts::alters_reading`].
 
 mod collector;
 mod definition;
 mod fingerprint;
 mod lexer;
 mod query;
+mod reading;
 mod redact;
 mod scope;
 mod session;
@@ -25,6 +27,7 @@ use agent_core::facts::{Access, Action, Facts, Resource, SqlFacts};
 use crate::collector::Collector;
 
 pub use crate::fingerprint::fingerprint;
+pub use crate::reading::{decides_reading, keeps_reading};
 pub use crate::redact::redact;
 pub use crate::shape::{SHAPE_BYTES_MAX, shape};
 

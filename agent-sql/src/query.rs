@@ -12,7 +12,7 @@ use pg_raw_parse::raw::{CmdType, MergeMatchKind, OnConflictAction, SQLValueFunct
 use pg_raw_parse::walk::{Recurse, walk_manual};
 use pg_raw_parse::{ConstValue, Node};
 
-use crate::collector::Collector;
+use crate::collector::{Collector, Value};
 use crate::scope::{Scope, Scopes};
 
 /// The view through which `UPDATE` changes settings, as `set_config` does.
@@ -267,7 +267,7 @@ impl<'a, 'c> Walk<'a, 'c> {
         self.facts.nested_write |= place.nested;
         self.facts.table_or_database(action, table);
         if table.and_then(|table| table.relname()) == Some(SETTINGS_VIEW) {
-            self.facts.setting("?");
+            self.facts.setting("?", Value::Unknown);
         }
     }
 
@@ -364,7 +364,7 @@ impl<'a, 'c> Walk<'a, 'c> {
         self.facts.function("", call.funcname());
         let name = call.funcname().iter().next_back().and_then(Node::as_str);
         if name == Some("set_config") {
-            self.facts.setting(changed_setting(call.args()).unwrap_or("?"));
+            self.facts.setting(changed_setting(call.args()).unwrap_or("?"), Value::Unknown);
         }
     }
 }

@@ -1,10 +1,13 @@
 //! Statements about the session: settings, transactions, cursors, channels and prepared statements.
 
+use std::borrow::Cow;
+
 use agent_core::facts::Action;
-use pg_raw_parse::Node;
 use pg_raw_parse::nodes::VariableSetStmt;
 use pg_raw_parse::raw::{TransactionStmtKind, VariableSetKind};
+use pg_raw_parse::{ConstValue, Node};
 
+use crate::collector::Value;
 use crate::query::Walk;
 
 impl<'a> Walk<'a, '_> {
@@ -43,7 +46,7 @@ impl<'a> Walk<'a, '_> {
 
     fn set(&mut self, set: &'a VariableSetStmt) {
         match (set.kind, set.name()) {
-            (VariableSetKind::VAR_RESET_ALL, _) => self.facts.setting("all"),
+            (VariableSetKind::VAR_RESET_ALL, _) => self.facts.setting("all", Value::Initial),
             (VariableSetKind::VAR_SET_MULTI, Some("TRANSACTION" | "TRANSACTION SNAPSHOT")) => {
                 self.facts.database(Action::SqlTransaction);
             }
@@ -52,14 +55,29 @@ impl<'a> Walk<'a, '_> {
                     match mode {
                         Node::DefElem(mode) => {
                             let name = mode.defname().unwrap_or("?");
-                            self.facts.setting(&format!("default_{name}"));
+                            self.facts.setting(&format!("default_{name}"), Value::Unknown);
                         }
-                        _ => self.facts.setting("?"),
+                        _ => self.facts.setting("?", Value::Unknown),
                     }
                 }
             }
-            (VariableSetKind::VAR_SET_MULTI, _) | (_, None) => self.facts.setting("?"),
-            (_, Some(name)) => self.facts.setting(name),
+            (VariableSetKind::VAR_SET_MULTI, _) | (_, None) => self.facts.setting("?", Value::Unknown),
+            (VariableSetKind::VAR_SET_VALUE, Some(name)) => {
+                let mut arguments = set.args().iter();
+                let value = arguments.next().and_then(constant).filter(|_| arguments.next().is_none());
+                self.facts.setting(name, value.as_deref().map_or(Value::Unknown, Value::Text));
+            }
+            (_, Some(name)) => self.facts.setting(name, Value::Initial),
         }
+    }
+}
+
+/// A constant as the text of a setting.
+fn constant(node: Node<'_>) -> Option<Cow<'_, str>> {
+    let Node::A_Const(constant) = node else { return None };
+    match constant.val()? {
+        ConstValue::String(text) => Some(text.into()),
+        ConstValue::Integer(number) => Some(number.to_string().into()),
+        _ => None,
     }
 }

@@ -29,6 +29,43 @@ fn check_settings(sql: &str, expect: &[&str]) {
 }
 
 #[test]
+fn a_text_that_alters_how_what_follows_is_read_is_known() {
+    let check = |sql: &str, expect: Option<&str>| {
+        let facts = analyze(sql.as_bytes()).facts.sql.unwrap();
+        assert_eq!(facts.alters_reading.as_deref(), expect, "{sql}");
+    };
+    for kept in [
+        "SET standard_conforming_strings = on",
+        "SET \"Standard_Conforming_Strings\" TO 'on'",
+        "SET LOCAL standard_conforming_strings TO true",
+        "SET standard_conforming_strings = 1",
+        "RESET standard_conforming_strings",
+        "SET client_encoding TO DEFAULT",
+        "SET NAMES 'utf-8'",
+        "SET client_encoding = 'UTF8'",
+        "SET client_encoding TO SQL_ASCII",
+        "RESET ALL",
+        "DISCARD ALL",
+        "SET search_path = a, b",
+        "SELECT set_config('search_path', $1, false)",
+    ] {
+        check(kept, None);
+    }
+    check("SET standard_conforming_strings = off", Some("standard_conforming_strings"));
+    check("SET standard_conforming_strings = 0", Some("standard_conforming_strings"));
+    check("SET standard_conforming_strings = 1, 0", Some("standard_conforming_strings"));
+    check("SET CLIENT_ENCODING = 'LATIN1'", Some("client_encoding"));
+    check("SET NAMES 'sjis'", Some("client_encoding"));
+    check("SET backslash_quote = on", Some("backslash_quote"));
+    check("SET escape_string_warning = off", Some("escape_string_warning"));
+    check("SELECT set_config('client_encoding', 'UTF8', false)", Some("client_encoding"));
+    check("SELECT 1; SELECT set_config($1, 'off', false)", Some("?"));
+    check("PREPARE p AS SELECT set_config('a' || $1, 'off', false)", Some("?"));
+    check("EXPLAIN ANALYZE SELECT set_config(lower('X'), 'off', false)", Some("?"));
+    check("UPDATE pg_settings SET setting = 'off'", Some("?"));
+}
+
+#[test]
 fn functions_are_named_at_any_depth() {
     check_functions("SELECT 1", &[]);
     check_functions(
@@ -89,7 +126,7 @@ fn settings_are_named_in_lower_case() {
     check_settings("RESET SESSION AUTHORIZATION", &["session_authorization"]);
     check_settings("RESET ALL", &["all"]);
     check_settings("SET TIME ZONE 'UTC'", &["timezone"]);
-    check_settings("SET NAMES 'UTF8'", &["client_encoding"]);
+    check_settings("SET NAMES 'LATIN1'", &["client_encoding"]);
     check_settings("SET SCHEMA 's'", &["search_path"]);
     check_settings("SET search_path FROM CURRENT", &["search_path"]);
     check_settings("SET XML OPTION DOCUMENT", &["xmloption"]);

@@ -23,6 +23,7 @@ mod opaque;
 mod operator;
 mod outage;
 mod policy;
+mod reading;
 mod revocation;
 mod shared;
 mod story;

@@ -44,6 +44,7 @@ fn any_facts() -> impl Strategy<Value = Facts> {
             has_where,
             functions: functions.into_iter().map(Into::into).collect(),
             settings: vec![],
+            alters_reading: None,
             writes_in_cte,
         });
         facts

@@ -170,6 +170,7 @@ fn policies_can_read_all_that_the_schema_promises() {
             has_where: true,
             functions: vec!["now".into(), "public.dblink".into()],
             settings: vec!["Search_Path".into()],
+            alters_reading: None,
             writes_in_cte: true,
         };
         let decision =
@@ -281,4 +282,21 @@ fn explain_decides_as_decide_does_and_says_where_each_policy_stands() {
     assert_eq!(of("sql:set")["policies"][0]["name"], "broken");
     assert!(of("sql:set")["policies"][0]["error"].as_str().unwrap().contains("overflow"));
     assert_eq!(of("sql:call")["policies"], serde_json::json!([]));
+}
+
+#[test]
+fn no_policy_can_allow_what_alters_how_statements_are_read() {
+    let bundle = bundle("@id(\"all\") permit (principal, action, resource);");
+    let decide = |setting: Option<&str>| {
+        let sql = SqlFacts { alters_reading: setting.map(Into::into), ..plain_sql() };
+        session(&bundle, &["ci"]).decide(&facts(&["sql:set"], sql), NOON, &[])
+    };
+    assert_eq!(decide(None).verdict, Verdict::Allow);
+    for (setting, reason) in
+        [("client_encoding", "client_encoding decides how"), ("?", "which setting it changes")]
+    {
+        let decision = decide(Some(setting));
+        assert_eq!((decision.verdict, decision.policies.len()), (Verdict::Deny, 0));
+        assert!(decision.reason.contains(reason), "{decision:?}");
+    }
 }

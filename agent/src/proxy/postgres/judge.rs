@@ -23,9 +23,8 @@ use crate::audit::Literals;
 
 /// What PostgreSQL keeps of a name (`NAMEDATALEN` - 1).
 const NAME_BYTES_MAX: usize = 63;
-/// Settings that say how text is read.
-const READING: [&str; 4] =
-    ["standard_conforming_strings", "backslash_quote", "escape_string_warning", "client_encoding"];
+/// The function `set_config`, by its OID (`pg_proc.dat`): called by FunctionCall, its arguments are not looked at.
+const SET_CONFIG: u32 = 2078;
 
 /// Decides one session's commands.
 pub struct Judge {
@@ -166,7 +165,7 @@ impl Judge {
 
     /// Decides the session itself: the connection, and each setting that its startup message makes, as `SET`.
     pub fn begin(&mut self, settings: &[Setting]) -> (Facts, Decided) {
-        let set = settings.iter().filter(|(name, _)| !READING.contains(&&**name));
+        let set = settings.iter().filter(|(name, _)| !agent_sql::decides_reading(name));
         let names: BTreeSet<Box<str>> = set.map(|(name, _)| name.clone()).collect();
         if !names.is_empty() {
             let mut set = Facts::of(Action::SqlSet);
@@ -221,7 +220,11 @@ impl Judge {
                 self.run(session, number, *candidates, *parameters, None)
             }
             Question::Function { oid } => {
-                let reading = Reading::of(Facts::of(Action::SqlCall));
+                let mut facts = Facts::of(Action::SqlCall);
+                if let Some(sql) = facts.sql.as_mut().filter(|_| *oid == SET_CONFIG) {
+                    sql.alters_reading = Some("?".into());
+                }
+                let reading = Reading::of(facts);
                 let text = format!("(FunctionCall of function {oid})");
                 let facts = &reading.analysis.facts;
                 let command = Command { number, facts, reading: &reading, text: &text, parameters: &[] };
@@ -395,20 +398,9 @@ pub fn denial(decision: &Decision) -> String {
 
 /// A setting that no startup message may make: the server would read text in another way than the analysis.
 pub fn forbidden_setting(settings: &[Setting]) -> Option<&str> {
-    let forbidden = |(name, value): &&Setting| READING.contains(&&**name) && !is_default_reading(name, value);
+    let forbidden =
+        |(name, value): &&Setting| agent_sql::decides_reading(name) && !agent_sql::keeps_reading(name, value);
     settings.iter().find(forbidden).map(|(name, _)| &**name)
-}
-
-/// Whether a setting of [`READING`] is as the analysis takes it to be.
-fn is_default_reading(name: &str, value: &str) -> bool {
-    let bare: String = value.chars().filter(char::is_ascii_alphanumeric).collect();
-    match name {
-        "client_encoding" => {
-            ["utf8", "unicode", "sqlascii", "auto"].contains(&bare.to_ascii_lowercase().as_str())
-        }
-        "standard_conforming_strings" => value.eq_ignore_ascii_case("on"),
-        _ => false,
-    }
 }
 
 /// All that any of these do, as one command; too much of it is `sql:other`.

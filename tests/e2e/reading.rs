@@ -1,0 +1,60 @@
+//! What would make the server read text in another way than the analysis is denied, whatever policies say; the session
+//! goes on.
+
+use crate::shared::{WIRE, lab, lines, own_lab};
+
+const ALL: &str = "@id(\"all\") permit (principal, action, resource);\n";
+
+#[test]
+fn no_way_to_change_how_text_is_read_passes() {
+    let mut lab = own_lab();
+    // No policy is in the way.
+    for file in std::fs::read_dir(lab.policies().join("default")).unwrap() {
+        std::fs::remove_file(file.unwrap().path()).unwrap();
+    }
+    lab.set_policies(ALL).unwrap();
+    let script = format!(
+        r#"{WIRE}
+def call(oid): return message(b"F", struct.pack("!IHHH", oid, 1, 0, 3) + struct.pack("!I", 27)
+    + b"standard_conforming_strings" + struct.pack("!I", 3) + b"off" + struct.pack("!I", 1) + b"f" + bytes(2))
+for attempt in (
+    query("SET standard_conforming_strings = off"),
+    query("SET client_encoding TO sjis"),
+    query("SELECT set_config('standard_conforming_' || 'strings', 'off', false)"),
+    query("SELECT set_config(name, 'off', false) FROM pg_settings WHERE name LIKE 'standard_conf%'"),
+    query("UPDATE pg_settings SET setting = 'off' WHERE name LIKE 'standard_conf%'"),
+    parse("p", "SELECT set_config($1, $2, false)") + SYNC,
+    query("PREPARE q AS SELECT set_config($1, $2, false)"),
+    call(2078),
+    query("SET standard_conforming_strings TO on; SET client_encoding = 'UTF-8'; RESET client_encoding"),
+    query("SHOW standard_conforming_strings"),
+):
+    raw.sendall(attempt)
+    print(*told(1), flush=True)
+"#
+    );
+    let done = lab.python(&script).unwrap();
+    let said = lines(&done);
+    assert_eq!(said.len(), 10, "{done:?}");
+    for denied in said.iter().take(8) {
+        assert!(denied.starts_with("42501 lineal: denied: "), "{done:?}");
+    }
+    assert_eq!(&said[8..], ["SET SET RESET", "row SHOW"], "{done:?}");
+}
+
+#[test]
+fn a_role_that_reads_differently_cannot_be_served() {
+    let lab = own_lab();
+    lab.postgres.admin("shop", "ALTER ROLE app SET standard_conforming_strings = off").unwrap();
+    let done = lab.psql(&["SELECT 1"]).unwrap();
+    assert!(
+        done.code == Some(2) && done.stderr.contains("setting standard_conforming_strings is off: lineal reads"),
+        "{done:?}"
+    );
+}
+
+#[test]
+fn what_drivers_say_of_how_they_read_is_heard() {
+    let done = lab().psql(&["SET client_encoding TO 'utf8'", "SET standard_conforming_strings = on", "SELECT 1"]);
+    assert_eq!(lines(&done.unwrap()), ["1"]);
+}
