@@ -3,16 +3,10 @@
 
 use crate::shared::{WIRE, lab, lines, own_lab};
 
-const ALL: &str = "@id(\"all\") permit (principal, action, resource);\n";
-
 #[test]
 fn no_way_to_change_how_text_is_read_passes() {
     let mut lab = own_lab();
-    // No policy is in the way.
-    for file in std::fs::read_dir(lab.policies().join("default")).unwrap() {
-        std::fs::remove_file(file.unwrap().path()).unwrap();
-    }
-    lab.set_policies(ALL).unwrap();
+    lab.allow_all().unwrap();
     let script = format!(
         r#"{WIRE}
 def call(oid): return message(b"F", struct.pack("!IHHH", oid, 1, 0, 3) + struct.pack("!I", 27)
@@ -48,13 +42,15 @@ fn a_role_that_reads_differently_cannot_be_served() {
     lab.postgres.admin("shop", "ALTER ROLE app SET standard_conforming_strings = off").unwrap();
     let done = lab.psql(&["SELECT 1"]).unwrap();
     assert!(
-        done.code == Some(2) && done.stderr.contains("setting standard_conforming_strings is off: lineal reads"),
+        done.code == Some(2)
+            && done.stderr.contains("setting standard_conforming_strings is off: lineal reads"),
         "{done:?}"
     );
 }
 
 #[test]
 fn what_drivers_say_of_how_they_read_is_heard() {
-    let done = lab().psql(&["SET client_encoding TO 'utf8'", "SET standard_conforming_strings = on", "SELECT 1"]);
+    let done =
+        lab().psql(&["SET client_encoding TO 'utf8'", "SET standard_conforming_strings = on", "SELECT 1"]);
     assert_eq!(lines(&done.unwrap()), ["1"]);
 }

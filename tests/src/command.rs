@@ -46,14 +46,19 @@ impl Finished {
 
 /// Runs a command and waits for its end and for the end of its output.
 pub fn finish(command: &mut Command) -> anyhow::Result<Finished> {
+    finish_within(command, PATIENCE)
+}
+
+/// The same for a command that may take longer.
+pub fn finish_within(command: &mut Command, patience: Duration) -> anyhow::Result<Finished> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().with_context(|| format!("cannot start {:?}", command.get_program()))?;
     let stdout = read_all(child.stdout.take());
     let stderr = read_all(child.stderr.take());
-    let Some(status) = wait(&mut child, PATIENCE)? else {
+    let Some(status) = wait(&mut child, patience)? else {
         let _ = child.kill();
         let _ = child.wait();
-        bail!("{command:?} did not end within {PATIENCE:?}");
+        bail!("{command:?} did not end within {patience:?}");
     };
     let text = |output: mpsc::Receiver<Vec<u8>>| {
         let bytes = output

@@ -43,6 +43,11 @@ pub fn lab_tools() -> anyhow::Result<PathBuf> {
     Ok(profile.parent().context("the running program is in no target directory")?.join("lab"))
 }
 
+/// PostgreSQL's own regression tests, which `cargo xtask setup` leaves for the lab.
+pub fn regression_tests() -> anyhow::Result<PathBuf> {
+    Ok(lab_tools()?.join("regress"))
+}
+
 /// The binary under test.
 pub fn lineal() -> anyhow::Result<PathBuf> {
     let path = match (CHOSEN.get(), env::var_os(LINEAL_VARIABLE)) {

@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod demo;
 mod lab;
+mod regress;
 mod setup;
 mod test;
 #[allow(

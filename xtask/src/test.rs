@@ -12,7 +12,7 @@ use lineal_tests::paths;
 
 use crate::{
     build::{self, Profile},
-    run, say,
+    regress, run, say,
     setup::{self, Purpose, cargo},
     toolchain,
 };
@@ -43,7 +43,12 @@ enum Tier {
     E2e,
     /// What a hostile job tries.
     Escape,
+    /// PostgreSQL's own regression tests, through lineal and not.
+    Regress,
 }
+
+/// The tiers that raise labs.
+const LAB_TIERS: [Tier; 3] = [Tier::E2e, Tier::Escape, Tier::Regress];
 
 impl fmt::Display for Tier {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -52,6 +57,7 @@ impl fmt::Display for Tier {
             Self::Pure => "pure",
             Self::E2e => "e2e",
             Self::Escape => "escape",
+            Self::Regress => "regress",
         })
     }
 }
@@ -80,8 +86,11 @@ pub(crate) fn test(args: &TestArgs) -> anyhow::Result<()> {
     let started = Instant::now();
     let mut phases = Phases::default();
     let wanted = |tier| args.tier.is_none_or(|only| only == tier);
-    let lab = wanted(Tier::E2e) || wanted(Tier::Escape);
+    let lab = LAB_TIERS.into_iter().any(wanted);
     phases.run("setup", || setup::setup(if lab { Purpose::Lab } else { Purpose::Build }))?;
+    if wanted(Tier::Regress) {
+        phases.run("fetch", regress::fetch)?;
+    }
     phases.run("build", || build::build(Profile::Dev))?;
     if wanted(Tier::Pure) {
         phases.run("pure", pure)?;
@@ -89,14 +98,14 @@ pub(crate) fn test(args: &TestArgs) -> anyhow::Result<()> {
     if wanted(Tier::Tidy) {
         phases.run("tidy", tidy)?;
     }
-    for tier in [Tier::E2e, Tier::Escape] {
+    for tier in LAB_TIERS {
         if wanted(tier) {
             phases.run(tier.to_string(), || lab_tier(tier, Profile::Dev, args.full))?;
         }
     }
     if args.full {
         phases.run("build --release", || build::build(Profile::Release))?;
-        for tier in [Tier::E2e, Tier::Escape] {
+        for tier in LAB_TIERS {
             if wanted(tier) {
                 phases.run(format!("{tier}, as it ships"), || lab_tier(tier, Profile::Release, true))?;
             }
