@@ -13,6 +13,7 @@
 mod audit;
 mod bounds;
 mod clients;
+mod drivers;
 mod host;
 mod hostile_wire;
 mod identity;

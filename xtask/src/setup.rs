@@ -88,17 +88,21 @@ const EBPF_LINKER: [Need; 4] = [
     ("zlib1g-dev", "wanted by LLVM"),
     ("libzstd-dev", "wanted by LLVM"),
 ];
-const LAB: [Need; 7] = [
+const LAB: [Need; 12] = [
     ("postgresql", "the server that jobs are after: the lab makes a cluster of its own with it"),
     ("postgresql-contrib", "pgbench"),
     ("python3", "the demo's job, and what cleans up after a lab"),
     ("python3-psycopg", "the demo's job talks to PostgreSQL with it"),
+    ("python3-asyncpg", "a driver that is tested"),
+    ("openjdk-17-jdk-headless", "runs a driver that is tested"),
+    ("libpostgresql-jdbc-java", "a driver that is tested"),
+    ("golang-go", "compiles a driver that is tested"),
+    ("golang-github-jackc-pgx-v4-dev", "a driver that is tested"),
     ("openssh-client", "the tunnel that the demo's job tries"),
     ("openssh-server", "the tunnel's other end; its service stays off"),
     ("util-linux", "setpriv, unshare"),
 ];
-const NODE: [Need; 2] =
-    [("nodejs", "runs the lab's OpenID provider"), ("npm", "installs the lab's OpenID provider")];
+const NODE: [Need; 2] = [("nodejs", "runs the lab's OpenID provider and a driver"), ("npm", "installs both")];
 const BENCH: [Need; 3] = [
     ("pgbouncer", "what lineal is compared with"),
     ("haproxy", "what lineal is compared with"),
@@ -129,7 +133,8 @@ pub(crate) fn setup(purpose: Purpose) -> anyhow::Result<()> {
     let found = toolchain::find().map_err(|missing| anyhow::anyhow!("{missing}"))?;
     say(format_args!("eBPF: {}, {}", found.compiler, found.linker.display()));
     if purpose >= Purpose::Lab {
-        install_provider()?;
+        install_modules("oidc", "the lab's OpenID provider")?;
+        install_modules("clients/node", "a driver that is tested")?;
     }
     Ok(())
 }
@@ -178,10 +183,10 @@ fn is_nightly() -> bool {
     matches!(toolchain::compiler(), Some(toolchain::Compiler::Nightly { .. }))
 }
 
-/// The provider runs from the target directory: what npm fetches stays out of the sources.
-fn install_provider() -> anyhow::Result<()> {
-    let sources = paths::lab_sources().join("oidc");
-    let place = paths::lab_tools()?.join("oidc");
+/// Programs for Node run from the target directory: what npm fetches stays out of the sources.
+fn install_modules(name: &str, what: &str) -> anyhow::Result<()> {
+    let sources = paths::lab_sources().join(name);
+    let place = paths::lab_tools()?.join(name);
     fs::create_dir_all(&place)?;
     let lock = fs::read(sources.join("package-lock.json"))?;
     let installed = place.join("installed.json");
@@ -194,7 +199,7 @@ fn install_provider() -> anyhow::Result<()> {
     if place.join("node_modules").is_dir() && fs::read(&installed).is_ok_and(|there| there == lock) {
         return Ok(());
     }
-    say(format_args!("npm ci: the lab's OpenID provider, into {}", place.display()));
+    say(format_args!("npm ci: {what}, into {}", place.display()));
     let mut npm = Command::new("npm");
     npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(&place);
     run(&mut npm)?;

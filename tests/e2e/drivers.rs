@@ -1,0 +1,83 @@
+//! Drivers as they come: each does the same, with and without TLS, and none notices lineal but by what it is denied.
+
+use std::{fs, path::PathBuf, process::Command, sync::OnceLock};
+
+use lineal_tests::{Lab, LabOptions, command::finish, paths, script::PYTHON};
+
+use crate::shared::lines;
+
+const EXPECTED: [&str; 9] = [
+    "select 1",
+    "prepared 41 42 43",
+    "denied 42501",
+    "denied 42501",
+    "kept 0",
+    "rows 5000",
+    "error 22012",
+    "cancelled",
+    "goes on 2",
+];
+
+/// One lab for all: its upstream is reached by verified TLS.
+fn lab() -> &'static Lab {
+    static LAB: OnceLock<Lab> = OnceLock::new();
+    LAB.get_or_init(|| {
+        let leg = "tls.ca = \"LAB/ca.pem\"\ntls.server_name = \"db.lab.example\"";
+        Lab::start(&LabOptions { leg, ..LabOptions::default() }).unwrap()
+    })
+}
+
+fn check(command: &[&str]) {
+    for mode in ["disable", "verify-full"] {
+        let mut job = lab().job("driver", command).unwrap();
+        let done = finish(job.env("MODE", mode)).unwrap();
+        assert_eq!(lines(&done), EXPECTED, "{mode}: {done:?}");
+    }
+}
+
+fn source(name: &str) -> String {
+    paths::lab_sources().join("clients").join(name).to_str().unwrap().to_owned()
+}
+
+/// Where compiled clients go.
+fn built(name: &str) -> PathBuf {
+    let directory = lab().directory().join("clients");
+    fs::create_dir_all(&directory).unwrap();
+    directory.join(name)
+}
+
+#[test]
+fn asyncpg() {
+    check(&[PYTHON, &source("asyncpg_client.py")]);
+}
+
+#[test]
+fn node_postgres() {
+    let client = paths::lab_tools().unwrap().join("clients/node/client.mjs");
+    check(&["node", client.to_str().unwrap()]);
+}
+
+#[test]
+fn pgjdbc() {
+    let classes = built("java");
+    let mut compile = Command::new("javac");
+    finish(compile.arg("-d").arg(&classes).arg(source("Client.java"))).unwrap().success().unwrap();
+    let jars = "/usr/share/java";
+    let path = format!("{}:{jars}/postgresql.jar:{jars}/*", classes.display());
+    check(&["java", "-cp", &path, "Client"]);
+}
+
+#[test]
+fn pgx() {
+    let client = built("pgx");
+    let mut compile = Command::new("go");
+    // Debian's packages of Go code are a GOPATH.
+    compile.env("GO111MODULE", "off").env("GOPATH", "/usr/share/gocode").env("GOCACHE", built("gocache"));
+    finish(compile.args(["build", "-o"]).arg(&client).arg(source("client.go"))).unwrap().success().unwrap();
+    check(&[client.to_str().unwrap()]);
+}
+
+#[test]
+fn tokio_postgres() {
+    check(&[env!("CARGO_BIN_EXE_rust-client")]);
+}
