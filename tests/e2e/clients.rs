@@ -1,10 +1,10 @@
-//! Unchanged clients: psql, psycopg 3, pgbench; every way to log in; transactions and pipelines around denials.
+//! Unchanged clients: psql, psycopg 3; every way to log in; transactions and pipelines around denials.
 
 use std::process::Command;
 
 use lineal_tests::{
     command::{PATIENCE, finish},
-    postgres::{PASSWORD, program},
+    postgres::PASSWORD,
     script::PYTHON,
 };
 
@@ -145,31 +145,6 @@ fn every_kind_of_login_is_relayed_and_a_wrong_password_is_refused_by_the_server(
             Ok(()) => assert_eq!(lines(&done), [user]),
             Err(reason) => assert!(done.code == Some(2) && done.stderr.contains(reason), "{user}: {done:?}"),
         }
-    }
-}
-
-#[test]
-fn pgbench_runs_in_every_query_mode() {
-    let lab = lab();
-    let script = lab.directory().join("bench.sql");
-    std::fs::write(&script, "\\set id random(1, 5000)\nSELECT total FROM orders WHERE id = :id;\n").unwrap();
-    for mode in ["simple", "extended", "prepared"] {
-        let pgbench = program("pgbench").unwrap();
-        let arguments = [
-            pgbench.to_str().unwrap(),
-            "-n",
-            "-M",
-            mode,
-            "-c",
-            "4",
-            "-t",
-            "50",
-            "-f",
-            script.to_str().unwrap(),
-        ];
-        let done = lab.run("pgbench", &arguments).unwrap();
-        let out = lines(&done).join("\n");
-        assert!(out.contains("number of transactions actually processed: 200/200"), "{mode}: {out}");
     }
 }
 

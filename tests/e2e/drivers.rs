@@ -2,9 +2,9 @@
 
 use std::{fs, path::PathBuf, process::Command, sync::OnceLock};
 
-use lineal_tests::{Lab, LabOptions, command::finish, paths, script::PYTHON};
+use lineal_tests::{Lab, command::finish, paths, script::PYTHON};
 
-use crate::shared::lines;
+use crate::shared::{lines, verified_lab};
 
 const EXPECTED: [&str; 9] = [
     "select 1",
@@ -21,10 +21,7 @@ const EXPECTED: [&str; 9] = [
 /// One lab for all: its upstream is reached by verified TLS.
 fn lab() -> &'static Lab {
     static LAB: OnceLock<Lab> = OnceLock::new();
-    LAB.get_or_init(|| {
-        let leg = "tls.ca = \"LAB/ca.pem\"\ntls.server_name = \"db.lab.example\"";
-        Lab::start(&LabOptions { leg, ..LabOptions::default() }).unwrap()
-    })
+    LAB.get_or_init(verified_lab)
 }
 
 fn check(command: &[&str]) {

@@ -24,6 +24,7 @@ mod opaque;
 mod operator;
 mod outage;
 mod policy;
+mod protocol;
 mod reading;
 mod revocation;
 mod shared;

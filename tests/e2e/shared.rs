@@ -16,6 +16,12 @@ pub(crate) fn own_lab() -> Lab {
     Lab::start(&LabOptions::default()).unwrap()
 }
 
+/// A lab that reaches its upstream by verified TLS.
+pub(crate) fn verified_lab() -> Lab {
+    let leg = "tls.ca = \"LAB/ca.pem\"\ntls.server_name = \"db.lab.example\"";
+    Lab::start(&LabOptions { leg, ..LabOptions::default() }).unwrap()
+}
+
 /// The string at a JSON pointer; empty if there is none.
 pub(crate) fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
@@ -53,6 +59,10 @@ def told(readies):
             said.append(body[:-1].decode())
         elif kind == b"D":
             said.append("row")
+        elif kind == b"s":
+            said.append("suspended")
+        elif kind == b"V":
+            said.append("value " + body[4:].decode())
         elif kind == b"E":
             fields = {field[:1]: field[1:].decode() for field in body.split(b"\0") if field}
             said.append(fields[b"C"] + " " + fields[b"M"])

@@ -2,12 +2,7 @@
 
 use lineal_tests::{Lab, LabOptions, command::Finished, postgres::PASSWORD, script::PYTHON};
 
-use crate::shared::{lab, lines, text};
-
-/// A lab whose upstream is reached by verified TLS.
-fn verified() -> Lab {
-    with_leg("tls.ca = \"LAB/ca.pem\"\ntls.server_name = \"db.lab.example\"")
-}
+use crate::shared::{lab, lines, text, verified_lab};
 
 fn with_leg(leg: &'static str) -> Lab {
     Lab::start(&LabOptions { leg, ..LabOptions::default() }).unwrap()
@@ -108,7 +103,7 @@ print(b"SCRAM" in got)
 
 #[test]
 fn every_login_is_relayed_over_two_tls_legs() {
-    let lab = verified();
+    let lab = verified_lab();
     for user in ["app", "app_md5", "app_cleartext"] {
         let done = psql(&lab, &format!("user={user} sslmode=verify-full"), "SELECT current_user");
         assert_eq!(lines(&done), [user]);
@@ -121,7 +116,7 @@ fn every_login_is_relayed_over_two_tls_legs() {
 
 #[test]
 fn a_client_that_insists_on_channel_binding_is_told_both_remedies() {
-    let lab = verified();
+    let lab = verified_lab();
     for binding in ["prefer", "require"] {
         let done = psql(&lab, &format!("sslmode=require channel_binding={binding}"), "SELECT 1");
         assert_eq!(done.code, Some(2), "{done:?}");
@@ -159,7 +154,7 @@ fn a_server_is_believed_as_far_as_its_upstream_says() {
 
 #[test]
 fn cancelling_works_through_tls_and_stays_within_the_job() {
-    let lab = verified();
+    let lab = verified_lab();
     // Whoever knows the key, by each kind of connection: the job itself, and another one.
     let victim = r#"
 import os, socket, ssl, struct, sys

@@ -64,9 +64,9 @@ pub async fn serve(proxy: Arc<Proxy>, accepted: Accepted) {
     let served = async move {
         match upstream {
             Some(upstream) if upstream.protocol == Protocol::Postgres => {
-                postgres::serve(session, upstream, stream).await;
+                Box::pin(postgres::serve(session, upstream, stream)).await;
             }
-            _ => opaque::serve(session, stream).await,
+            _ => Box::pin(opaque::serve(session, stream)).await,
         }
     };
     served.instrument(span).await;

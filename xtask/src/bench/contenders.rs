@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use lineal_tests::{
     Lab, LabOptions,
     command::finish,
@@ -17,10 +17,9 @@ use lineal_tests::{
     server::{Server, as_user},
 };
 
-use super::pgbench::{Mode, Run, measure};
-
-/// pgbench's database, and how many times its 100,000 rows.
+/// pgbench's database.
 const DATABASE: &str = "bench";
+/// How many times its 100,000 rows.
 const SCALE: &str = "10";
 /// How long a proxy may take to start.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -45,6 +44,9 @@ impl Path {
     pub(super) const ALL: [Self; 5] =
         [Self::Direct, Self::Lineal, Self::LinealNoaudit, Self::Pgbouncer, Self::Haproxy];
 
+    /// Those that end TLS and begin it again, and the direct one.
+    pub(super) const TLS: [Self; 4] = [Self::Direct, Self::Lineal, Self::LinealNoaudit, Self::Pgbouncer];
+
     /// Its name in the result.
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -63,18 +65,22 @@ pub(super) struct Contenders {
     haproxy: Proxy,
     unaudited: Lab,
     lab: Lab,
+    tls: bool,
 }
 
 /// Another proxy and its port.
 struct Proxy {
-    _server: Server,
+    server: Server,
     port: u16,
     _reservation: OwnedFd,
 }
 
 impl Contenders {
-    /// Fills the lab's server and starts all proxies in front of it.
-    pub(super) fn start(lab: Lab) -> anyhow::Result<Self> {
+    /// Raises a lab, fills its server and starts all proxies in front of it: all legs encrypted, or none.
+    pub(super) fn start(tls: bool) -> anyhow::Result<Self> {
+        let mode = if tls { "require" } else { "disable" };
+        let leg = if tls { "tls.mode = \"require\"" } else { "tls.mode = \"disable\"" };
+        let lab = Lab::start(&LabOptions { leg, ..LabOptions::default() })?;
         lab.postgres.admin("postgres", &format!("CREATE DATABASE {DATABASE} OWNER {USER}"))?;
         let mut fill = Command::new(program("pgbench")?);
         fill.args(["--initialize", "--quiet", "--scale", SCALE, DATABASE]);
@@ -84,69 +90,70 @@ impl Contenders {
         let unaudited = Lab::start(&LabOptions {
             audit: false,
             upstreams: format!(
-                "[[upstream]]\nname = \"bench\"\nprotocol = \"postgres\"\naddresses = [{address:?}]\n\
-                 tls.mode = \"disable\"\n"
+                "[[upstream]]\nname = \"bench\"\nprotocol = \"postgres\"\naddresses = [{address:?}]\n{leg}\n"
             ),
             ..LabOptions::default()
         })?;
-        Ok(Self { pgbouncer: pgbouncer(&lab)?, haproxy: haproxy(&lab)?, unaudited, lab })
+        Ok(Self { pgbouncer: pgbouncer(&lab, mode)?, haproxy: haproxy(&lab)?, unaudited, lab, tls })
     }
 
-    /// One measurement.
-    pub(super) fn run(&self, path: Path, mode: Mode, clients: u32, seconds: u32) -> anyhow::Result<Run> {
-        let port = match path {
-            Path::Direct | Path::Lineal | Path::LinealNoaudit => self.lab.postgres.port(),
-            Path::Pgbouncer => self.pgbouncer.port,
-            Path::Haproxy => self.haproxy.port,
-        };
-        let pgbench = program("pgbench")?;
-        let (port, seconds) = (port.to_string(), seconds.to_string());
-        let (clients, threads) = (clients.to_string(), clients.min(2).to_string());
-        let arguments = [
-            pgbench.to_str().context("pgbench's path is not text")?,
-            "--select-only",
-            "--no-vacuum",
-            "--host=127.0.0.1",
-            "--port",
-            &port,
-            "--protocol",
-            mode.name(),
-            "--client",
-            &clients,
-            "--jobs",
-            &threads,
-            "--time",
-            &seconds,
-            DATABASE,
-        ];
+    /// The lab with a trail.
+    pub(super) fn lab(&self) -> &Lab {
+        &self.lab
+    }
+
+    /// A proxy's process.
+    pub(super) fn proxy(&mut self, path: Path) -> anyhow::Result<u32> {
+        Ok(match path {
+            Path::Lineal => self.lab.agent()?.pid(),
+            Path::LinealNoaudit => self.unaudited.agent()?.pid(),
+            Path::Pgbouncer => self.pgbouncer.server.pid(),
+            Path::Haproxy => self.haproxy.server.pid(),
+            Path::Direct => bail!("there is no proxy"),
+        })
+    }
+
+    /// A command whose libpq goes this way to pgbench's database.
+    pub(super) fn command(&self, path: Path, arguments: &[&str]) -> anyhow::Result<Command> {
         let mut command = match path {
-            Path::Lineal => self.lab.job("bench", &arguments)?,
-            Path::LinealNoaudit => self.unaudited.job("bench", &arguments)?,
+            Path::Lineal => self.lab.job("bench", arguments)?,
+            Path::LinealNoaudit => self.unaudited.job("bench", arguments)?,
             Path::Direct | Path::Pgbouncer | Path::Haproxy => {
-                let [program, arguments @ ..] = &arguments;
+                let [program, arguments @ ..] = arguments else { bail!("there is no command") };
                 let mut command = Command::new(program);
                 command.args(arguments);
                 self.lab.inside(&command)
             }
         };
-        command.env("PGSSLMODE", "disable");
-        measure(&mut command).with_context(|| format!("pgbench through {}", path.name()))
+        let port = match path {
+            Path::Direct | Path::Lineal | Path::LinealNoaudit => self.lab.postgres.port(),
+            Path::Pgbouncer => self.pgbouncer.port,
+            Path::Haproxy => self.haproxy.port,
+        };
+        command.env("PGPORT", port.to_string()).env("PGDATABASE", DATABASE);
+        command.env("PGSSLMODE", if self.tls { "require" } else { "disable" });
+        Ok(command)
     }
 }
 
-fn pgbouncer(lab: &Lab) -> anyhow::Result<Proxy> {
+fn pgbouncer(lab: &Lab, tls: &str) -> anyhow::Result<Proxy> {
     let (reservation, port) = reserve_port()?;
-    let users = readable(lab, "pgbouncer.users", &format!("\"{USER}\" \"\"\n"))?;
+    let users = readable(lab, "pgbouncer.users", &format!("\"{USER}\" \"{PASSWORD}\"\n"))?;
     let upstream = lab.postgres.port();
+    let directory = lab.directory().display();
     let configuration = readable(
         lab,
         "pgbouncer.ini",
+        // Clients log in as they do at the server; a session keeps its server's connection, and leaves it to the next.
         &format!(
             "[databases]\n\
              {DATABASE} = host=127.0.0.1 port={upstream} dbname={DATABASE} user={USER} password={PASSWORD}\n\
              [pgbouncer]\n\
              listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
-             pool_mode = session\nauth_type = trust\nauth_file = {}\n\
+             max_client_conn = 1000\ndefault_pool_size = 1000\n\
+             pool_mode = session\nauth_type = scram-sha-256\nauth_file = {}\n\
+             client_tls_sslmode = {tls}\nserver_tls_sslmode = {tls}\n\
+             client_tls_cert_file = {directory}/server.pem\nclient_tls_key_file = {directory}/server.key\n\
              log_connections = 0\nlog_disconnections = 0\n",
             users.display()
         ),
@@ -185,7 +192,7 @@ fn start(
     command.env("NOTIFY_SOCKET", notify.path());
     let mut server = lab.serve(name, &command)?;
     notify.ready(&mut server, PATIENCE)?;
-    Ok(Proxy { _server: server, port, _reservation: reservation })
+    Ok(Proxy { server, port, _reservation: reservation })
 }
 
 fn readable(lab: &Lab, name: &str, text: &str) -> anyhow::Result<PathBuf> {

@@ -3,15 +3,13 @@
 //! Machines are noisy: paths take turns within each round, a path's ratio is that of its own round, and the
 //! median of the rounds is told.
 
+mod connect;
 mod contenders;
 mod kernel;
 mod pgbench;
+mod rows;
 
-use std::io::{self, Write};
-
-use clap::Args;
-use lineal_tests::{Lab, LabOptions};
-use serde_json::json;
+use clap::{Args, ValueEnum};
 
 use crate::{
     build::{self, Profile},
@@ -20,6 +18,7 @@ use crate::{
 };
 use contenders::{Contenders, Path};
 use pgbench::{Mode, Run};
+use rows::{Costs, Report, Row};
 
 /// How long and how often to measure.
 #[derive(Args)]
@@ -33,6 +32,12 @@ pub(crate) struct BenchArgs {
     /// Seconds of one measurement.
     #[arg(long, default_value_t = 4)]
     seconds: u32,
+    /// Only these measurements.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Measurement>,
+    /// Only with these legs.
+    #[arg(long, value_enum)]
+    legs: Option<Legs>,
     /// Only this way of sending queries.
     #[arg(long, value_enum)]
     mode: Option<Mode>,
@@ -44,142 +49,158 @@ pub(crate) struct BenchArgs {
     paths: Vec<Path>,
 }
 
-/// What `lineal` must reach of `lineal-noaudit`'s throughput.
-const AUDIT_SHARE_MIN: f64 = 0.9;
+/// What can be measured.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Measurement {
+    /// What processes of no job pay in the kernel.
+    Kernel,
+    /// Small queries.
+    Queries,
+    /// A result of a million rows.
+    Result,
+    /// How long a session takes to begin.
+    Connect,
+    /// What a session's memory comes to.
+    Memory,
+}
+
+/// Whether a path's legs are encrypted.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Legs {
+    /// None is.
+    Plain,
+    /// All are.
+    Tls,
+}
+
 /// Clients at a time.
 const CLIENTS: [u32; 2] = [1, 8];
 
-/// One row of the result.
-struct Row {
-    mode: Mode,
-    clients: u32,
-    path: Path,
-    ratio: f64,
-    cpu_us_per_query: f64,
+impl BenchArgs {
+    fn wants(&self, measurement: Measurement) -> bool {
+        self.only.is_empty() || self.only.contains(&measurement)
+    }
+
+    fn paths(&self, tls: bool) -> Vec<Path> {
+        let all = if tls { &Path::TLS[..] } else { &Path::ALL };
+        let asked =
+            |path: &&Path| **path == Path::Direct || self.paths.is_empty() || self.paths.contains(path);
+        all.iter().filter(asked).copied().collect()
+    }
 }
 
 /// Measures and prints.
 pub(crate) fn bench(args: &BenchArgs) -> anyhow::Result<()> {
     build::agent(Purpose::Bench, Profile::Release)?;
-    let lab = Lab::start(&LabOptions::default())?;
-    say(format_args!("kernel side: untagged forks, execs and connects"));
-    let events = kernel::measure(&lab)?;
-    say(format_args!("pgbench: {} rounds of {} s, every path in each", args.rounds, args.seconds));
-    let contenders = Contenders::start(lab)?;
-    let mut rows = Vec::new();
-    let clients = args.clients.map_or(CLIENTS.to_vec(), |clients| vec![clients]);
-    for mode in Mode::ALL.into_iter().filter(|mode| args.mode.is_none_or(|only| only == *mode)) {
-        for &clients in &clients {
-            rows.extend(compare(&contenders, mode, clients, args)?);
+    let mut report = Report::default();
+    for (legs, tls) in [(Legs::Plain, false), (Legs::Tls, true)] {
+        if args.legs.is_none_or(|only| only == legs) {
+            measure(args, tls, &mut report)?;
         }
     }
-    let mut out = io::stdout().lock();
     if args.json {
-        for row in &rows {
-            let Row { mode, clients, path, ratio, cpu_us_per_query } = row;
-            let ratio = rounded(*ratio, 3);
-            let cpu = rounded(*cpu_us_per_query, 1);
-            writeln!(
-                out,
-                "{}",
-                json!({"bench": mode.name(), "clients": clients, "path": path.name(), "ratio": ratio, "cpu_us_per_query": cpu})
-            )?;
-        }
-        for event in &events {
-            let ns = rounded(event.nanoseconds, 0);
-            writeln!(
-                out,
-                "{}",
-                json!({"bench": "kernel", "event": event.name, "ns_per_event": ns, "events": event.count})
-            )?;
-        }
-        return Ok(());
-    }
-    writeln!(
-        out,
-        "{:<10} {:>7}  {:<16} {:>6} {:>14}",
-        "pgbench -S", "clients", "path", "ratio", "CPU µs/query"
-    )?;
-    for row in &rows {
-        writeln!(
-            out,
-            "{:<10} {:>7}  {:<16} {:>6.3} {:>14.1}",
-            row.mode.name(),
-            row.clients,
-            row.path.name(),
-            row.ratio,
-            row.cpu_us_per_query
-        )?;
-    }
-    writeln!(out, "\n{:<18} {:>9} {:>9}", "untagged event", "ns/event", "events")?;
-    for event in &events {
-        writeln!(out, "{:<18} {:>9.0} {:>9}", event.name, event.nanoseconds, event.count)?;
-    }
-    writeln!(out)?;
-    for verdict in verdicts(&rows) {
-        writeln!(out, "{verdict}")?;
+        report.print_json()?
+    } else {
+        report.print()?
     }
     Ok(())
 }
 
-/// All paths in one row, taking turns.
-fn compare(contenders: &Contenders, mode: Mode, clients: u32, args: &BenchArgs) -> anyhow::Result<Vec<Row>> {
-    let asked = |path: &Path| *path == Path::Direct || args.paths.is_empty() || args.paths.contains(path);
-    let paths: Vec<Path> = Path::ALL.into_iter().filter(asked).collect();
-    let mut runs: Vec<Vec<Run>> = paths.iter().map(|_| Vec::new()).collect();
-    for round in 0..args.rounds {
-        say(format_args!("{}, {clients} clients: round {} of {}", mode.name(), round + 1, args.rounds));
-        for turn in 0..paths.len() {
-            // Another path begins each round, so that none always follows the same one.
-            let index = (round + turn) % paths.len();
-            if let (Some(path), Some(runs)) = (paths.get(index), runs.get_mut(index)) {
-                runs.push(contenders.run(*path, mode, clients, args.seconds)?);
+/// Everything that was asked for, with these legs.
+fn measure(args: &BenchArgs, tls: bool, report: &mut Report) -> anyhow::Result<()> {
+    let mut contenders = Contenders::start(tls)?;
+    if args.wants(Measurement::Kernel) && !tls {
+        say(format_args!("kernel side: untagged forks, execs and connects"));
+        report.events = kernel::measure(contenders.lab())?;
+    }
+    let paths = args.paths(tls);
+    if args.wants(Measurement::Memory) {
+        // First: what a load leaves behind in an allocator is not a session's.
+        for path in [Path::Lineal, Path::Pgbouncer].into_iter().filter(|path| paths.contains(path)) {
+            say(format_args!("memory: {}", path.name()));
+            report.memory.push((tls, connect::memory(&mut contenders, path)?));
+        }
+    }
+    let rounds = args.rounds;
+    if args.wants(Measurement::Queries) {
+        let clients = args.clients.map_or(CLIENTS.to_vec(), |clients| vec![clients]);
+        for mode in Mode::ALL.into_iter().filter(|mode| args.mode.is_none_or(|only| only == *mode)) {
+            for &clients in &clients {
+                say(format_args!("{}, {clients} clients: {rounds} rounds", mode.name()));
+                let runs = in_turn(&paths, rounds, |path| {
+                    pgbench::queries(&contenders, path, mode, clients, args.seconds)
+                })?;
+                report.rows.extend(throughput(mode.name(), tls, clients, &runs));
             }
         }
     }
-    let direct: Vec<f64> = runs.first().into_iter().flatten().map(|run| run.per_second).collect();
-    Ok(paths
-        .into_iter()
-        .zip(&runs)
-        .map(|(path, runs)| Row {
-            mode,
-            clients,
-            path,
-            ratio: median(runs.iter().zip(&direct).map(|(run, direct)| run.per_second / direct)),
-            cpu_us_per_query: median(runs.iter().map(|run| run.cpu_us_per_query)),
-        })
-        .collect())
+    if args.wants(Measurement::Result) {
+        say(format_args!("a result of a million rows: {rounds} rounds"));
+        let runs = in_turn(&paths, rounds, |path| pgbench::result(&contenders, path, args.seconds))?;
+        report.rows.extend(throughput(rows::RESULT, tls, 1, &runs));
+    }
+    if args.wants(Measurement::Connect) {
+        say(format_args!("sessions that begin: {rounds} rounds"));
+        let runs = in_turn(&paths, rounds, |path| connect::connect(&contenders, path))?;
+        report.rows.extend(beginnings(tls, &runs));
+    }
+    Ok(())
 }
 
-/// Whether each row meets its bars.
-fn verdicts(rows: &[Row]) -> Vec<String> {
-    let find = |row: &Row, path: Path| {
-        rows.iter()
-            .find(|other| other.mode == row.mode && other.clients == row.clients && other.path == path)
-            .map_or(f64::NAN, |other| other.ratio)
+/// Each path, and what it came to in each round. Paths take turns, and another begins each round, so that none always
+/// follows the same one.
+fn in_turn<T>(
+    paths: &[Path],
+    rounds: usize,
+    mut run: impl FnMut(Path) -> anyhow::Result<T>,
+) -> anyhow::Result<Vec<(Path, Vec<T>)>> {
+    let mut runs: Vec<(Path, Vec<T>)> = paths.iter().map(|path| (*path, Vec::new())).collect();
+    for round in 0..rounds {
+        for turn in 0..paths.len() {
+            if let Some((path, runs)) = runs.get_mut((round + turn) % paths.len()) {
+                runs.push(run(*path)?);
+            }
+        }
+    }
+    Ok(runs)
+}
+
+fn throughput(bench: &'static str, tls: bool, clients: u32, runs: &[(Path, Vec<Run>)]) -> Vec<Row> {
+    let direct = runs.first().map(|(_, runs)| runs.as_slice()).unwrap_or_default();
+    let row = |(path, runs): &(Path, Vec<Run>)| Row {
+        bench,
+        tls,
+        clients,
+        path: *path,
+        ratio: median(runs.iter().zip(direct).map(|(run, direct)| run.per_second / direct.per_second)),
+        costs: Costs::CpuPerQuery { us: median(runs.iter().map(|run| run.cpu_us_per_query)) },
     };
-    let tell = |row: &Row, what: &str, got: f64, bar: f64| {
-        let place = format!("{}, {} clients", row.mode.name(), row.clients);
-        // Not `got < bar`: what was not measured does not pass.
-        if got >= bar {
-            format!("pass         {place}: {what} {got:.3}, bar {bar:.3}")
-        } else {
-            format!(
-                "FALLS SHORT  {place}: {what} {got:.3}, bar {bar:.3}, by {:.1} %",
-                (1.0 - got / bar) * 100.0
-            )
+    runs.iter().map(row).collect()
+}
+
+fn beginnings(tls: bool, runs: &[(Path, Vec<Vec<f64>>)]) -> Vec<Row> {
+    let middle = |run: &Vec<f64>| median(run.iter().copied());
+    let direct = runs.first().map(|(_, runs)| runs.as_slice()).unwrap_or_default();
+    let row = |(path, runs): &(Path, Vec<Vec<f64>>)| {
+        let all = || runs.iter().flatten().copied();
+        Row {
+            bench: rows::CONNECT,
+            tls,
+            clients: 1,
+            path: *path,
+            ratio: median(runs.iter().zip(direct).map(|(run, direct)| middle(direct) / middle(run))),
+            costs: Costs::Latency { p50_us: quantile(all(), 0.5), p99_us: quantile(all(), 0.99) },
         }
     };
-    rows.iter()
-        .filter(|row| row.path == Path::Direct)
-        .flat_map(|row| {
-            let (audited, bare) = (find(row, Path::Lineal), find(row, Path::LinealNoaudit));
-            [
-                tell(row, "lineal-noaudit against pgbouncer:", bare, find(row, Path::Pgbouncer)),
-                tell(row, "lineal against lineal-noaudit:", audited / bare, AUDIT_SHARE_MIN),
-            ]
-        })
-        .collect()
+    runs.iter().map(row).collect()
+}
+
+/// The smallest value that this share of all values does not exceed.
+fn quantile(values: impl Iterator<Item = f64>, share: f64) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    let rank = (share * values.len() as f64).ceil() as usize;
+    values.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {
@@ -188,11 +209,6 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     let middle = values.len() / 2;
     let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
     if values.len().is_multiple_of(2) { (at(middle.wrapping_sub(1)) + at(middle)) / 2.0 } else { at(middle) }
-}
-
-fn rounded(value: f64, digits: i32) -> f64 {
-    let scale = 10_f64.powi(digits);
-    (value * scale).round() / scale
 }
 
 #[cfg(test)]
@@ -206,5 +222,14 @@ mod tests {
         check(&[4.0, 1.0, 2.0, 3.0], 2.5);
         check(&[7.0], 7.0);
         assert!(median([].into_iter()).is_nan());
+    }
+
+    #[test]
+    fn a_quantile_is_one_of_the_values() {
+        let values = || (1..=200).rev().map(f64::from);
+        assert_eq!(quantile(values(), 0.5), 100.0);
+        assert_eq!(quantile(values(), 0.99), 198.0);
+        assert_eq!(quantile([7.0].into_iter(), 0.99), 7.0);
+        assert!(quantile([].into_iter(), 0.5).is_nan());
     }
 }

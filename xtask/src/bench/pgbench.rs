@@ -1,9 +1,11 @@
-//! One measurement: pgbench's throughput, and the processor time of the whole machine for each of its queries.
+//! pgbench's throughput, and the processor time of the whole machine for each of its transactions.
 
 use std::{fs, process::Command};
 
 use anyhow::{Context, ensure};
-use lineal_tests::command::finish;
+use lineal_tests::{command::finish, postgres::program};
+
+use super::contenders::{Contenders, Path};
 
 /// The kernel counts processor time in these: `sysconf(_SC_CLK_TCK)` is 100 on every Linux that has ever mattered.
 const TICK_US: f64 = 10_000.0;
@@ -38,8 +40,37 @@ pub(super) struct Run {
     pub(super) cpu_us_per_query: f64,
 }
 
+/// Small queries, by many clients at a time.
+pub(super) fn queries(
+    contenders: &Contenders,
+    path: Path,
+    mode: Mode,
+    clients: u32,
+    seconds: u32,
+) -> anyhow::Result<Run> {
+    let (clients, threads) = (clients.to_string(), clients.min(2).to_string());
+    let seconds = seconds.to_string();
+    let load = ["--select-only", "--protocol", mode.name(), "--time", &seconds];
+    pgbench(contenders, path, &[&load[..], &["--client", &clients, "--jobs", &threads]].concat())
+}
+
+/// One large result again and again: every account there is, a million at pgbench's scale of ten.
+pub(super) fn result(contenders: &Contenders, path: Path, seconds: u32) -> anyhow::Result<Run> {
+    let script = contenders.lab().directory().join("result.sql");
+    fs::write(&script, "SELECT * FROM pgbench_accounts;\n")?;
+    let script = script.to_str().context("the lab's directory is not text")?;
+    pgbench(contenders, path, &["--file", script, "--time", &seconds.to_string()])
+}
+
+fn pgbench(contenders: &Contenders, path: Path, load: &[&str]) -> anyhow::Result<Run> {
+    let pgbench = program("pgbench")?;
+    let program = pgbench.to_str().context("pgbench's path is not text")?;
+    let mut command = contenders.command(path, &[&[program, "--no-vacuum"], load].concat())?;
+    measure(&mut command).with_context(|| format!("pgbench through {}", path.name()))
+}
+
 /// Runs a complete pgbench command.
-pub(super) fn measure(command: &mut Command) -> anyhow::Result<Run> {
+fn measure(command: &mut Command) -> anyhow::Result<Run> {
     let before = busy_ticks()?;
     let output = finish(command)?.success()?;
     let busy = busy_ticks()? - before;

@@ -56,7 +56,8 @@ pub async fn serve(mut session: Session, upstream: Upstream, client: std::net::T
     let opened = tokio::select! {
         biased;
         () = stopped => return session.end("agent_stopped"),
-        opened = open(&mut session, &upstream, client) => opened,
+        // Boxed: beginning takes more room than all that follows, and gives it back.
+        opened = Box::pin(open(&mut session, &upstream, client)) => opened,
     };
     let ended = match opened {
         Ok(pump) => pump.run(&mut session).await,

@@ -23,7 +23,7 @@ use super::{
     cancel::Registered,
     dial::Way,
     judge::{Judge, Judged},
-    side::{BUFFER_BYTES, Side, linger},
+    side::{BUFFER_BYTES, Side, hand_over, linger},
 };
 use crate::{
     jobs::Standing,
@@ -88,7 +88,7 @@ impl Pump {
     }
 
     /// Runs the session to its end.
-    pub async fn run(mut self, session: &mut Session) -> Ended {
+    pub async fn run(mut self: Box<Self>, session: &mut Session) -> Ended {
         let limits = session.proxy.parts.limits.clone();
         let startup = Duration::from_secs(limits.startup_s);
         let stalled = Duration::from_secs(limits.stalled_write_s);
@@ -179,6 +179,8 @@ impl Pump {
                 }
             }
             if !progress {
+                self.client.rest();
+                self.server.rest();
                 return Poll::Pending;
             }
         }
@@ -187,7 +189,7 @@ impl Pump {
     /// Gives the machine what the client sent, as far as it takes it.
     fn take_client(&mut self, session: &Session) -> Result<(), Violation> {
         let mut done = 0;
-        let input = std::mem::take(&mut self.client.input);
+        let mut input = std::mem::take(&mut self.client.input);
         let outcome = loop {
             let rest = input.get(done..).unwrap_or_default();
             match self.machine.client(rest) {
@@ -198,6 +200,9 @@ impl Pump {
                 Ok(ClientStep::Wait) => {
                     self.client_waits = true;
                     break Ok(());
+                }
+                Ok(ClientStep::Forward { bytes }) if done == 0 && self.server.output.is_empty() => {
+                    hand_over(&mut input, &mut self.server.output, bytes);
                 }
                 Ok(ClientStep::Forward { bytes }) => {
                     self.server.output.extend_from_slice(rest.get(..bytes).unwrap_or_default());
@@ -249,6 +254,9 @@ impl Pump {
                 Ok(UpstreamStep::NeedMore { bytes_min }) => {
                     self.server_needs = bytes_min;
                     break Ok(());
+                }
+                Ok(UpstreamStep::Forward { bytes }) if done == 0 && self.client.output.is_empty() => {
+                    hand_over(&mut self.server.input, &mut self.client.output, bytes);
                 }
                 Ok(UpstreamStep::Forward { bytes }) => {
                     self.client.output.extend_from_slice(rest.get(..bytes).unwrap_or_default());
@@ -377,11 +385,17 @@ impl Pump {
     }
 
     /// Ends what is under way: the client is told why, what runs is cancelled, both connections end.
-    async fn cut(mut self, session: &Session, sqlstate: &str, message: &str, ended: Ended) -> Ended {
+    async fn cut(
+        mut self: Box<Self>,
+        session: &Session,
+        sqlstate: &str,
+        message: &str,
+        ended: Ended,
+    ) -> Ended {
         self.put_goodbye(sqlstate, message);
         self.client.flush_last();
         self.account(session);
-        let Self { server, mut client, key, .. } = self;
+        let Self { server, mut client, key, .. } = *self;
         // Before the cancel: a server that has lost its client runs nothing of what else it was sent.
         server.reset();
         if let Some(registered) = &key {
@@ -394,7 +408,7 @@ impl Pump {
     }
 
     /// A peer broke the protocol.
-    async fn break_off(mut self, session: &Session, violation: &Violation) -> Ended {
+    async fn break_off(mut self: Box<Self>, session: &Session, violation: &Violation) -> Ended {
         tracing::warn!(%violation, "a session was ended");
         if self.machine.at_boundary() {
             self.client.output.extend_from_slice(&violation.to_client());
@@ -404,7 +418,13 @@ impl Pump {
     }
 
     /// Tells the client why it ends, if a message of the server isn't half-way through.
-    async fn say_goodbye(mut self, session: &Session, sqlstate: &str, message: &str, ended: Ended) -> Ended {
+    async fn say_goodbye(
+        mut self: Box<Self>,
+        session: &Session,
+        sqlstate: &str,
+        message: &str,
+        ended: Ended,
+    ) -> Ended {
         self.put_goodbye(sqlstate, message);
         self.finish(session, ended).await
     }
@@ -424,7 +444,7 @@ impl Pump {
     }
 
     /// Writes what can be written at once; the rest is the peer's loss. Then lets the client read it.
-    async fn finish(mut self, session: &Session, ended: Ended) -> Ended {
+    async fn finish(mut self: Box<Self>, session: &Session, ended: Ended) -> Ended {
         self.server.flush_last();
         self.client.flush_last();
         self.account(session);

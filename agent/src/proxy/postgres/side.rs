@@ -11,12 +11,14 @@ use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::tls::Stream;
 
-/// What a buffer is made with, and goes back to: messages that are read whole may need more for a while.
+/// What is read at once, to begin with: messages that are read whole may need more for a while.
 pub const BUFFER_BYTES: usize = 8 << 10;
 /// How long a peer that was told the end may go on sending.
 const LINGER: Duration = Duration::from_secs(2);
 /// Most bytes read at once.
 const READ_BYTES_MAX: usize = 64 << 10;
+/// What an idle session's buffers keep.
+const IDLE_BYTES: usize = 1 << 10;
 
 /// One peer: what came from it, and what goes to it.
 pub struct Side {
@@ -93,7 +95,6 @@ impl Side {
         }
         self.output.clear();
         self.written = 0;
-        shrink(&mut self.output);
         Poll::Ready(Ok(()))
     }
 
@@ -120,12 +121,18 @@ impl Side {
             // TLS that ends without saying so: the protocol inside has its own ends.
             Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => self.ended = true,
             Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-            Poll::Pending => {
-                shrink(&mut self.input);
-                return Poll::Pending;
-            }
+            Poll::Pending => return Poll::Pending,
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Gives back the room of empty buffers: most sessions are idle most of the time.
+    pub fn rest(&mut self) {
+        for buffer in [&mut self.input, &mut self.output] {
+            if buffer.is_empty() && buffer.capacity() > IDLE_BYTES {
+                *buffer = Vec::new();
+            }
+        }
     }
 
     /// Closes with a reset: the peer is to go no further with what it was sent.
@@ -148,15 +155,31 @@ impl Side {
 pub async fn linger(stream: &mut Stream) {
     let drained = async {
         let _ = stream.shutdown().await;
-        let mut dropped = [0; BUFFER_BYTES];
+        // On the heap: in here, every session would hold it from its first moment on.
+        let mut dropped = vec![0; BUFFER_BYTES];
         while matches!(stream.read(&mut dropped).await, Ok(bytes) if bytes > 0) {}
     };
     let _ = tokio::time::timeout(LINGER, drained).await;
 }
 
-/// Gives back what one long message took.
-fn shrink(buffer: &mut Vec<u8>) {
-    if buffer.is_empty() && buffer.capacity() > 2 * BUFFER_BYTES {
-        *buffer = Vec::new();
+/// Moves the first `bytes` of what one peer sent to what goes to the other, of which there is nothing yet. The buffers
+/// change places; what stays behind is copied.
+pub fn hand_over(input: &mut Vec<u8>, output: &mut Vec<u8>, bytes: usize) {
+    std::mem::swap(input, output);
+    input.extend_from_slice(output.get(bytes..).unwrap_or_default());
+    output.truncate(bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_handed_over_is_the_beginning_and_the_rest_stays() {
+        for bytes in 0..=5 {
+            let (mut input, mut output) = (b"hello".to_vec(), Vec::with_capacity(1));
+            hand_over(&mut input, &mut output, bytes);
+            assert_eq!((output.as_slice(), input.as_slice()), b"hello".split_at(bytes));
+        }
     }
 }

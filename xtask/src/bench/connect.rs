@@ -1,0 +1,113 @@
+//! How long a session takes to begin, and what its memory comes to.
+
+use std::{fs, time::Duration};
+
+use anyhow::{Context, ensure};
+use lineal_tests::{command::finish, script::PYTHON};
+
+use super::contenders::{Contenders, Path};
+
+/// Sessions begun one after another, in one measurement.
+const CONNECTS: usize = 200;
+/// libpq itself, without what a driver adds: the time from nothing to ReadyForQuery, in microseconds.
+const CONNECT: &str = r#"
+import sys, time
+from psycopg import pq
+for _ in range(int(sys.argv[1])):
+    begun = time.perf_counter()
+    connection = pq.PGconn.connect(b"")
+    took = time.perf_counter() - begun
+    if connection.status != pq.ConnStatus.OK:
+        sys.exit(connection.error_message.decode())
+    connection.finish()
+    print(round(took * 1e6))
+"#;
+/// Sessions held at a time.
+const HELD: usize = 500;
+/// Holds sessions: first idle, then each with a large result under way that nobody reads.
+const HOLD: &str = r#"
+import select, sys
+from psycopg import pq
+def begin():
+    connection = pq.PGconn.connect(b"")
+    if connection.status != pq.ConnStatus.OK:
+        sys.exit(connection.error_message.decode())
+    connection.exec_(b"SELECT 1")
+    return connection
+begin().finish()
+def hold(word):
+    print(word, flush=True)
+    sys.stdin.readline()
+hold("none")
+held = [begin() for _ in range(int(sys.argv[1]))]
+hold("idle")
+for connection in held:
+    connection.send_query(b"SELECT * FROM pgbench_accounts")
+for connection in held:
+    # Its beginning has come through.
+    select.select([connection.socket], [], [])
+hold("busy")
+"#;
+/// Between two looks at a process's memory.
+const SAMPLE: Duration = Duration::from_millis(200);
+/// How long all sessions may take to begin.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Begins sessions one after another, and returns the microseconds that each took.
+pub(super) fn connect(contenders: &Contenders, path: Path) -> anyhow::Result<Vec<f64>> {
+    let count = CONNECTS.to_string();
+    let mut command = contenders.command(path, &[PYTHON, "-c", CONNECT, &count])?;
+    let output = finish(&mut command)?.success().with_context(|| format!("connecting: {}", path.name()))?;
+    let times: Vec<f64> = output.lines().filter_map(|line| line.parse().ok()).collect();
+    ensure!(times.len() == CONNECTS, "not every connection was timed:\n{output}");
+    Ok(times)
+}
+
+/// A proxy's memory for one session, in KiB.
+pub(super) struct Memory {
+    pub(super) path: Path,
+    /// While nothing is under way.
+    pub(super) idle_kib: f64,
+    /// While a large result is under way to a client that does not read.
+    pub(super) busy_kib: f64,
+}
+
+/// Holds many sessions, and returns what the proxy's memory grew by for each.
+pub(super) fn memory(contenders: &mut Contenders, path: Path) -> anyhow::Result<Memory> {
+    let proxy = contenders.proxy(path)?;
+    let count = HELD.to_string();
+    let command = contenders.command(path, &[PYTHON, "-c", HOLD, &count])?;
+    let mut holder = contenders.lab().converse("holder", &command)?;
+    let mut after = |word: &str| {
+        let said = holder.line(PATIENCE)?;
+        ensure!(said == word, "{said:?} instead of {word:?}");
+        let kib = settled(proxy)?;
+        holder.say("")?;
+        anyhow::Ok(kib)
+    };
+    let (none, idle, busy) = (after("none")?, after("idle")?, after("busy")?);
+    holder.wait(PATIENCE)?;
+    let each = |kib: f64| (kib - none) / HELD as f64;
+    Ok(Memory { path, idle_kib: each(idle), busy_kib: each(busy) })
+}
+
+/// A process's memory of its own in KiB, once it neither grows nor shrinks.
+#[expect(clippy::disallowed_methods, reason = "a level that nobody announces is sampled")]
+fn settled(process: u32) -> anyhow::Result<f64> {
+    let mut last = anonymous(process)?;
+    let mut same = 0;
+    while same < 5 {
+        std::thread::sleep(SAMPLE);
+        let now = anonymous(process)?;
+        same = if now == last { same + 1 } else { 0 };
+        last = now;
+    }
+    Ok(last)
+}
+
+/// `RssAnon` of proc_pid_status(5), in KiB.
+fn anonymous(process: u32) -> anyhow::Result<f64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    line.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse().ok()).context("no RssAnon")
+}

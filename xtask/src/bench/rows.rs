@@ -1,0 +1,165 @@
+//! What a bench comes to, for people and for programs.
+
+use std::io::{self, Write};
+
+use serde_json::{Map, Value, json};
+
+use super::{connect::Memory, contenders::Path, kernel::Event};
+
+/// What `lineal` must reach of `lineal-noaudit`'s throughput.
+const AUDIT_SHARE_MIN: f64 = 0.9;
+/// What a large result must reach of the direct way's throughput.
+const RESULT_SHARE_MIN: f64 = 0.8;
+/// What an idle session without TLS may take, in KiB.
+const IDLE_KIB_MAX: f64 = 32.0;
+
+/// One path under one load.
+pub(super) struct Row {
+    pub(super) bench: &'static str,
+    pub(super) tls: bool,
+    pub(super) clients: u32,
+    pub(super) path: Path,
+    /// How fast it was, by the direct path of the same round.
+    pub(super) ratio: f64,
+    pub(super) costs: Costs,
+}
+
+/// What else was measured.
+pub(super) enum Costs {
+    /// Of the whole machine.
+    CpuPerQuery { us: f64 },
+    /// Of all sessions that were begun.
+    Latency { p50_us: f64, p99_us: f64 },
+}
+
+/// The bench of sessions that begin.
+pub(super) const CONNECT: &str = "connect";
+/// The bench of one large result.
+pub(super) const RESULT: &str = "result";
+
+/// All that was measured.
+#[derive(Default)]
+pub(super) struct Report {
+    pub(super) rows: Vec<Row>,
+    pub(super) memory: Vec<(bool, Memory)>,
+    pub(super) events: Vec<Event>,
+}
+
+impl Report {
+    /// One JSON object a line.
+    pub(super) fn print_json(&self) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        for row in &self.rows {
+            let mut object = Map::new();
+            object.insert("bench".into(), row.bench.into());
+            object.insert("tls".into(), row.tls.into());
+            object.insert("clients".into(), row.clients.into());
+            object.insert("path".into(), row.path.name().into());
+            object.insert("ratio".into(), rounded(row.ratio, 3));
+            match row.costs {
+                Costs::CpuPerQuery { us } => {
+                    object.insert("cpu_us_per_query".into(), rounded(us, 1));
+                }
+                Costs::Latency { p50_us, p99_us } => {
+                    object.insert("p50_us".into(), rounded(p50_us, 0));
+                    object.insert("p99_us".into(), rounded(p99_us, 0));
+                }
+            }
+            writeln!(out, "{}", Value::Object(object))?;
+        }
+        for (tls, memory) in &self.memory {
+            let (idle, busy) = (rounded(memory.idle_kib, 1), rounded(memory.busy_kib, 1));
+            let path = memory.path.name();
+            let row =
+                json!({"bench": "memory", "tls": tls, "path": path, "idle_kib": idle, "busy_kib": busy});
+            writeln!(out, "{row}")?;
+        }
+        for event in &self.events {
+            let ns = rounded(event.nanoseconds, 0);
+            let row =
+                json!({"bench": "kernel", "event": event.name, "ns_per_event": ns, "events": event.count});
+            writeln!(out, "{row}")?;
+        }
+        Ok(())
+    }
+
+    /// Tables, and whether bars are met.
+    pub(super) fn print(&self) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        if !self.rows.is_empty() {
+            writeln!(out, "{:<9} {:<5} {:>7}  {:<15} {:>6}", "load", "legs", "clients", "path", "ratio")?;
+        }
+        for Row { bench, tls, clients, path, ratio, costs } in &self.rows {
+            write!(out, "{bench:<9} {:<5} {clients:>7}  {:<15} {ratio:>6.3}", legs(*tls), path.name())?;
+            match costs {
+                Costs::CpuPerQuery { us } => writeln!(out, "  {us:>10.1} µs CPU/query")?,
+                Costs::Latency { p50_us, p99_us } => {
+                    writeln!(out, "  p50 {p50_us:.0} µs, p99 {p99_us:.0} µs")?;
+                }
+            }
+        }
+        for (tls, Memory { path, idle_kib, busy_kib }) in &self.memory {
+            let (legs, path) = (legs(*tls), path.name());
+            writeln!(
+                out,
+                "a session's memory, {legs}, {path}: idle {idle_kib:.1} KiB, busy {busy_kib:.1} KiB"
+            )?;
+        }
+        for Event { name, nanoseconds, count } in &self.events {
+            writeln!(out, "an untagged {name}: {nanoseconds:.0} ns, the mean of {count}")?;
+        }
+        for bar in self.bars() {
+            writeln!(out, "{bar}")?;
+        }
+        Ok(())
+    }
+
+    /// Whether each bar is met, in words.
+    fn bars(&self) -> Vec<String> {
+        let rows = self.rows.iter().filter(|row| row.path == Path::Direct).flat_map(|row| {
+            let of = |path: Path| {
+                self.rows
+                    .iter()
+                    .find(|other| {
+                        (other.bench, other.tls, other.clients, other.path)
+                            == (row.bench, row.tls, row.clients, path)
+                    })
+                    .map_or(f64::NAN, |other| other.ratio)
+            };
+            let place = format!("{}, {}, {} clients", row.bench, legs(row.tls), row.clients);
+            let (audited, bare) = (of(Path::Lineal), of(Path::LinealNoaudit));
+            match row.bench {
+                CONNECT => vec![],
+                RESULT => vec![at_least(&format!("{place}: lineal"), audited, RESULT_SHARE_MIN)],
+                _ => vec![
+                    at_least(&format!("{place}: lineal-noaudit, pgbouncer"), bare, of(Path::Pgbouncer)),
+                    at_least(&format!("{place}: lineal by lineal-noaudit"), audited / bare, AUDIT_SHARE_MIN),
+                ],
+            }
+        });
+        let memory = self.memory.iter().filter(|(tls, memory)| !tls && memory.path == Path::Lineal);
+        let memory = memory.map(|(_, Memory { idle_kib, .. })| {
+            let met = *idle_kib <= IDLE_KIB_MAX;
+            verdict(met, &format!("an idle session: {idle_kib:.1} KiB, at most {IDLE_KIB_MAX:.1}"))
+        });
+        rows.chain(memory).collect()
+    }
+}
+
+/// What was not measured is not a number, and meets no bar.
+fn at_least(what: &str, got: f64, bar: f64) -> String {
+    verdict(got >= bar, &format!("{what}: {got:.3}, at least {bar:.3}"))
+}
+
+fn verdict(met: bool, text: &str) -> String {
+    format!("{}  {text}", if met { "pass       " } else { "FALLS SHORT" })
+}
+
+fn legs(tls: bool) -> &'static str {
+    if tls { "TLS" } else { "plain" }
+}
+
+fn rounded(value: f64, digits: i32) -> Value {
+    let scale = 10_f64.powi(digits);
+    json!((value * scale).round() / scale)
+}
