@@ -70,9 +70,51 @@ fn a_certificate_is_enough_where_the_server_takes_it() {
 }
 
 #[test]
-fn a_helper_names_the_role_and_the_password() {
-    let answer = format!("{{\"user\":\"{AGENT_USER}\",\"password\":\"{AGENT_PASSWORD}\"}}");
-    let lab = with(&format!("helper = [\"/bin/echo\", {answer:?}]"));
+fn a_helper_is_asked_again_when_what_it_printed_has_expired() {
+    let lab = with("helper = [\"/bin/sh\", \"-c\", \"echo asked >> LAB/asked; cat LAB/answer\"]");
+    let answer = |expires: &str| {
+        let answer = format!(
+            "{{\"user\":\"{AGENT_USER}\",\"password\":\"{AGENT_PASSWORD}\",\"expires\":\"{expires}\"}}"
+        );
+        std::fs::write(lab.directory().join("answer"), answer).unwrap();
+    };
+    let asked = || std::fs::read_to_string(lab.directory().join("asked")).unwrap().lines().count();
+    for (expires, times) in [
+        ("2001-02-03T04:05:06Z", 1),
+        ("2001-02-03T04:05:06Z", 2),
+        ("2999-01-01T00:00:00Z", 3),
+        ("2999-01-01T00:00:00Z", 3),
+    ] {
+        answer(expires);
+        assert_eq!(lines(&psql(&lab, "", WHO)), [AGENT_USER]);
+        assert_eq!(asked(), times, "{expires}");
+    }
+}
+
+#[test]
+fn a_helper_that_fails_is_not_told_to_the_job() {
+    let mut lab = with("helper = [\"/bin/sh\", \"-c\", \"echo top-secret; exit 3\"]");
+    let refused = psql(&lab, "", WHO);
+    assert!(refused.stderr.contains("the credential for shop cannot be had"), "{refused:?}");
+    let log = lab.agent().unwrap().log();
+    assert!(log.contains("the helper /bin/sh"), "{log}");
+    for told in [&refused.stderr, &log] {
+        assert!(!told.contains("top-secret"), "{told}");
+    }
+}
+
+#[test]
+fn systemd_hands_over_a_password() {
+    let agent_config =
+        "[[credential]]\nname = \"shop\"\nuser = \"app_agent\"\nsystemd_credential = \"shop.password\"\n";
+    let lab = Lab::start(&LabOptions {
+        leg: VERIFIED,
+        agent_config: agent_config.into(),
+        agent_environment: vec![("CREDENTIALS_DIRECTORY", "LAB")],
+        ..LabOptions::default()
+    })
+    .unwrap();
+    put_password(&lab, AGENT_PASSWORD);
     assert_eq!(lines(&psql(&lab, "", WHO)), [AGENT_USER]);
 }
 
@@ -106,13 +148,14 @@ fn what_the_server_says_of_the_database_reaches_the_client() {
 
 #[test]
 fn no_secret_goes_where_the_job_could_read_it() {
+    let mut lab = with(FILE);
+    put_password(&lab, AGENT_PASSWORD);
     for leg in [
         "tls.mode = \"disable\"\ncredential = \"shop\"",
         "tls.mode = \"require\"\ncredential = \"shop\"",
         "tls.mode = \"verify-ca\"\ntls.ca = \"LAB/ca.pem\"\ncredential = \"shop\"",
     ] {
-        let lab = with_leg(FILE, leg);
-        put_password(&lab, AGENT_PASSWORD);
+        lab.set_leg(leg).unwrap();
         let refused = psql(&lab, "", WHO);
         assert!(refused.stderr.contains("a credential may not be sent there"), "{leg}: {refused:?}");
     }

@@ -1,12 +1,8 @@
 //! TLS on both legs: what clients see and verify, what the agent verifies, and what nobody can slip in between.
 
-use lineal_tests::{Lab, LabOptions, command::Finished, postgres::PASSWORD, script::PYTHON};
+use lineal_tests::{Lab, command::Finished, postgres::PASSWORD, script::PYTHON};
 
-use crate::shared::{lab, lines, text, verified_lab};
-
-fn with_leg(leg: &'static str) -> Lab {
-    Lab::start(&LabOptions { leg, ..LabOptions::default() }).unwrap()
-}
+use crate::shared::{lab, lines, own_lab, text, verified_lab};
 
 /// Runs one statement as a job, with libpq's own words for how.
 fn psql(lab: &Lab, how: &str, statement: &str) -> Finished {
@@ -131,8 +127,10 @@ fn a_client_that_insists_on_channel_binding_is_told_both_remedies() {
 
 #[test]
 fn a_server_is_believed_as_far_as_its_upstream_says() {
-    let check = |leg: &'static str, refusal: Option<&str>| {
-        let done = psql(&with_leg(leg), "sslmode=prefer", "SELECT 1");
+    let mut lab = own_lab();
+    let mut check = |leg: &str, refusal: Option<&str>| {
+        lab.set_leg(leg).unwrap();
+        let done = psql(&lab, "sslmode=prefer", "SELECT 1");
         match refusal {
             None => assert_eq!(lines(&done), ["1"], "{leg}"),
             Some(reason) => assert!(
@@ -214,7 +212,7 @@ print(request.recv(1))
 
 #[test]
 fn an_authority_can_be_replaced_while_jobs_run() {
-    let lab = with_leg("tls.mode = \"disable\"");
+    let lab = own_lab();
     let script = r#"
 import psycopg
 def once():
@@ -243,7 +241,7 @@ once()
 
 #[test]
 fn a_bundle_that_names_what_the_host_lacks_is_refused() {
-    let mut lab = with_leg("tls.mode = \"disable\"");
+    let mut lab = own_lab();
     let upstreams = lab.policies().join("hosts/lab/upstreams.toml");
     let good = std::fs::read_to_string(&upstreams).unwrap();
     for (leg, reason) in [

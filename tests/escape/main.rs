@@ -11,5 +11,6 @@
 )]
 
 mod control;
+mod credential;
 mod egress;
 mod shared;

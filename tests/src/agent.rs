@@ -42,6 +42,8 @@ pub struct AgentOptions {
     pub literals: &'static str,
     /// More of `agent.toml`, at its end.
     pub more: String,
+    /// More of its environment.
+    pub environment: Vec<(&'static str, String)>,
 }
 
 /// A running agent.
@@ -98,6 +100,7 @@ impl AgentOptions {
         let notify = Notify::listen(&socket)?;
         let mut command = Command::new(paths::lineal()?);
         command.args(["agent", "--config"]).arg(self.config()).env("NOTIFY_SOCKET", notify.path());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         let mut server = Start { name: "agent", cgroup, logs, talks: false }.run(&command)?;
         notify.ready(&mut server, PATIENCE)?;
         let mut agent = Agent { server, control: self.control(), metrics: String::new() };

@@ -19,7 +19,12 @@ pub struct Forwarder {
 impl Forwarder {
     /// Forwards every connection to `upstream`.
     pub fn to(upstream: &str) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
+        Self::from("127.0.0.1:0", upstream)
+    }
+
+    /// Listens at an address of the calling thread's network namespace and forwards every connection to `upstream`.
+    pub fn from(address: &str, upstream: &str) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;
         let connections = Arc::new(AtomicUsize::new(0));
         let (counted, upstream) = (Arc::clone(&connections), upstream.to_owned());

@@ -32,10 +32,12 @@ pub struct LabOptions {
     pub literals: &'static str,
     /// More of the agent's configuration.
     pub agent_config: String,
+    /// More of its environment.
+    pub agent_environment: Vec<(&'static str, &'static str)>,
     /// More upstreams, as TOML for `upstreams.toml`.
     pub upstreams: String,
-    /// How the agent reaches the shop, as TOML in its `[[upstream]]`. `LAB` in it and in `agent_config` stands for
-    /// the lab's directory.
+    /// How the agent reaches the shop, as TOML in its `[[upstream]]`. `LAB` in it and in what the agent is given stands
+    /// for the lab's directory.
     pub leg: &'static str,
 }
 
@@ -46,6 +48,7 @@ impl Default for LabOptions {
             trail: None,
             literals: "keep",
             agent_config: String::new(),
+            agent_environment: Vec::new(),
             upstreams: String::new(),
             leg: "tls.mode = \"disable\"",
         }
@@ -97,6 +100,11 @@ impl Lab {
             trail: options.trail.clone().unwrap_or_else(|| directory.join("audit")),
             literals: options.literals,
             more: in_lab(&options.agent_config, &directory),
+            environment: options
+                .agent_environment
+                .iter()
+                .map(|(name, value)| (*name, in_lab(value, &directory)))
+                .collect(),
         };
         let leg = in_lab(options.leg, &directory);
         write_bundle(&agent_options.policies(), &postgres.address(), &leg, &options.upstreams)?;
@@ -107,8 +115,24 @@ impl Lab {
 
     /// Makes these the host's own policies, beside the shipped ones; returns when they are in force.
     pub fn set_policies(&mut self, text: &str) -> anyhow::Result<()> {
+        self.change_bundle("own.cedar", text)
+    }
+
+    /// Makes these the host's upstreams, as TOML; returns when they are in force.
+    pub fn set_upstreams(&mut self, text: &str) -> anyhow::Result<()> {
+        let text = in_lab(text, &self.directory);
+        self.change_bundle("upstreams.toml", &text)
+    }
+
+    /// Changes how the agent reaches the shop, as [`LabOptions::leg`] has it; returns when that is in force.
+    pub fn set_leg(&mut self, leg: &str) -> anyhow::Result<()> {
+        self.set_upstreams(&shop(&self.postgres.address(), leg))
+    }
+
+    /// Writes a file of the host's, other than it is, and returns when the agent has taken it.
+    fn change_bundle(&mut self, file: &str, text: &str) -> anyhow::Result<()> {
         let before = self.agent()?.status()?.get("bundle").cloned();
-        fs::write(self.policies().join("hosts/lab/own.cedar"), text)?;
+        fs::write(self.policies().join("hosts/lab").join(file), text)?;
         self.agent()?.wait_for_status(|status| status.get("bundle") != before.as_ref())?;
         Ok(())
     }
@@ -289,8 +313,11 @@ fn write_bundle(bundle: &Path, shop: &str, leg: &str, more: &str) -> anyhow::Res
     }
     let host = bundle.join("hosts/lab");
     fs::create_dir_all(&host)?;
-    let shop = format!("name = \"shop\"\nprotocol = \"postgres\"\naddresses = [{shop:?}]");
-    let upstreams = format!("[[upstream]]\n{shop}\n{leg}\n{more}");
-    fs::write(host.join("upstreams.toml"), upstreams)?;
+    fs::write(host.join("upstreams.toml"), format!("{}{more}", self::shop(shop, leg)))?;
     Ok(())
+}
+
+/// The shop as an upstream.
+fn shop(address: &str, leg: &str) -> String {
+    format!("[[upstream]]\nname = \"shop\"\nprotocol = \"postgres\"\naddresses = [{address:?}]\n{leg}\n")
 }

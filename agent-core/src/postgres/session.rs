@@ -113,6 +113,9 @@ pub(super) struct Settings {
     pub(super) standard_conforming_strings: bool,
 }
 
+/// How many events there is room for while there are none.
+const EVENTS_KEPT: usize = 4;
+
 /// One session between a client and an upstream.
 #[derive(Debug)]
 pub struct Session {
@@ -299,7 +302,12 @@ impl Session {
 
     /// The next thing found out, in order.
     pub fn next_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        let event = self.events.pop_front();
+        // A server tells many settings at once, as a rule only once.
+        if event.is_none() && self.events.capacity() > EVENTS_KEPT {
+            self.events = VecDeque::new();
+        }
+        event
     }
 
     /// The statement now under judgement, or about to be sent, may give `name` (or any name, for `None`) a

@@ -1,0 +1,138 @@
+//! What a job tries to get hold of a credential of the agent's.
+
+use std::{
+    fs::{self, File, Permissions},
+    io::{BufRead, BufReader},
+    os::unix::fs::PermissionsExt,
+    process::{Child, Command, Stdio},
+};
+
+use lineal_tests::{
+    Lab, LabOptions,
+    command::{Finished, finish},
+    forwarder::Forwarder,
+    paths,
+    postgres::{AGENT_PASSWORD, AGENT_USER},
+    script::PYTHON,
+};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+/// A network namespace with its loopback up, for as long as this lives.
+struct Namespace(Child);
+
+impl Namespace {
+    /// Made inside the calling thread's.
+    fn new() -> Self {
+        let hold = "ip link set lo up && echo up && exec cat";
+        let mut holder = Command::new("unshare")
+            .args(["--net", "sh", "-c", hold])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "up\n");
+        Self(holder)
+    }
+
+    fn path(&self) -> String {
+        format!("/proc/{}/ns/net", self.0.id())
+    }
+
+    /// Takes the calling thread there; what it starts from now on is there, too.
+    fn enter(&self) {
+        let file = File::open(self.path()).unwrap();
+        move_into_link_name_space(std::os::fd::AsFd::as_fd(&file), Some(LinkNameSpaceType::Network)).unwrap();
+    }
+
+    /// Runs a shell's commands there.
+    fn shell(&self, commands: &str) {
+        let net = format!("--net={}", self.path());
+        let done = finish(Command::new("nsenter").args([&net, "sh", "-ec", commands])).unwrap();
+        assert_eq!(done.code, Some(0), "{done:?}");
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The database's address, in the agent's network and in the job's.
+const DATABASE: &str = "10.77.0.1";
+
+/// The job gives itself the database's address and listens there.
+const IMPOSTOR: &str = r#"
+import os, psycopg, socket, sys
+os.system(f"ip addr add {sys.argv[1]}/32 dev lo")
+impostor = socket.create_server((sys.argv[1], int(sys.argv[2])))
+impostor.setblocking(False)
+try:
+    with psycopg.connect(host=sys.argv[1], port=sys.argv[2], password="worthless", sslmode="disable",
+                         connect_timeout=3) as connection:
+        print(connection.execute("SELECT current_user").fetchone()[0])
+except psycopg.OperationalError as error:
+    print("no session")
+try:
+    impostor.accept()
+    print("diverted")
+except BlockingIOError:
+    print("not diverted")
+"#;
+
+#[test]
+fn who_owns_the_jobs_network_does_not_get_the_leg_with_the_secret() {
+    // The lab's own network, so that the database has an address that is nobody's loopback.
+    let everything = || {
+        let network = Namespace::new();
+        network.enter();
+        network.shell(&format!("ip addr add {DATABASE}/32 dev lo"));
+        let mut lab = Lab::start(&LabOptions {
+            agent_config: "[[credential]]\nname = \"shop\"\nuser = \"app_agent\"\n\
+                           password_file = \"LAB/shop.password\"\n"
+                .into(),
+            ..LabOptions::default()
+        })
+        .unwrap();
+        let file = lab.directory().join("shop.password");
+        fs::write(&file, AGENT_PASSWORD).unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+        let database = Forwarder::from(&format!("{DATABASE}:0"), &lab.postgres.address()).unwrap();
+
+        let jobs = Namespace::new();
+        network.shell(&format!(
+            "ip link add outer type veth peer name inner netns {}\n\
+             ip addr add 10.77.1.1/24 dev outer\nip link set outer up",
+            jobs.0.id()
+        ));
+        jobs.shell(
+            "ip addr add 10.77.1.2/24 dev inner\nip link set inner up\nip route add default via 10.77.1.1",
+        );
+        let attempt = |lab: &mut Lab, leg: &str| -> Finished {
+            lab.set_upstreams(&format!(
+                "[[upstream]]\nname = \"far\"\nprotocol = \"postgres\"\naddresses = [\"{}\"]\n{leg}\n",
+                database.address()
+            ))
+            .unwrap();
+            let control = lab.agent_options().control();
+            let mut job = Command::new("nsenter");
+            job.arg(format!("--net={}", jobs.path())).arg(paths::lineal().unwrap());
+            job.args(["run", "--token-file"])
+                .arg(lab.token_file())
+                .args(["--", PYTHON, "-c", IMPOSTOR, DATABASE]);
+            job.arg(database.address().port().to_string()).env("LINEAL_CONTROL", control);
+            finish(&mut lab.inside(&job)).unwrap()
+        };
+        // With nothing to lose the job's own view of its network is what counts: it may have a database of its own.
+        let done = attempt(&mut lab, "tls.mode = \"disable\"");
+        assert_eq!(done.stdout, "no session\ndiverted\n", "{done:?}");
+        assert_eq!(database.connections(), 0);
+        let done = attempt(&mut lab, "tls.mode = \"disable\"\ncredential = \"shop\"");
+        assert_eq!(done.stdout, format!("{AGENT_USER}\nnot diverted\n"), "{done:?}");
+        assert_eq!(database.connections(), 1);
+    };
+    std::thread::scope(|scope| scope.spawn(everything).join()).unwrap();
+}
