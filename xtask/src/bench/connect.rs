@@ -22,9 +22,9 @@ for _ in range(int(sys.argv[1])):
     connection.finish()
     print(round(took * 1e6))
 "#;
-/// Sessions held at a time.
-const HELD: usize = 500;
-/// Holds sessions: first idle, then each with a large result under way that nobody reads.
+/// Half of the sessions that are held at a time: the first half takes what the proxy had free, the second is measured.
+const HALF: usize = 500;
+/// Holds sessions: first half of them idle, then all, then each with a large result under way that nobody reads.
 const HOLD: &str = r#"
 import select, sys
 from psycopg import pq
@@ -34,12 +34,12 @@ def begin():
         sys.exit(connection.error_message.decode())
     connection.exec_(b"SELECT 1")
     return connection
-begin().finish()
 def hold(word):
     print(word, flush=True)
     sys.stdin.readline()
-hold("none")
 held = [begin() for _ in range(int(sys.argv[1]))]
+hold("half")
+held += [begin() for _ in range(int(sys.argv[1]))]
 hold("idle")
 for connection in held:
     connection.send_query(b"SELECT * FROM pgbench_accounts")
@@ -75,7 +75,7 @@ pub(super) struct Memory {
 /// Holds many sessions, and returns what the proxy's memory grew by for each.
 pub(super) fn memory(contenders: &mut Contenders, path: Path) -> anyhow::Result<Memory> {
     let proxy = contenders.proxy(path)?;
-    let count = HELD.to_string();
+    let count = HALF.to_string();
     let command = contenders.command(path, &[PYTHON, "-c", HOLD, &count])?;
     let mut holder = contenders.lab().converse("holder", &command)?;
     let mut after = |word: &str| {
@@ -85,10 +85,11 @@ pub(super) fn memory(contenders: &mut Contenders, path: Path) -> anyhow::Result<
         holder.say("")?;
         anyhow::Ok(kib)
     };
-    let (none, idle, busy) = (after("none")?, after("idle")?, after("busy")?);
+    let (half, idle, busy) = (after("half")?, after("idle")?, after("busy")?);
     holder.wait(PATIENCE)?;
-    let each = |kib: f64| (kib - none) / HELD as f64;
-    Ok(Memory { path, idle_kib: each(idle), busy_kib: each(busy) })
+    let half_count = HALF as f64;
+    let idle_kib = (idle - half) / half_count;
+    Ok(Memory { path, idle_kib, busy_kib: idle_kib + (busy - idle) / (2.0 * half_count) })
 }
 
 /// A process's memory of its own in KiB, once it neither grows nor shrinks.
