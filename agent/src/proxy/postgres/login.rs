@@ -58,6 +58,7 @@ pub async fn login(
     login: &Login,
 ) -> Result<Vec<u8>, LoginError> {
     stream.write_all(&startup.as_role(role)).await?;
+    stream.flush().await?;
     let mut input = BytesMut::with_capacity(1 << 10);
     let mut output = BytesMut::new();
     let mut kept = Vec::new();
