@@ -18,4 +18,7 @@ pub struct Credential {
     pub claims: BTreeMap<String, String>,
     /// When the token expires, in seconds since the Unix epoch (RFC 7519 section 4.1.4).
     pub expires_unix: i64,
+    /// Until when a job that starts under it may act, in the same seconds: as long as its issuer's configuration lets
+    /// it outlive the token.
+    pub acts_until_unix: i64,
 }

@@ -14,3 +14,4 @@ pub mod facts;
 pub mod identity;
 pub mod lineage;
 pub mod postgres;
+pub mod standing;

@@ -72,6 +72,7 @@ fn session(bundle: &Arc<Bundle>, groups: &[&str]) -> Session {
         groups: groups.iter().map(ToString::to_string).collect(),
         claims: (0..20).map(|i| (format!("claim{i}"), "value".to_owned())).collect::<BTreeMap<_, _>>(),
         expires_unix: i64::MAX,
+        acts_until_unix: i64::MAX,
     };
     let process = Process { pid: 1, exe: "/usr/bin/psql".to_owned(), argv: vec![] };
     let lineage = Lineage {

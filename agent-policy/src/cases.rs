@@ -229,6 +229,7 @@ impl Case {
             groups: self.principal.groups.clone(),
             claims: self.principal.claims.clone(),
             expires_unix: i64::MAX,
+            acts_until_unix: i64::MAX,
         };
         let principal = if self.principal.unidentified {
             Principal::Unidentified

@@ -9,8 +9,8 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::{
-    audit::AuditConfig, credentials::CredentialConfig, identity::config::IssuerConfig, kernel::KernelConfig,
-    tls::TlsConfig,
+    audit::AuditConfig, credentials::CredentialConfig, identity::config::IssuerConfig,
+    jobs::RevocationsConfig, kernel::KernelConfig, tls::TlsConfig,
 };
 
 /// Where everything looks for the configuration unless told otherwise.
@@ -51,6 +51,9 @@ pub struct Config {
     /// What jobs are to trust.
     #[serde(default)]
     pub tls: TlsConfig,
+    /// Whose access has ended, as others say.
+    #[serde(default)]
+    pub revocations: RevocationsConfig,
     /// What the agent itself logs in with, by the names that upstreams use.
     #[serde(default, rename = "credential")]
     pub credentials: Vec<CredentialConfig>,

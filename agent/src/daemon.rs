@@ -6,7 +6,7 @@
 use std::{
     path::Path,
     sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use agent_core::{
@@ -23,6 +23,7 @@ use tokio::{
 
 use crate::{
     audit::Trail,
+    clock::unix_now,
     config::Config,
     control::{self, Request, peer::Peer},
     credentials::Credentials,
@@ -30,7 +31,7 @@ use crate::{
         uses::{UseStore, enroller},
         verify::Verifier,
     },
-    jobs::{Enrolment, Registry, RegistryConfig, RevocationStore},
+    jobs::{Enrolment, Registry, RegistryConfig, RevocationList, RevocationStore},
     kernel::{self, EventStream, Kernel},
     logging,
     metrics::{self, Metrics, raise_to},
@@ -125,6 +126,9 @@ async fn run(config: Config) -> anyhow::Result<()> {
         revocations,
         jobs_max: config.limits.jobs_max,
     }));
+    let list = config.revocations.file.as_deref();
+    let list =
+        list.map(|file| RevocationList::open(file, Arc::clone(&registry)).map(Arc::new)).transpose()?;
     let (listeners, accepted) = Listeners::new(Arc::clone(&kernel));
     let listeners = Arc::new(listeners);
     let (draining, drain) = watch::channel(Drain::No);
@@ -154,6 +158,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
         uses,
         authority,
         registry,
+        list,
         listeners,
         kernel,
         policy,
@@ -175,6 +180,12 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let proxied = tokio::spawn(Arc::clone(&proxy).run(accepted, Arc::new(workers)));
     let watched = tokio::spawn(Arc::clone(&agent.policy).watch());
     let bundles = tokio::spawn(record_bundles(Arc::clone(&agent)));
+    let list = agent.list.clone();
+    let listed = tokio::spawn(async move {
+        if let Some(list) = list {
+            list.watch().await;
+        }
+    });
 
     let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
     tracing::info!(control = %config.control.display(), metrics = %metrics_address, "ready");
@@ -204,7 +215,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     for task in [metrics_served, control_served] {
         task.abort();
     }
-    for task in [kept, followed, proxied, watched, bundles] {
+    for task in [kept, followed, proxied, watched, bundles, listed] {
         task.abort();
     }
     agent.kernel.end();
@@ -286,6 +297,7 @@ struct Agent {
     uses: UseStore,
     authority: Arc<Authority>,
     registry: Arc<Registry>,
+    list: Option<Arc<RevocationList>>,
     listeners: Arc<Listeners>,
     kernel: Arc<Kernel>,
     policy: Arc<PolicyStore>,
@@ -384,6 +396,7 @@ impl Agent {
             "uptime_s": self.started.elapsed().as_secs(),
             "bundle": self.policy.current().version(),
             "bundle_error": self.policy.last_error(),
+            "revocations_error": self.list.as_ref().and_then(|list| list.last_error()),
             "jobs": jobs,
             "processes": processes,
             "places": places,
@@ -399,7 +412,10 @@ impl Agent {
     }
 
     fn reload(&self) -> Result<String, String> {
+        // Both are read, whatever becomes of the first.
+        let listed = self.list.as_ref().map_or(Ok(()), |list| list.reload());
         self.policy.reload().map_err(|error| error.to_string())?;
+        listed.map_err(|error| error.to_string())?;
         Ok(self.policy.current().version().to_owned())
     }
 
@@ -451,8 +467,4 @@ impl Agent {
         raise_to(&self.metrics.audit_sync_errors, audit.sync_errors.load(Ordering::Relaxed));
         raise_to(&self.metrics.audit_deferred_full, audit.deferred_full.load(Ordering::Relaxed));
     }
-}
-
-fn unix_now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
 }

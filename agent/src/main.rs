@@ -1,7 +1,9 @@
 //! `lineal`: the host agent and its command line.
 
 mod audit;
+mod changes;
 mod cli;
+mod clock;
 mod config;
 mod control;
 mod credentials;

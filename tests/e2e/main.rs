@@ -28,5 +28,6 @@ mod protocol;
 mod reading;
 mod revocation;
 mod shared;
+mod standing;
 mod story;
 mod tls;

@@ -24,7 +24,7 @@ for line in sys.stdin:
 "#;
 
 /// A server that says again what it is told, until its first client has gone.
-fn echo() -> u16 {
+pub(crate) fn echo() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     thread::spawn(move || {

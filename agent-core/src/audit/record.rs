@@ -84,7 +84,7 @@ pub struct CredentialRef<'a> {
 
 impl<'a> From<&'a Credential> for CredentialRef<'a> {
     fn from(credential: &'a Credential) -> Self {
-        let Credential { issuer, subject, groups, claims, expires_unix: _ } = credential;
+        let Credential { issuer, subject, groups, claims, expires_unix: _, acts_until_unix: _ } = credential;
         Self { issuer, subject, groups, claims }
     }
 }

@@ -34,6 +34,7 @@ fn credential(groups: &[&str]) -> Credential {
         groups: groups.iter().map(ToString::to_string).collect(),
         claims: BTreeMap::from([("repository".to_owned(), "example/shop".to_owned())]),
         expires_unix: i64::MAX,
+        acts_until_unix: i64::MAX,
     }
 }
 

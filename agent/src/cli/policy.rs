@@ -156,6 +156,7 @@ fn explain(args: ExplainArgs) -> Outcome {
         groups: args.groups,
         claims,
         expires_unix: i64::MAX,
+        acts_until_unix: i64::MAX,
     };
     let process = Process { pid: 1, exe: "/bin/sh".to_owned(), argv: vec!["sh".to_owned()] };
     let lineage = Lineage {

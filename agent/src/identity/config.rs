@@ -30,6 +30,8 @@ const KEYS_TTL_S_MAX: u64 = 86_400;
 /// How often an issuer's keys are asked for at most, whatever tokens are shown.
 const KEYS_REFETCH_S: u64 = 10;
 const KEYS_REFETCH_S_MAX: u64 = 3600;
+/// How long a job may outlive its token at most: whoever wants it for longer has no use for tokens that expire.
+const OUTLIVE_S_MAX: u64 = 7 * 86_400;
 /// How many rules over claims an issuer may have, and how many claims may name a run.
 const GROUP_RULES_MAX: usize = 256;
 const RUN_CLAIMS_MAX: usize = 16;
@@ -66,6 +68,8 @@ pub(crate) struct IssuerConfig {
     pub(crate) ca_file: Option<PathBuf>,
     /// Seconds that clocks may be apart.
     pub(crate) clock_skew_s: Option<u64>,
+    /// Seconds that a job may act on after the token that it started under has expired.
+    pub(crate) outlive_s: Option<u64>,
     /// Seconds an issuer may take for an answer.
     pub(crate) http_timeout_s: Option<u64>,
     /// Seconds that keys are used without asking again.
@@ -111,6 +115,15 @@ impl Preset {
             // A GitLab token is one job's, and a retried job is another job.
             Self::Gitlab => &["job_id"],
             Self::Kubernetes => &["kubernetes.io.pod.uid"],
+        }
+    }
+
+    /// Tokens of GitHub's expire within minutes of being asked for, its jobs after six hours at most. GitLab's live as
+    /// long as their job may. How long a pod lives nobody knows.
+    fn outlive_s(self) -> u64 {
+        match self {
+            Self::Github => 6 * 3600,
+            Self::Gitlab | Self::Kubernetes => 0,
         }
     }
 
@@ -190,6 +203,7 @@ pub(crate) struct Issuer {
     pub(crate) key_source: KeySource,
     pub(crate) fetcher: Fetcher,
     pub(crate) clock_skew_s: i64,
+    pub(crate) outlive_s: i64,
     pub(crate) keys_ttl_s: i64,
     pub(crate) keys_refetch_s: i64,
 }
@@ -244,6 +258,13 @@ fn issuer(config: &IssuerConfig) -> Result<Issuer, IssuerConfigError> {
         key_source,
         fetcher,
         clock_skew_s: seconds("clock_skew_s", config.clock_skew_s, CLOCK_SKEW_S, 0, CLOCK_SKEW_S_MAX)? as i64,
+        outlive_s: seconds(
+            "outlive_s",
+            config.outlive_s,
+            preset.map_or(0, Preset::outlive_s),
+            0,
+            OUTLIVE_S_MAX,
+        )? as i64,
         keys_ttl_s: seconds("keys_ttl_s", config.keys_ttl_s, KEYS_TTL_S, 1, KEYS_TTL_S_MAX)? as i64,
         keys_refetch_s: seconds(
             "keys_refetch_s",

@@ -230,6 +230,7 @@ impl<'t> Presented<'t> {
                 groups,
                 claims,
                 expires_unix: self.expires_unix,
+                acts_until_unix: self.expires_unix.saturating_add(issuer.outlive_s),
             },
             token_id,
             run,

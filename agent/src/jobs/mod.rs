@@ -2,10 +2,10 @@
 
 mod lineage;
 mod registry;
+mod revocation_list;
 mod revocations;
-mod standing;
 
 pub use lineage::Unattributable;
 pub use registry::{Enrolment, Job, Registry, RegistryConfig};
+pub use revocation_list::{RevocationList, RevocationsConfig};
 pub use revocations::{RevocationStore, Selector};
-pub use standing::Standing;

@@ -6,7 +6,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -19,17 +19,19 @@ use agent_core::{
     audit::record::{JobRecord, JobRef, JobState, ProcessRecord, Record, RevocationRecord, Texts},
     credential::Credential,
     lineage::Lineage,
+    standing::{Grounds, Standing, TokenTerm},
 };
 use thiserror::Error;
 use tokio::sync::watch;
 
 use super::{
-    Standing, Unattributable,
+    Unattributable,
     lineage::{NewPlace, Places, split_argv},
-    revocations::{Revocation, RevocationError, RevocationStore, Selector},
+    revocations::{Listed, Revocation, RevocationError, RevocationStore, Selector},
 };
 use crate::{
     audit::{AuditError, Trail},
+    clock::unix_now,
     ids::Id,
     kernel::{Kernel, KernelError},
 };
@@ -60,22 +62,28 @@ pub struct Job {
     pub netns: u64,
     /// Open sessions.
     pub sessions: AtomicUsize,
-    standing: watch::Sender<Standing>,
+    grounds: watch::Sender<Grounds>,
 }
 
 impl Job {
-    /// Follows the job's standing; subscribe before asking for its present value.
-    pub fn standing(&self) -> watch::Receiver<Standing> {
-        self.standing.subscribe()
+    /// Follows what the job's standing rests on; subscribe before asking for its present value.
+    pub fn grounds(&self) -> watch::Receiver<Grounds> {
+        self.grounds.subscribe()
+    }
+
+    /// Its standing now.
+    pub fn standing(&self) -> Standing {
+        self.grounds.borrow().at(unix_now())
     }
 
     /// The job as `lineal jobs --json` shows it.
     pub fn to_json(&self, processes: usize) -> serde_json::Value {
-        let Credential { issuer, subject, groups, claims, expires_unix: _ } = &self.credential;
+        let Credential { issuer, subject, groups, claims, expires_unix: _, acts_until_unix: _ } =
+            &self.credential;
         serde_json::json!({
             "id": self.id.to_string(),
             "name": self.name,
-            "state": self.standing.borrow().word(),
+            "state": self.standing().word(),
             "credential": { "issuer": issuer, "subject": subject, "groups": groups, "claims": claims },
             "root_pid": self.root_pid,
             "processes": processes,
@@ -186,7 +194,8 @@ impl Registry {
         let argv = split_argv(&std::fs::read(format!("/proc/{pid}/cmdline")).map_err(gone)?);
         let place = NewPlace { job: id.0, pid, uid, exe: exe.to_string_lossy().into_owned(), argv };
         let name = name.unwrap_or_else(|| credential.subject.clone());
-        let (standing, _) = watch::channel(Standing::Valid);
+        let Credential { expires_unix, acts_until_unix, .. } = credential;
+        let (grounds, _) = watch::channel(Grounds::of(TokenTerm { expires_unix, acts_until_unix }));
         let job = Arc::new(Job {
             id,
             name,
@@ -194,7 +203,7 @@ impl Registry {
             root_pid: pid,
             netns,
             sessions: AtomicUsize::new(0),
-            standing,
+            grounds,
         });
         let mut inner = self.locked();
         // Asked again under the lock: the process may have asked twice at once.
@@ -217,11 +226,8 @@ impl Registry {
     }
 
     fn complete(&self, inner: &mut Inner, job: &Arc<Job>, place: NewPlace) -> Result<(), EnrolError> {
-        if let Some(revocation) = self.revocations.find(None, &job.credential) {
-            return Err(EnrolError::Revoked {
-                subject: job.credential.subject.clone(),
-                reason: revocation.reason,
-            });
+        if let Some(reason) = self.revocations.find(None, &job.credential) {
+            return Err(EnrolError::Revoked { subject: job.credential.subject.clone(), reason });
         }
         let (node, image, pid) = (self.kernel.next_id(), self.kernel.next_id(), place.pid);
         let root = Node { job: job.id.0, parent: 0, image, tgid: pid, uid: place.uid };
@@ -360,25 +366,58 @@ impl Registry {
             .map_or(0, |since| since.as_micros() as u64);
         let revocation = Revocation { selector, reason, time_us, by_uid };
         let kept = self.revocations.add(&revocation);
-        let meant: Vec<Arc<Job>> = self
-            .locked()
-            .jobs
-            .values()
-            .filter(|job| revocation.selector.matches(Some(job.id), &job.credential))
-            .cloned()
-            .collect();
         // Access ends before the trail is asked: a full disk must not keep it alive.
-        let reason: Arc<str> = revocation.reason.as_str().into();
-        for job in &meant {
-            job.standing.send_replace(Standing::Revoked { reason: Arc::clone(&reason) });
-        }
+        let meant = self.end_access(&revocation.selector, &revocation.reason);
+        let meant: Vec<Id> = meant.into_iter().map(|(job, _)| job).collect();
         kept?;
-        let ids: Vec<String> = meant.iter().map(|job| job.id.to_string()).collect();
-        let claim = match &revocation.selector {
+        self.record_revocation(&revocation.selector, &revocation.reason, &format!("uid {by_uid}"), &meant)?;
+        Ok(meant)
+    }
+
+    /// Puts the list that others keep in force, known first as in [`Registry::revoke`]. What is new in it is recorded as
+    /// the file's doing; of the list that the agent starts with, `file` being none, only what ends a live job's access.
+    pub fn relist(&self, listed: Vec<Listed>, file: Option<&Path>) {
+        let before = self.revocations.list(listed.clone());
+        for entry in &listed {
+            let meant = self.end_access(&entry.selector, &entry.reason);
+            let meant: Vec<Id> = meant.into_iter().filter(|(_, news)| *news).map(|(job, _)| job).collect();
+            let news = file.is_some() && !before.contains(entry);
+            if !news && meant.is_empty() {
+                continue;
+            }
+            let by =
+                file.map_or_else(|| "the list".to_owned(), |file| format!("the list {}", file.display()));
+            if let Err(error) = self.record_revocation(&entry.selector, &entry.reason, &by, &meant) {
+                tracing::error!(%error, "a revocation could not be recorded");
+            }
+        }
+    }
+
+    /// Tells every live job that is meant; answers them, and whether it was news to them.
+    fn end_access(&self, selector: &Selector, reason: &str) -> Vec<(Id, bool)> {
+        let reason: Arc<str> = reason.into();
+        let meant: Vec<Arc<Job>> = {
+            let inner = self.locked();
+            let meant = inner.jobs.values().filter(|job| selector.matches(Some(job.id), &job.credential));
+            meant.cloned().collect()
+        };
+        let news = |job: &Job| job.grounds.send_if_modified(|grounds| grounds.revoke(&reason));
+        meant.iter().map(|job| (job.id, news(job))).collect()
+    }
+
+    fn record_revocation(
+        &self,
+        selector: &Selector,
+        reason: &str,
+        by: &str,
+        jobs: &[Id],
+    ) -> Result<(), AuditError> {
+        let ids: Vec<String> = jobs.iter().map(Id::to_string).collect();
+        let claim = match selector {
             Selector::Claim { key, value } => Some(format!("{key}={value}")),
             _ => None,
         };
-        let (job, subject) = match &revocation.selector {
+        let (job, subject) = match selector {
             Selector::Job(job) => (Some(job.as_str()), None),
             Selector::Subject(subject) => (None, Some(subject.as_str())),
             Selector::Claim { .. } => (None, None),
@@ -387,11 +426,11 @@ impl Registry {
             job,
             subject,
             claim: claim.as_deref(),
-            reason: &revocation.reason,
-            by: &format!("uid {by_uid}"),
+            reason,
+            by,
             jobs: Texts::Strings(&ids),
         }))?;
-        Ok(meant.iter().map(|job| job.id).collect())
+        Ok(())
     }
 
     /// Live jobs with the number of their live processes, oldest id first.

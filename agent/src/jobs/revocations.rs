@@ -57,6 +57,15 @@ pub struct Revocation {
     pub by_uid: u32,
 }
 
+/// An entry of the list that others keep.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Whose access has ended.
+    pub selector: Selector,
+    /// Why.
+    pub reason: String,
+}
+
 /// Why a revocation isn't kept.
 #[derive(Debug, Error)]
 pub enum RevocationError {
@@ -83,10 +92,12 @@ pub enum RevocationError {
     Full,
 }
 
-/// The kept revocations: one JSON object a line, synced before anybody is told of it.
+/// The revocations in force: those kept here, one JSON object a line, synced before anybody is told of it; and those of
+/// the list that others keep.
 pub struct RevocationStore {
     path: PathBuf,
     inner: Mutex<(File, Vec<Revocation>)>,
+    listed: Mutex<Vec<Listed>>,
 }
 
 impl RevocationStore {
@@ -114,7 +125,7 @@ impl RevocationStore {
                 reason: error.to_string(),
             })?);
         }
-        Ok(Self { path, inner: Mutex::new((file, kept)) })
+        Ok(Self { path, inner: Mutex::new((file, kept)), listed: Mutex::default() })
     }
 
     /// Puts a revocation in force and keeps it: it is on disk when this returns. After an error it is in force
@@ -138,10 +149,21 @@ impl RevocationStore {
         Ok(())
     }
 
-    /// The revocation that ends a credential's access, if one does.
-    pub fn find(&self, job: Option<Id>, credential: &Credential) -> Option<Revocation> {
+    /// Puts a list in the place of the last one, and answers that one.
+    pub fn list(&self, listed: Vec<Listed>) -> Vec<Listed> {
+        std::mem::replace(&mut *self.listed.lock().unwrap_or_else(PoisonError::into_inner), listed)
+    }
+
+    /// Why a credential's access has ended, if it has.
+    pub fn find(&self, job: Option<Id>, credential: &Credential) -> Option<String> {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.1.iter().find(|revocation| revocation.selector.matches(job, credential)).cloned()
+        let kept = inner.1.iter().find(|revocation| revocation.selector.matches(job, credential));
+        if let Some(revocation) = kept {
+            return Some(revocation.reason.clone());
+        }
+        let listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = listed.iter().find(|entry| entry.selector.matches(job, credential));
+        found.map(|entry| entry.reason.clone())
     }
 }
 
@@ -156,6 +178,7 @@ mod tests {
             groups: vec![],
             claims: [("team".to_owned(), "red".to_owned())].into(),
             expires_unix: 0,
+            acts_until_unix: 0,
         }
     }
 

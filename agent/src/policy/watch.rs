@@ -1,29 +1,10 @@
-//! Reloading when the directory changes. An event says only that something did: what is in force afterwards is
-//! what the whole directory then says, so events are drained, not read, and none can be missed for good.
+//! Reloading when the directory changes: what is in force afterwards is what the whole directory then says.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
-use rustix::io::Errno;
-use tokio::io::unix::AsyncFd;
-
 use super::store::PolicyStore;
-
-/// A file was written and closed, or an entry came or went. Not every single write: half-written files are
-/// read at their close.
-const CHANGES: WatchFlags = WatchFlags::CLOSE_WRITE
-    .union(WatchFlags::CREATE)
-    .union(WatchFlags::DELETE)
-    .union(WatchFlags::MOVED_FROM)
-    .union(WatchFlags::MOVED_TO)
-    .union(WatchFlags::ATTRIB)
-    .union(WatchFlags::DELETE_SELF)
-    .union(WatchFlags::MOVE_SELF);
-
-/// How many bytes of events one read takes; all are read before a reload.
-const EVENT_BYTES: usize = 4_096;
+use crate::changes::Changes;
 
 impl PolicyStore {
     /// Reloads on every change, for as long as it is polled.
@@ -34,47 +15,15 @@ impl PolicyStore {
     }
 
     async fn follow(self: Arc<Self>) -> io::Result<()> {
-        let events = readiness_of(inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?)?;
+        let changes = Changes::new()?;
         loop {
             // Watched before it is read: what changes in between wakes the next round. Directories that came
             // since are watched from here on, and were read by this round or wake the next.
-            watch_all(&events, &self)?;
+            changes.watch(&self.watched())?;
             let store = Arc::clone(&self);
             // The store tells and keeps the reason itself.
             tokio::task::spawn_blocking(move || drop(store.reload())).await?;
-            let mut ready = events.readable().await?;
-            drain(&events)?;
-            ready.clear_ready();
-        }
-    }
-}
-
-#[allow(
-    deprecated,
-    reason = "tokio's successor is unsafe, for types whose descriptor may change under it; an OwnedFd's cannot"
-)]
-fn readiness_of(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    AsyncFd::new(descriptor)
-}
-
-fn watch_all(events: &AsyncFd<OwnedFd>, store: &PolicyStore) -> io::Result<()> {
-    for path in store.watched() {
-        match inotify::add_watch(events, &path, CHANGES | WatchFlags::ONLYDIR) {
-            // What isn't there shows as a change of what it would stand in.
-            Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
-}
-
-fn drain(events: &AsyncFd<OwnedFd>) -> io::Result<()> {
-    let mut buffer = [0; EVENT_BYTES];
-    loop {
-        match rustix::io::read(events, &mut buffer) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) => return Ok(()),
-            Err(error) => return Err(error.into()),
+            changes.next().await?;
         }
     }
 }

@@ -10,14 +10,13 @@ use agent_core::{
 use agent_policy::{Bundle, Protocol};
 use tokio::{io::copy_bidirectional, net::TcpStream};
 
-use super::session::{Session, reset, unix_now};
-use crate::{audit::AuditError, jobs::Standing};
+use super::session::{Session, reset};
+use crate::{audit::AuditError, clock::unix_now};
 
 /// Decides the connection; forwards both ways until either side ends or the job may no longer have it.
 pub async fn serve(mut session: Session, client: std::net::TcpStream) {
     // Subscribed before it is asked for, so that no change falls between.
     let mut changes = session.proxy.parts.policy.subscribe();
-    let mut standing = session.standing.clone();
     let bundle = changes.borrow_and_update().bundle.clone();
     if let Err(reason) = admit(&mut session, &bundle) {
         session.end(reason);
@@ -35,13 +34,15 @@ pub async fn serve(mut session: Session, client: std::net::TcpStream) {
     };
     let stopped = Session::stopped(session.proxy.parts.drain.clone());
     let mut stopped = std::pin::pin!(stopped);
+    let out_of_standing = Session::out_of_standing(session.grounds.clone());
+    let mut out_of_standing = std::pin::pin!(out_of_standing);
     let mut commands = 0;
     let copied = copy_bidirectional(&mut client, &mut upstream);
     let mut copied = std::pin::pin!(copied);
     let reason = loop {
         tokio::select! {
             biased;
-            _ = standing.wait_for(|standing| *standing != Standing::Valid) => break "revoked",
+            standing = &mut out_of_standing => break standing.word(),
             () = &mut stopped => break "agent_stopped",
             changed = changes.changed() => {
                 let bundle = changes.borrow_and_update().bundle.clone();
@@ -62,7 +63,13 @@ pub async fn serve(mut session: Session, client: std::net::TcpStream) {
 
 /// Records the connection and policy's answer to it; why there is none, if there is none.
 fn admit(session: &mut Session, bundle: &Arc<Bundle>) -> Result<(), &'static str> {
-    let (resource, decision) = decide(session, bundle);
+    let (resource, mut decision) = decide(session, bundle);
+    // Followed since it was opened; asked now, so that no revocation falls between.
+    let standing = session.standing();
+    let objection = standing.objection();
+    if let Some(reason) = &objection {
+        decision = Decision { verdict: Verdict::Deny, policies: Vec::new(), reason: reason.as_str().into() };
+    }
     let name = bundle.upstream_for(session.destination).map_or("", |upstream| &*upstream.name);
     let recorded = session.record_open(name, "", "").and_then(|()| record(session, 0, resource, &decision));
     if let Err(error) = recorded {
@@ -71,9 +78,9 @@ fn admit(session: &mut Session, bundle: &Arc<Bundle>) -> Result<(), &'static str
     }
     if decision.verdict != Verdict::Allow {
         tracing::info!(destination = %session.destination, reason = &*decision.reason, "denied");
-        return Err("denied");
+        return Err(if objection.is_some() { standing.word() } else { "denied" });
     }
-    if session.ended_by_standing().is_some() { Err("revoked") } else { Ok(()) }
+    Ok(())
 }
 
 /// Policy's answer to a connection of which nothing but its destination will be seen, and what it is called.

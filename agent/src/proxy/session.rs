@@ -4,26 +4,24 @@
 use std::{
     net::SocketAddr,
     sync::{Arc, atomic::Ordering},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use agent_core::{
     audit::record::{DecisionRecord, Record, SessionRecord, StatementRef, Texts, UpstreamRef},
     decision::{Decision, Verdict},
     facts::{Action, Facts},
+    standing::{Grounds, Standing},
 };
 use agent_policy::Subject;
 use socket2::{SockRef, Socket, TcpKeepalive};
 use tokio::{net::TcpStream, sync::watch};
 
 use super::{Drain, Proxy};
-use crate::{
-    audit::AuditError,
-    config::Limits,
-    ids::Id,
-    jobs::{Job, Standing},
-    kernel::netns::Netns,
-};
+use crate::{audit::AuditError, clock::unix_now, config::Limits, ids::Id, jobs::Job, kernel::netns::Netns};
+
+/// How often the clock is asked at least whether a job's time is up: it can be set.
+const CLOCK_LOOK_S_MAX: u64 = 60;
 
 /// A flow whose job is known.
 pub struct Session {
@@ -41,8 +39,8 @@ pub struct Session {
     pub destination: SocketAddr,
     /// Where it came from.
     pub netns: Netns,
-    /// The job's standing: subscribed to before it is asked for.
-    pub standing: watch::Receiver<Standing>,
+    /// What the job's standing rests on: subscribed to before it is asked for.
+    pub grounds: watch::Receiver<Grounds>,
     protocol: &'static str,
     opened: bool,
     ended: &'static str,
@@ -70,7 +68,7 @@ impl Session {
         let per_job = proxy.parts.limits.sessions_per_job_max;
         let open = job.sessions.fetch_add(1, Ordering::AcqRel);
         proxy.parts.metrics.sessions.with_label_values(&[protocol]).inc();
-        let standing = job.standing();
+        let grounds = job.grounds();
         let session = Self {
             proxy,
             id,
@@ -79,7 +77,7 @@ impl Session {
             subject,
             destination,
             netns,
-            standing,
+            grounds,
             protocol,
             opened: false,
             ended: "closed",
@@ -88,11 +86,33 @@ impl Session {
         (open < per_job).then_some(session)
     }
 
-    /// Why the job may not act, if it may not.
-    pub fn ended_by_standing(&self) -> Option<String> {
-        match &*self.standing.borrow() {
-            Standing::Valid => None,
-            Standing::Revoked { reason } => Some(format!("access was revoked: {reason}")),
+    /// The job's standing now: every new session and every command asks.
+    pub fn standing(&self) -> Standing {
+        self.grounds.borrow().at(unix_now())
+    }
+
+    /// Waits until the job may begin nothing any more, and answers its standing then.
+    pub async fn out_of_standing(mut grounds: watch::Receiver<Grounds>) -> Standing {
+        loop {
+            let (standing, until) = {
+                let grounds = grounds.borrow_and_update();
+                (grounds.at(unix_now()), grounds.acts_until_unix())
+            };
+            if standing.objection().is_some() {
+                return standing;
+            }
+            let left = until.map_or(CLOCK_LOOK_S_MAX, |until| {
+                until.saturating_sub(unix_now()).clamp(1, CLOCK_LOOK_S_MAX as i64) as u64
+            });
+            tokio::select! {
+                changed = grounds.changed() => {
+                    // A job outlives its sessions: its sender can't be gone.
+                    if changed.is_err() {
+                        std::future::pending::<()>().await;
+                    }
+                }
+                () = tokio::time::sleep(Duration::from_secs(left)) => {}
+            }
         }
     }
 
@@ -193,11 +213,6 @@ impl Drop for Session {
         self.job.sessions.fetch_sub(1, Ordering::AcqRel);
         self.proxy.closed();
     }
-}
-
-/// Seconds since the Unix epoch.
-pub fn unix_now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
 }
 
 /// Has the kernel ask a silent peer whether it is still there, so that a half-open connection ends

@@ -15,11 +15,11 @@ use agent_policy::{Bundle, Decided, DecisionCache, EngineError, Upstream};
 use agent_sql::Analysis;
 
 use super::{
-    super::session::{Session, unix_now},
+    super::session::Session,
     names::Names,
     reading::{Reader, Reading},
 };
-use crate::audit::Literals;
+use crate::{audit::Literals, clock::unix_now};
 
 /// What PostgreSQL keeps of a name (`NAMEDATALEN` - 1).
 const NAME_BYTES_MAX: usize = 63;
@@ -201,7 +201,7 @@ impl Judge {
 
     /// Answers the machine's question. When this allows what runs, the trail holds the decision.
     pub fn judge(&mut self, session: &Session, number: u64, question: &Question<'_>) -> Answer {
-        self.barred = session.ended_by_standing().or_else(|| self.refresh(session).err());
+        self.barred = session.standing().objection().or_else(|| self.refresh(session).err());
         match question {
             Question::Startup(_) => Answer::denied("a session begins once only"),
             Question::Simple { text } => {

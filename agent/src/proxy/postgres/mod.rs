@@ -136,7 +136,7 @@ async fn admit(
     let credential = upstream.leg.credential_for(&session.job.credential.groups);
     let own = match credential {
         // Nobody is asked for a secret on behalf of a job that may not act.
-        Some(name) if session.ended_by_standing().is_none() => {
+        Some(name) if session.standing().objection().is_none() => {
             let own = session.proxy.parts.credentials.login(name).await;
             Some(own.map_err(|error| no_credential(upstream, &error))?)
         }
@@ -213,15 +213,16 @@ fn decide(
             "unrepresentable",
         )
     })?;
-    // Registered with the job's standing since it was opened; asked now, so that no revocation falls between.
-    let revoked = session.ended_by_standing();
+    // Followed since it was opened; asked now, so that no revocation falls between.
+    let standing = session.standing();
+    let objection = standing.objection();
     let (facts, Decided { mut decision, resources }) = judge.begin(&settings);
-    if let Some(reason) = &revoked {
+    if let Some(reason) = &objection {
         decision = Decision { verdict: Verdict::Deny, policies: Vec::new(), reason: reason.as_str().into() };
     }
     session.record_decision(0, &facts, &resources, None, &decision).map_err(unrecorded)?;
-    if let Some(reason) = revoked {
-        return Err(Refusal::new("28000", format!("lineal: {reason}"), "revoked"));
+    if let Some(reason) = objection {
+        return Err(Refusal::new("28000", format!("lineal: {reason}"), standing.word()));
     }
     if decision.verdict != Verdict::Allow {
         return Err(Refusal::new("42501", judge::denial(&decision), "denied"));

@@ -15,6 +15,7 @@ use std::{
 use agent_core::{
     audit::record::{OutcomeError, OutcomeRecord, Record},
     postgres::{ClientStep, Denial, Ending, Event, Outcome, Ruling, Transaction, UpstreamStep, Violation},
+    standing::{Grounds, Standing},
 };
 use tokio::{sync::watch, time::Sleep};
 
@@ -25,10 +26,7 @@ use super::{
     judge::{Judge, Judged},
     side::{BUFFER_BYTES, Side, hand_over, linger},
 };
-use crate::{
-    jobs::Standing,
-    proxy::{Drain, session::Session},
-};
+use crate::proxy::{Drain, session::Session};
 
 /// How long the agent tries to cancel what a session runs when it cuts the session.
 const CANCEL: Duration = Duration::from_secs(2);
@@ -92,12 +90,12 @@ impl Pump {
         let limits = session.proxy.parts.limits.clone();
         let startup = Duration::from_secs(limits.startup_s);
         let stalled = Duration::from_secs(limits.stalled_write_s);
-        let mut standing = session.standing.clone();
+        let mut grounds = session.grounds.clone();
         let mut drain = session.proxy.parts.drain.clone();
         let mut deadline = Box::pin(tokio::time::sleep(startup));
         let mut owing = Owing::Startup;
         loop {
-            let woken = self.wait(session, owing, &mut standing, &mut drain, &mut deadline).await;
+            let woken = self.wait(session, owing, &mut grounds, &mut drain, &mut deadline).await;
             match woken {
                 Woken::Ended(ended) => return self.finish(session, ended).await,
                 Woken::Broken(violation) => return self.break_off(session, &violation).await,
@@ -107,9 +105,12 @@ impl Pump {
                         deadline.as_mut().reset(tokio::time::Instant::now() + stalled);
                     }
                 }
-                Woken::Standing => {
-                    if let Some(reason) = session.ended_by_standing() {
-                        return self.cut(session, "28000", &format!("lineal: {reason}"), "revoked").await;
+                // A job whose time is up keeps its sessions, and each of their commands is denied.
+                Woken::Grounds => {
+                    let standing = session.standing();
+                    if let (Standing::Revoked { .. }, Some(reason)) = (&standing, standing.objection()) {
+                        let told = format!("lineal: {reason}");
+                        return self.cut(session, "28000", &told, standing.word()).await;
                     }
                 }
                 Woken::Drain => {
@@ -340,7 +341,7 @@ impl Pump {
         &mut self,
         session: &Session,
         owing: Owing,
-        standing: &mut watch::Receiver<Standing>,
+        grounds: &mut watch::Receiver<Grounds>,
         drain: &mut watch::Receiver<Drain>,
         deadline: &mut Pin<Box<Sleep>>,
     ) -> Woken {
@@ -355,9 +356,9 @@ impl Pump {
                 Owing::Startup | Owing::Reading => deadline.await,
             }
         };
-        let standing = async {
+        let grounds = async {
             // A job outlives its sessions: its sender can't be gone.
-            if standing.changed().await.is_err() {
+            if grounds.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
         };
@@ -377,7 +378,7 @@ impl Pump {
         });
         tokio::select! {
             biased;
-            () = standing => Woken::Standing,
+            () = grounds => Woken::Grounds,
             woken = io => woken,
             () = drain => Woken::Owing(owing),
             () = expired => Woken::Deadline,
@@ -464,8 +465,8 @@ enum Woken {
     Broken(Violation),
     /// What a peer owes has changed.
     Owing(Owing),
-    /// The job's standing has changed.
-    Standing,
+    /// What the job's standing rests on has changed.
+    Grounds,
     /// The agent stops, and nothing is under way.
     Drain,
     /// A peer took too long.
