@@ -11,6 +11,20 @@ pub struct Decision {
     pub policies: Vec<Box<str>>,
     /// One sentence for the person who reads the error or the trail.
     pub reason: Box<str>,
+    /// It is recorded and not enforced: the bundle, or each policy that denies, is only observed.
+    pub observed: bool,
+}
+
+impl Decision {
+    /// A denial that no policy had a say in, and that is enforced.
+    pub fn denied(reason: impl Into<Box<str>>) -> Self {
+        Self { verdict: Verdict::Deny, policies: Vec::new(), reason: reason.into(), observed: false }
+    }
+
+    /// Whether the command goes on.
+    pub fn passes(&self) -> bool {
+        self.verdict == Verdict::Allow || self.observed
+    }
 }
 
 /// What happens to a command.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use agent_core::decision::Decision;
+use agent_core::decision::{Decision, Verdict};
 use cedar_policy::Schema;
 use sha2::{Digest as _, Sha256};
 
@@ -14,7 +14,7 @@ use crate::session::{self, Session};
 use crate::source::{BundleError, Kind, Source};
 use crate::subject::Subject;
 use crate::tags::Tags;
-use crate::upstreams::{Undeclared, Upstream, Upstreams};
+use crate::upstreams::{Mode, Undeclared, Upstream, Upstreams};
 
 /// The policies, upstreams and tags in force.
 #[derive(Debug)]
@@ -92,6 +92,17 @@ impl Bundle {
     /// The rule for destinations that no upstream declares.
     pub fn undeclared(&self) -> Undeclared {
         self.upstreams.undeclared
+    }
+
+    /// What becomes of what it denies.
+    pub fn mode(&self) -> Mode {
+        self.upstreams.mode
+    }
+
+    /// A decision as this bundle's mode has it.
+    pub(crate) fn observed(&self, decision: Decision) -> Decision {
+        let observed = decision.verdict != Verdict::Allow && self.upstreams.mode == Mode::Observe;
+        Decision { observed, ..decision }
     }
 
     /// A session of the subject with an upstream. Before the client has said which database it wants and as

@@ -5,7 +5,7 @@ use agent_core::facts::Facts;
 use serde::Serialize;
 
 use crate::policies::{Effect, PolicyInfo};
-use crate::session::{Cause, Judgement, Session, conclude, deny};
+use crate::session::{Cause, Judgement, Session};
 
 /// A decision with all that led to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -16,6 +16,9 @@ pub struct Explanation {
     pub policies: Vec<Box<str>>,
     /// The sentence that the client would read.
     pub reason: Box<str>,
+    /// It is recorded and not enforced.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub observed: bool,
     /// The version of the bundle that decided.
     pub bundle: Box<str>,
     /// Each access, in the order of the facts; empty when the command is denied before any policy is asked.
@@ -56,15 +59,13 @@ pub struct PolicyExplanation {
 impl Session {
     /// Decides a command as [`Session::decide`] does, and says which policy did what on which access.
     pub fn explain(&self, facts: &Facts, now_unix: i64, approvals: &[&str]) -> Explanation {
-        let (decision, judgements) = match self.judge(facts, now_unix, approvals) {
-            Ok(judgements) => (conclude(&judgements), judgements),
-            Err(refusal) => (deny(refusal), Vec::new()),
-        };
-        let Decision { verdict, policies, reason } = decision;
+        let (decision, judgements) = self.decide_by(facts, now_unix, approvals);
+        let Decision { verdict, policies, reason, observed } = decision;
         Explanation {
             decision: verdict,
             policies,
             reason,
+            observed,
             bundle: self.bundle().version().into(),
             accesses: judgements.iter().map(|judgement| self.tell(judgement)).collect(),
         }

@@ -43,4 +43,4 @@ pub use schema::schema_text;
 pub use session::Session;
 pub use source::{BundleError, Source};
 pub use subject::{Principal, Subject};
-pub use upstreams::{Leg, Protocol, Role, TlsMode, Undeclared, Upstream};
+pub use upstreams::{Leg, Mode, Protocol, Role, TlsMode, Undeclared, Upstream};

@@ -38,6 +38,8 @@ pub struct PolicyInfo {
     pub name: Box<str>,
     /// What it does.
     pub effect: Effect,
+    /// It denies nothing: what it would have denied is recorded.
+    pub observed: bool,
     /// The file it stands in.
     pub file: String,
     /// The line it starts at, from 1.
@@ -56,7 +58,12 @@ pub(crate) struct Policies {
 /// The policies that can speak to one action; the others are never evaluated for it.
 #[derive(Debug, Default)]
 pub(crate) struct ActionPolicies {
-    pub(crate) set: PolicySet,
+    /// All of them.
+    pub(crate) all: PolicySet,
+    /// Those that are enforced.
+    pub(crate) enforced: PolicySet,
+    /// True when there are others.
+    pub(crate) observes: bool,
     /// True when one of them may read what changes while a session's facts do not: the time, the approvals.
     pub(crate) reads_moment: bool,
 }
@@ -93,7 +100,13 @@ impl Policies {
             for (policy, source, offset) in policies.iter().filter(|(p, ..)| speaks_to(p, *action)) {
                 // A policy that cannot be written as JSON cannot be looked into: taken to read the moment.
                 speaking.reads_moment |= policy.to_json().map_or(true, |json| reads_moment(&json));
-                speaking.set.add(policy.clone()).map_err(|error| source.refuse_at(*offset, error))?;
+                let observed =
+                    by_name.get(AsRef::<str>::as_ref(policy.id())).is_some_and(|info| info.observed);
+                speaking.observes |= observed;
+                let sets = [Some(&mut speaking.all), (!observed).then_some(&mut speaking.enforced)];
+                for set in sets.into_iter().flatten() {
+                    set.add(policy.clone()).map_err(|error| source.refuse_at(*offset, error))?;
+                }
             }
             by_action.insert(*action, speaking);
         }
@@ -203,6 +216,19 @@ fn describe(source: &Source, offset: usize, policy: &Policy) -> Result<PolicyInf
             ),
         ));
     }
+    let observed = match policy.annotation("mode") {
+        None | Some("enforce") => false,
+        Some("observe") if policy.effect() == cedar_policy::Effect::Forbid => true,
+        Some("observe") => {
+            let reason = "a permit denies nothing that could be observed; observe a forbid, or the bundle by \
+                          `mode = \"observe\"` in upstreams.toml";
+            return Err(source.refuse_at(offset, reason));
+        }
+        Some(mode) => {
+            let reason = format_args!("@mode is \"enforce\" or \"observe\", not {mode:?}");
+            return Err(source.refuse_at(offset, reason));
+        }
+    };
     let text = split(&source.text).into_iter().find(|(start, _)| *start == offset).map_or("", |(_, t)| t);
     Ok(PolicyInfo {
         name: name.into(),
@@ -210,6 +236,7 @@ fn describe(source: &Source, offset: usize, policy: &Policy) -> Result<PolicyInf
             cedar_policy::Effect::Permit => Effect::Permit,
             cedar_policy::Effect::Forbid => Effect::Forbid,
         },
+        observed,
         file: source.path.clone(),
         line: line_of(&source.text, offset),
         text: text.to_owned(),
@@ -369,7 +396,7 @@ mod tests {
             let policies = Policies::load(&[&source], &schema()).unwrap();
             let count = |name: &str| {
                 let action = Action::ALL.iter().find(|a| a.name() == name).unwrap();
-                policies.speaking_to(*action).unwrap().set.num_of_policies()
+                policies.speaking_to(*action).unwrap().all.num_of_policies()
             };
             speaks.iter().for_each(|name| assert_eq!(count(name), 1, "{scope} speaks to {name}"));
             silent.iter().for_each(|name| assert_eq!(count(name), 0, "{scope} is silent about {name}"));

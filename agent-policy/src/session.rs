@@ -99,10 +99,35 @@ impl Session {
     /// `approvals` are the approver groups that have approved it. Denied facts are never a failure: what cannot
     /// be evaluated is a denial that says so.
     pub fn decide(&self, facts: &Facts, now_unix: i64, approvals: &[&str]) -> Decision {
-        match self.judge(facts, now_unix, approvals) {
-            Ok(judgements) => conclude(&judgements),
-            Err(refusal) => deny(refusal),
+        self.decide_by(facts, now_unix, approvals).0
+    }
+
+    /// The decision and the judgements it comes from; none where no policy was asked.
+    pub(crate) fn decide_by(
+        &self,
+        facts: &Facts,
+        now_unix: i64,
+        approvals: &[&str],
+    ) -> (Decision, Vec<Judgement>) {
+        let settle = |part| match self.judge(facts, now_unix, approvals, part) {
+            Ok(judgements) => (self.bundle.observed(conclude(&judgements)), judgements),
+            Err(Refusal::Failed(reason)) => (self.bundle.observed(Decision::denied(reason)), Vec::new()),
+            Err(Refusal::Always(reason)) => (Decision::denied(reason), Vec::new()),
+        };
+        let enforced = settle(Part::Enforced);
+        let observes = |access: &Access| {
+            self.bundle.policies.speaking_to(access.action).is_some_and(|policies| policies.observes)
+        };
+        if enforced.0.verdict != Verdict::Allow || !facts.accesses.iter().any(observes) {
+            return enforced;
         }
+        // Observed policies only forbid: where all of them together allow, each does.
+        let mut all = settle(Part::All);
+        if all.0.verdict == Verdict::Allow {
+            return enforced;
+        }
+        all.0.observed = true;
+        all
     }
 
     /// Judges each access of a command; or says why the command is denied without asking any policy.
@@ -111,27 +136,29 @@ impl Session {
         facts: &Facts,
         now_unix: i64,
         approvals: &[&str],
-    ) -> Result<Vec<Judgement>, String> {
+        part: Part,
+    ) -> Result<Vec<Judgement>, Refusal> {
         if !self.subject.identified {
-            return Err(UNIDENTIFIED.to_owned());
+            return Err(Refusal::Always(UNIDENTIFIED.to_owned()));
         }
         if facts.accesses.is_empty() {
-            return Err("nothing is known of what the command does".to_owned());
+            return Err(Refusal::Failed("nothing is known of what the command does".to_owned()));
         }
         if let Some(setting) = facts.sql.as_ref().and_then(|sql| sql.alters_reading.as_deref()) {
-            return Err(match setting {
+            return Err(Refusal::Always(match setting {
                 "?" => "which setting it changes can't be told, and some decide how statements are read"
                     .to_owned(),
                 setting => format!("{setting} decides how statements are read, and may not be changed"),
-            });
+            }));
         }
         if facts.accesses.len() > ACCESSES_MAX {
-            return Err(format!(
+            return Err(Refusal::Failed(format!(
                 "the command makes {} accesses, and at most {ACCESSES_MAX} are decided together; split it",
                 facts.accesses.len()
-            ));
+            )));
         }
-        self.evaluate(facts, now_unix, approvals).map_err(|error| error.to_string())
+        let judged = self.evaluate(facts, now_unix, approvals, part);
+        judged.map_err(|error| Refusal::Failed(error.to_string()))
     }
 
     fn evaluate(
@@ -139,6 +166,7 @@ impl Session {
         facts: &Facts,
         now_unix: i64,
         approvals: &[&str],
+        part: Part,
     ) -> Result<Vec<Judgement>, EngineError> {
         let place = Place {
             types: &self.bundle.types,
@@ -165,6 +193,7 @@ impl Session {
                     subject: &self.subject,
                     entities,
                     context: context.as_ref(),
+                    part,
                 };
                 question.ask(
                     *action,
@@ -205,6 +234,24 @@ impl Session {
     }
 }
 
+/// Which policies are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Those that deny what they forbid.
+    Enforced,
+    /// The observed ones, too.
+    All,
+}
+
+/// Why a command is denied without any policy's word.
+pub(crate) enum Refusal {
+    /// By a rule that holds in every mode: what passed would leave the agent without knowledge of the session, or act
+    /// for nobody.
+    Always(String),
+    /// For lack of an answer.
+    Failed(String),
+}
+
 /// The rule of "granted nothing": no policy can lift it by being too broad.
 const UNIDENTIFIED: &str = "the job has no verified credential, and is granted nothing until it has one";
 
@@ -217,28 +264,35 @@ pub(crate) fn decide_undeclared(
     approvals: &[&str],
 ) -> Decision {
     let destination = SocketAddr::new(canonical(destination.ip()), destination.port());
-    if bundle.upstreams.undeclared == Undeclared::Deny {
-        return deny(format!(
-            "undeclared destination {destination}: no upstream in upstreams.toml has this address"
-        ));
-    }
     if !subject.identified {
-        return deny(UNIDENTIFIED.to_owned());
+        return Decision::denied(UNIDENTIFIED);
     }
-    let judged = || {
+    if bundle.upstreams.undeclared == Undeclared::Deny {
+        return bundle.observed(Decision::denied(format!(
+            "undeclared destination {destination}: no upstream in upstreams.toml has this address"
+        )));
+    }
+    let judged = |part| {
         let endpoint = entities::endpoint(&bundle.types, destination)?;
         let resource = endpoint.uid();
         let connect = bundle.types.action(Action::Connect)?.clone();
         let entities = Entities::from_entities([subject.entity.clone(), endpoint, connect], None)
             .map_err(|error| EngineError::new("the destination", error))?;
         let context = entities::context(subject, None, now_unix, approvals)?;
-        let question = Question { bundle, subject, entities: &entities, context: Some(&context) };
+        let question = Question { bundle, subject, entities: &entities, context: Some(&context), part };
         question.ask(Action::Connect, resource, format!("undeclared destination {destination}"))
     };
-    match judged() {
-        Ok(judgement) => conclude(&[judgement]),
-        Err(error) => deny(error.to_string()),
+    let settle = |part| match judged(part) {
+        Ok(judgement) => bundle.observed(conclude(&[judgement])),
+        Err(error) => bundle.observed(Decision::denied(error.to_string())),
+    };
+    let enforced = settle(Part::Enforced);
+    let observes = bundle.policies.speaking_to(Action::Connect).is_some_and(|policies| policies.observes);
+    if enforced.verdict != Verdict::Allow || !observes {
+        return enforced;
     }
+    let all = settle(Part::All);
+    if all.verdict == Verdict::Allow { enforced } else { Decision { observed: true, ..all } }
 }
 
 /// What is the same for all accesses of a command.
@@ -247,6 +301,7 @@ struct Question<'a> {
     subject: &'a Subject,
     entities: &'a Entities,
     context: Option<&'a Context>,
+    part: Part,
 }
 
 impl Question<'_> {
@@ -262,7 +317,8 @@ impl Question<'_> {
         let schema = Some(&self.bundle.schema);
         let request = Request::new(self.subject.job.clone(), action_uid, resource, context, schema)
             .map_err(|error| EngineError::new("the request", error))?;
-        let response = Authorizer::new().is_authorized(&request, &policies.set, self.entities);
+        let set = if self.part == Part::All { &policies.all } else { &policies.enforced };
+        let response = Authorizer::new().is_authorized(&request, set, self.entities);
         let mut determining: BTreeSet<Box<str>> =
             response.diagnostics().reason().map(|id| AsRef::<str>::as_ref(id).into()).collect();
         let errors: Vec<_> = response.diagnostics().errors().map(failure).collect();
@@ -301,7 +357,7 @@ pub(crate) fn conclude(judgements: &[Judgement]) -> Decision {
     let Some(worst) = judgements.iter().filter(denied).reduce(|a, b| if b.cause > a.cause { b } else { a })
     else {
         if judgements.is_empty() {
-            return deny("nothing is known of what the command does".to_owned());
+            return Decision::denied("nothing is known of what the command does");
         }
         let policies: BTreeSet<_> = judgements.iter().flat_map(|j| j.policies.iter().cloned()).collect();
         let reason = format!("allowed by {}", list(&policies));
@@ -309,6 +365,7 @@ pub(crate) fn conclude(judgements: &[Judgement]) -> Decision {
             verdict: Verdict::Allow,
             policies: policies.into_iter().collect(),
             reason: reason.into(),
+            observed: false,
         };
     };
     let Judgement { action, resource, cause, policies, errors } = worst;
@@ -330,12 +387,7 @@ pub(crate) fn conclude(judgements: &[Judgement]) -> Decision {
     };
     let policies: BTreeSet<_> =
         judgements.iter().filter(denied).flat_map(|j| j.policies.iter().cloned()).collect();
-    Decision { verdict: Verdict::Deny, policies: policies.into_iter().collect(), reason: reason.into() }
-}
-
-/// A denial that no policy had a say in.
-pub(crate) fn deny(reason: String) -> Decision {
-    Decision { verdict: Verdict::Deny, policies: Vec::new(), reason: reason.into() }
+    Decision { policies: policies.into_iter().collect(), ..Decision::denied(reason) }
 }
 
 /// `policy a`, `policies a and b`, `policies a, b and c`.

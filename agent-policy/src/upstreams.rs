@@ -73,10 +73,22 @@ pub enum Undeclared {
     Policy,
 }
 
+/// What becomes of what the bundle denies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// It is denied.
+    #[default]
+    Enforce,
+    /// It is recorded, and passes.
+    Observe,
+}
+
 /// All upstreams of a bundle.
 #[derive(Debug, Default)]
 pub(crate) struct Upstreams {
     pub(crate) undeclared: Undeclared,
+    pub(crate) mode: Mode,
     upstreams: Vec<Upstream>,
     /// Longest prefix first, so that the first match is the best one.
     ranges: Vec<(Range, usize)>,
@@ -86,6 +98,7 @@ pub(crate) struct Upstreams {
 #[serde(deny_unknown_fields)]
 struct File {
     undeclared: Option<Undeclared>,
+    mode: Option<Mode>,
     #[serde(default)]
     upstream: Vec<Entry>,
 }
@@ -103,12 +116,13 @@ struct Entry {
 }
 
 impl Upstreams {
-    /// Reads all files in their order. Each adds its upstreams; the last word on `undeclared` holds.
+    /// Reads all files in their order. Each adds its upstreams; the last word on `undeclared` and on `mode` holds.
     pub(crate) fn load(sources: &[&Source]) -> Result<Self, BundleError> {
         let mut all = Self::default();
         for source in sources {
             let file: File = toml::from_str(&source.text).map_err(|error| source.refuse_toml(&error))?;
             all.undeclared = file.undeclared.unwrap_or(all.undeclared);
+            all.mode = file.mode.unwrap_or(all.mode);
             for entry in file.upstream {
                 all.add(source, entry)?;
             }
@@ -134,6 +148,7 @@ impl Upstreams {
         if addresses.is_empty() {
             return Err(source.refuse_at(at, format_args!("the upstream \"{name}\" has no addresses")));
         }
+        let mut all_single = true;
         for address in addresses {
             let at = address.span().start;
             let text = address.into_inner();
@@ -149,6 +164,7 @@ impl Upstreams {
                 let reason = format_args!("more than {ADDRESSES_MAX} addresses in one bundle");
                 return Err(source.refuse_at(at, reason));
             }
+            all_single &= range.is_single();
             self.ranges.push((range, self.upstreams.len()));
         }
         let leg = LegEntry { tls, credential, roles };
@@ -160,6 +176,14 @@ impl Upstreams {
         let leg = leg
             .check()
             .map_err(|wrong| source.refuse_at(at, format_args!("the upstream \"{name}\" {wrong}")))?;
+        if leg.credential.is_some() && leg.tls != TlsMode::VerifyFull && !all_single {
+            // A job picks its destination, and might stand within the range itself.
+            let reason = format_args!(
+                "the upstream \"{name}\" has a credential and no tls.mode = \"verify-full\": each of its addresses \
+                 must be one address, not a range"
+            );
+            return Err(source.refuse_at(at, reason));
+        }
         self.upstreams.push(Upstream { name: name.into(), protocol, leg });
         Ok(())
     }
@@ -284,6 +308,15 @@ mod tests {
             assert!(told.contains(reason), "{told}");
         };
         check("undeclared = \"deny\"\nundeclard = 1", 2, "unknown field `undeclard`");
+        let lent = |address: &str, mode: &str| {
+            format!("{}credential = \"c\"\n[upstream.tls]\n{mode}", shop(&format!("{address:?}")))
+        };
+        for mode in ["mode = \"disable\"", "mode = \"require\"", "mode = \"verify-ca\"\nca = \"/ca.pem\""] {
+            check(&lent("10.0.0.0/8:5432", mode), 2, "must be one address, not a range");
+            check(&lent("[fd00::/8]:5432", mode), 2, "must be one address, not a range");
+            assert!(load(&[&lent("10.0.0.1:5432", mode)]).is_ok());
+        }
+        assert!(load(&[&lent("10.0.0.0/8:5432", "ca = \"/ca.pem\"")]).is_ok());
         check("undeclared = \"allow\"", 1, "unknown variant `allow`");
         check(&format!("{}port = 1", shop("\"127.0.0.1:1\"")), 5, "unknown field `port`");
         check(

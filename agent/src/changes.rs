@@ -67,11 +67,16 @@ impl Changes {
     }
 }
 
-/// Where a change of `file` shows, however it is put in place: its directory, and where a link in between leads.
+/// Where a change of `file` shows, however it is put in place, a directory above it or a link on the way there: every
+/// directory that its path or the path it leads to goes through.
 pub fn directories_of(file: &Path) -> Vec<PathBuf> {
-    let parent = |path: &Path| path.parent().map(Path::to_owned);
     let led_to = std::fs::canonicalize(file).ok();
-    parent(file).into_iter().chain(led_to.as_deref().and_then(parent)).collect()
+    let above = |path: &Path| path.ancestors().skip(1).map(Path::to_owned).collect::<Vec<_>>();
+    let mut all = above(file);
+    all.extend(led_to.as_deref().map(above).unwrap_or_default());
+    all.sort();
+    all.dedup();
+    all
 }
 
 #[allow(
@@ -80,4 +85,78 @@ pub fn directories_of(file: &Path) -> Vec<PathBuf> {
 )]
 fn readiness_of(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::new(descriptor)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::symlink, time::Duration};
+
+    use super::*;
+
+    /// Long enough for any machine; a test that waits so long has failed.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// Follows `list` in a directory, makes each change in turn, and waits until its content is that change's.
+    async fn check(prepare: impl Fn(&Path), changes: &[&dyn Fn(&Path)]) {
+        let outer = tempfile::tempdir().unwrap();
+        prepare(outer.path());
+        let file = outer.path().join("lists/list");
+        let watch = Changes::new().unwrap();
+        for (turn, change) in changes.iter().enumerate() {
+            let wanted = turn.to_string();
+            let mut change = Some(change);
+            let seen = async {
+                loop {
+                    watch.watch(&directories_of(&file)).unwrap();
+                    if fs::read_to_string(&file).is_ok_and(|content| content == wanted) {
+                        return;
+                    }
+                    // Only once all is watched: what is seen is seen by its events.
+                    if let Some(change) = change.take() {
+                        change(outer.path());
+                    }
+                    watch.next().await.unwrap();
+                }
+            };
+            tokio::time::timeout(PATIENCE, seen).await.unwrap();
+        }
+    }
+
+    fn put(directory: &Path, content: &str) {
+        fs::create_dir_all(directory).unwrap();
+        fs::write(directory.join("list"), content).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_file_written_or_replaced_is_seen() {
+        let replace = |outer: &Path| {
+            fs::write(outer.join("next"), "1").unwrap();
+            fs::rename(outer.join("next"), outer.join("lists/list")).unwrap();
+        };
+        check(|outer| put(&outer.join("lists"), ""), &[&|outer| put(&outer.join("lists"), "0"), &replace])
+            .await;
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_goes_and_comes_is_followed() {
+        let again = |content: &'static str| {
+            move |outer: &Path| {
+                fs::rename(outer.join("lists"), outer.join(format!("last-{content}"))).unwrap();
+                put(&outer.join("lists"), content);
+            }
+        };
+        check(|outer| put(&outer.join("lists"), ""), &[&again("0"), &again("1")]).await;
+    }
+
+    #[tokio::test]
+    async fn a_link_on_the_way_that_leads_elsewhere_is_followed() {
+        let relink = |content: &'static str| {
+            move |outer: &Path| {
+                put(&outer.join(content), content);
+                symlink(content, outer.join("link")).unwrap();
+                fs::rename(outer.join("link"), outer.join("lists")).unwrap();
+            }
+        };
+        check(|outer| relink("start")(outer), &[&relink("0"), &relink("1")]).await;
+    }
 }

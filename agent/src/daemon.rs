@@ -125,6 +125,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
         trail: Arc::clone(&trail),
         revocations,
         jobs_max: config.limits.jobs_max,
+        kill_revoked: config.revocations.kill,
     }));
     let list = config.revocations.file.as_deref();
     let list =
@@ -337,9 +338,11 @@ impl control::server::Handler for Agent {
                 Ok(self.registry.list().iter().map(|(job, processes)| job.to_json(*processes)).collect())
             }
             Request::Status => Ok(vec![self.status()]),
-            Request::Revoke { selector, reason } => {
-                let ended =
-                    self.registry.revoke(selector, reason, peer.uid).map_err(|error| error.to_string())?;
+            Request::Revoke { selector, reason, kill } => {
+                let ended = self
+                    .registry
+                    .revoke(selector, reason, kill, peer.uid)
+                    .map_err(|error| error.to_string())?;
                 self.metrics.revocations.inc();
                 Ok(ended.iter().map(|id| json!({"id": id.to_string()})).collect())
             }

@@ -20,6 +20,7 @@ mod identity;
 mod injection;
 mod lineage;
 mod names;
+mod observe;
 mod opaque;
 mod operator;
 mod outage;

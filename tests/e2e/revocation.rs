@@ -28,3 +28,44 @@ print(*told(6), flush=True)
     let changed = lab.postgres.admin("shop", "SELECT count(*) FROM products WHERE price = 31337").unwrap();
     assert_eq!(changed.trim(), "0");
 }
+
+#[test]
+fn every_process_of_a_job_can_be_killed_whatever_it_forks_meanwhile() {
+    // Children, a daemon two forks away, and a chain of which each link ends as soon as it has made the next.
+    let script = r#"
+import os, signal, time
+for _ in range(20):
+    if os.fork() == 0:
+        signal.pause()
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.pause()
+    os._exit(0)
+if os.fork() == 0:
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        if os.fork() != 0:
+            os._exit(0)
+    os._exit(0)
+print("running", flush=True)
+signal.pause()
+"#;
+    let lab = own_lab();
+    let job = lab.job("sprawling", &[PYTHON, "-c", script]).unwrap();
+    let mut job = lab.converse("sprawling", &job).unwrap();
+    assert_eq!(job.line(PATIENCE).unwrap(), "running");
+    let id = lab.ask(&["jobs", "--json"]).unwrap().json().unwrap();
+    let id = id[0]["id"].as_str().unwrap().to_owned();
+    lab.ask(&["revoke", "--job", &id, "--kill"]).unwrap().success().unwrap();
+    use std::os::unix::process::ExitStatusExt;
+    assert_eq!(job.wait(PATIENCE).unwrap().signal(), Some(9));
+    lab.wait_until("nothing of it is left", || Ok(lab.ask(&["jobs", "--json"])?.json()?.is_empty())).unwrap();
+    // Nor anything that is followed no more: what is left are the lab's own.
+    let left = lab.cgroup().processes().unwrap();
+    let python = |pid: &u32| {
+        std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|c| c.contains("signal.pause"))
+    };
+    assert!(!left.iter().any(python), "{left:?}");
+}

@@ -4,6 +4,7 @@ mod cache;
 mod cases;
 mod decisions;
 mod loading;
+mod observe;
 mod pack;
 
 use std::collections::BTreeMap;

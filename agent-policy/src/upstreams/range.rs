@@ -61,6 +61,11 @@ impl Range {
         })
     }
 
+    /// Whether it is one address, and no more.
+    pub(super) fn is_single(&self) -> bool {
+        self.prefix == if self.network.is_ipv4() { 32 } else { 128 }
+    }
+
     pub(super) fn holds(&self, address: IpAddr) -> bool {
         self.network.is_ipv4() == address.is_ipv4() && masked(address, self.prefix) == self.network
     }

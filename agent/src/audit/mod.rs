@@ -16,6 +16,7 @@ mod query;
 mod reader;
 mod row;
 mod segments;
+mod summary;
 mod tail;
 mod verify;
 mod writer;

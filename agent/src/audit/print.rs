@@ -110,7 +110,7 @@ pub(super) fn line(line: &[u8], out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// Text that does nothing to a terminal but show.
-fn shown(text: &str) -> String {
+pub(super) fn shown(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         let direction = matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');

@@ -16,6 +16,7 @@ use super::pending::{Found, Pending};
 use super::print;
 use super::reader::{Lines, Step};
 use super::row::{DecisionRow, Head, JobRow, Joined, Origin, OutcomeRow, SessionRow};
+use super::summary::Summary;
 
 /// Searches the audit trail.
 #[derive(Args, Clone, Debug, Default)]
@@ -38,6 +39,12 @@ pub(crate) struct QueryArgs {
     /// Only commands decided so
     #[arg(long, value_name = "DECISION")]
     pub(crate) decision: Option<DecisionFilter>,
+    /// Only commands that passed because they were only observed, and would be denied
+    #[arg(long)]
+    pub(crate) would_deny: bool,
+    /// How many there are of each sort, most first, instead of each
+    #[arg(long, conflicts_with_all = ["kind", "limit"])]
+    pub(crate) summary: bool,
     /// Records of this kind instead of decisions, as they were written; may be repeated
     #[arg(long, value_name = "KIND")]
     pub(crate) kind: Vec<Kind>,
@@ -107,8 +114,13 @@ pub(crate) fn query(dir: &Path, args: &QueryArgs, out: &mut dyn Write) -> Result
 
 fn search(dir: &Path, args: &QueryArgs, out: &mut dyn Write) -> Result<(), TrailError> {
     let mut lines = Lines::open(dir)?;
-    let mut search =
-        Search { filter: Filter::new(args)?, index: Index::default(), pending: Pending::default(), found: 0 };
+    let mut search = Search {
+        filter: Filter::new(args)?,
+        index: Index::default(),
+        pending: Pending::default(),
+        found: 0,
+        summary: args.summary.then(Summary::default),
+    };
     loop {
         let line = match lines.step()? {
             Step::Line(line) => line,
@@ -128,6 +140,9 @@ fn search(dir: &Path, args: &QueryArgs, out: &mut dyn Write) -> Result<(), Trail
     }
     search.pending.settle_all();
     search.print(args.json, out)?;
+    if let Some(summary) = &search.summary {
+        summary.print(args.json, out)?;
+    }
     out.flush()?;
     Ok(())
 }
@@ -137,6 +152,8 @@ struct Search<'a> {
     index: Index,
     pending: Pending,
     found: u64,
+    /// What decisions come to, where each is not asked for.
+    summary: Option<Summary>,
 }
 
 /// The inner error says what is wrong with the line; the outer one is the search's own.
@@ -162,6 +179,10 @@ impl Search<'_> {
                 let row: DecisionRow = parse!(line);
                 let origin = self.index.origin(&row.session);
                 if self.has_room() && self.filter.takes_decision(&row, &origin) {
+                    if let Some(summary) = &mut self.summary {
+                        summary.add(&row, &origin);
+                        return Ok(Ok(()));
+                    }
                     self.found += 1;
                     let joined = Box::new(Joined { decision: row, origin, outcome: None });
                     self.pending.push(Found::Decision(joined), line.len());
@@ -306,6 +327,7 @@ impl<'a> Filter<'a> {
     fn takes_decision(&self, row: &DecisionRow, origin: &Origin) -> bool {
         let args = self.args;
         args.decision.is_none_or(|decision| row.decision == decision.name())
+            && (!args.would_deny || row.observed && row.decision == DecisionFilter::Deny.name())
             && args.session.as_deref().is_none_or(|session| row.session == session)
             && self.takes_origin(origin)
             && self.text.as_deref().is_none_or(|text| {
@@ -324,7 +346,7 @@ impl<'a> Filter<'a> {
     /// Whether a record that is no decision is asked for: judged by whatever of its fields the filters name.
     fn takes_line(&self, line: &[u8], index: &mut Index) -> bool {
         let args = self.args;
-        if args.decision.is_some() {
+        if args.decision.is_some() || args.would_deny {
             return false;
         }
         if self

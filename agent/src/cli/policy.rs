@@ -15,7 +15,7 @@ use agent_core::{
     facts::Facts,
     lineage::{Lineage, Process},
 };
-use agent_policy::{Bundle, Principal, Protocol, Source, Subject, Upstream, run_cases};
+use agent_policy::{Bundle, Mode, Principal, Protocol, Source, Subject, Upstream, run_cases};
 use anyhow::Context;
 use clap::{Args, Subcommand};
 
@@ -102,7 +102,13 @@ fn check(place: &Place) -> Outcome {
         Ok((_, bundle)) => {
             let mut out = io::stdout().lock();
             let (policies, upstreams) = (bundle.policies().count(), bundle.upstreams().count());
-            writeln!(out, "bundle {}: {policies} policies, {upstreams} upstreams", bundle.version())?;
+            let version = bundle.version();
+            let observed = match (bundle.mode(), bundle.policies().filter(|policy| policy.observed).count()) {
+                (Mode::Observe, _) => ", all observed only".to_owned(),
+                (Mode::Enforce, 0) => String::new(),
+                (Mode::Enforce, count) => format!(", {count} of them observed only"),
+            };
+            writeln!(out, "bundle {version}: {policies} policies{observed}, {upstreams} upstreams")?;
             Ok(ExitCode::SUCCESS)
         }
         Err(refusal) => refuse(&refusal),
@@ -176,7 +182,8 @@ fn explain(args: ExplainArgs) -> Outcome {
     if args.json {
         writeln!(out, "{}", serde_json::to_string(&explanation)?)?;
     } else {
-        writeln!(out, "{}: {}", word(explanation.decision), explanation.reason)?;
+        let observed = if explanation.observed { " (observed only: it passes)" } else { "" };
+        writeln!(out, "{}{observed}: {}", word(explanation.decision), explanation.reason)?;
         if let Some(reason) = &analysis.unparsed {
             writeln!(out, "  PostgreSQL's grammar refuses it: {reason}")?;
         }

@@ -24,6 +24,9 @@ pub struct RevokeArgs {
     /// Why: shown to whoever runs into it, and kept in the trail.
     #[arg(long, default_value = "no reason was given")]
     reason: String,
+    /// Kill the jobs' processes, too.
+    #[arg(long)]
+    kill: bool,
     /// Print the ended jobs as JSON, one object a line.
     #[arg(long)]
     json: bool,
@@ -56,7 +59,7 @@ impl SelectorArgs {
 pub fn revoke(control: &Path, args: RevokeArgs) -> Outcome {
     let one_job = args.selector.job.is_some();
     let selector = args.selector.into_selector().context("nothing is selected")?;
-    let ended = ask(control, &Request::Revoke { selector, reason: args.reason })?;
+    let ended = ask(control, &Request::Revoke { selector, reason: args.reason, kill: args.kill })?;
     let mut out = io::stdout().lock();
     for job in &ended {
         match job.get("id").and_then(|id| id.as_str()) {

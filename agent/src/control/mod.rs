@@ -42,6 +42,9 @@ pub enum Request {
         selector: Selector,
         /// Why.
         reason: String,
+        /// Whether its processes are killed, too.
+        #[serde(default)]
+        kill: bool,
     },
     /// Reads the policy bundle again.
     Reload,

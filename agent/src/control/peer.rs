@@ -102,7 +102,11 @@ mod tests {
             Request::Enroll { token: "t".into(), name: None },
             Request::Jobs,
             Request::Status,
-            Request::Revoke { selector: crate::jobs::Selector::Job("x".into()), reason: String::new() },
+            Request::Revoke {
+                selector: crate::jobs::Selector::Job("x".into()),
+                reason: String::new(),
+                kill: false,
+            },
             Request::Reload,
             Request::Rotate,
         ]

@@ -26,6 +26,7 @@ use tokio::sync::watch;
 
 use super::{
     Unattributable,
+    kill::kill_in_background,
     lineage::{NewPlace, Places, split_argv},
     revocations::{Listed, Revocation, RevocationError, RevocationStore, Selector},
 };
@@ -46,6 +47,8 @@ pub struct RegistryConfig {
     pub revocations: RevocationStore,
     /// Live jobs at once.
     pub jobs_max: usize,
+    /// Whether the processes of a job whose access ends are killed.
+    pub kill_revoked: bool,
 }
 
 /// One enrolment of a root process under a credential.
@@ -94,6 +97,31 @@ impl Job {
     /// The job as the trail names it.
     pub fn to_ref<'a>(&'a self, id: &'a str) -> JobRef<'a> {
         JobRef { id, name: &self.name }
+    }
+}
+
+/// A place among a job's open sessions: while there is one, the job is known, and revocations find it.
+pub struct Place {
+    job: Arc<Job>,
+    /// How many there were before it.
+    pub before: usize,
+}
+
+impl Place {
+    fn take(job: &Arc<Job>) -> Self {
+        let before = job.sessions.fetch_add(1, Ordering::AcqRel);
+        Self { job: Arc::clone(job), before }
+    }
+
+    /// The job.
+    pub fn job(&self) -> &Arc<Job> {
+        &self.job
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.job.sessions.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -168,15 +196,16 @@ pub struct Registry {
     trail: Arc<Trail>,
     revocations: RevocationStore,
     jobs_max: usize,
+    kill_revoked: bool,
     inner: Mutex<Inner>,
 }
 
 impl Registry {
     /// An empty registry.
     pub fn new(config: RegistryConfig) -> Self {
-        let RegistryConfig { kernel, trail, revocations, jobs_max } = config;
+        let RegistryConfig { kernel, trail, revocations, jobs_max, kill_revoked } = config;
         let inner = Inner { jobs: HashMap::new(), places: Places::default(), members: HashMap::new() };
-        Self { kernel, trail, revocations, jobs_max, inner: Mutex::new(inner) }
+        Self { kernel, trail, revocations, jobs_max, kill_revoked, inner: Mutex::new(inner) }
     }
 
     /// Puts a process into a new job. When this returns, the process is tagged and the trail says so.
@@ -322,8 +351,9 @@ impl Registry {
         }
     }
 
-    /// Who opened a redirected connection. The trail holds every process of the answer when this returns.
-    pub fn attribute(&self, flow: &Flow) -> Result<(Arc<Job>, Lineage), AttributionError> {
+    /// Who opened a redirected connection, and its place among the job's sessions. The trail holds every process of the
+    /// answer when this returns.
+    pub fn attribute(&self, flow: &Flow) -> Result<(Place, Lineage), AttributionError> {
         let mut inner = self.locked();
         let inner = &mut *inner;
         let job = inner
@@ -336,7 +366,8 @@ impl Registry {
             .trace(&self.kernel, flow.job, flow.node, flow.tgid, flow.uid)
             .map_err(AttributionError::Lineage)?;
         self.record_places(inner, &job.id.to_string(), &unrecorded)?;
-        Ok((job, lineage))
+        // Under the lock: a job that ends now is not ended any more.
+        Ok((Place::take(&job), lineage))
     }
 
     fn record_places(&self, inner: &mut Inner, job: &str, nodes: &[u64]) -> Result<(), AuditError> {
@@ -360,7 +391,15 @@ impl Registry {
 
     /// Ends access: known first, so that no enrolment slips past; then told to every live job it means; then kept
     /// on disk and recorded. Answers the jobs' ids. Access has ended whatever this answers.
-    pub fn revoke(&self, selector: Selector, reason: String, by_uid: u32) -> Result<Vec<Id>, RevokeError> {
+    ///
+    /// With `kill` the jobs' processes are killed, too, whatever the configuration says of that.
+    pub fn revoke(
+        &self,
+        selector: Selector,
+        reason: String,
+        kill: bool,
+        by_uid: u32,
+    ) -> Result<Vec<Id>, RevokeError> {
         let time_us = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .map_or(0, |since| since.as_micros() as u64);
@@ -369,7 +408,14 @@ impl Registry {
         // Access ends before the trail is asked: a full disk must not keep it alive.
         let meant = self.end_access(&revocation.selector, &revocation.reason);
         let meant: Vec<Id> = meant.into_iter().map(|(job, _)| job).collect();
-        kept?;
+        // Also those to whom it was no news.
+        for job in meant.iter().filter(|_| kill && !self.kill_revoked) {
+            kill_in_background(Arc::clone(&self.kernel), *job);
+        }
+        kept.map_err(|error| match error {
+            RevocationError::Full => RevokeError::Full(error),
+            error => RevokeError::Store(error),
+        })?;
         self.record_revocation(&revocation.selector, &revocation.reason, &format!("uid {by_uid}"), &meant)?;
         Ok(meant)
     }
@@ -377,9 +423,11 @@ impl Registry {
     /// Puts the list that others keep in force, known first as in [`Registry::revoke`]. What is new in it is recorded as
     /// the file's doing; of the list that the agent starts with, `file` being none, only what ends a live job's access.
     pub fn relist(&self, listed: Vec<Listed>, file: Option<&Path>) {
-        let before = self.revocations.list(listed.clone());
-        for entry in &listed {
-            let meant = self.end_access(&entry.selector, &entry.reason);
+        let before: HashSet<Listed> = self.revocations.list(listed.clone()).into_iter().collect();
+        // All of it before anything is recorded: a slow disk keeps nobody's access alive.
+        let ended: Vec<Vec<(Id, bool)>> =
+            listed.iter().map(|entry| self.end_access(&entry.selector, &entry.reason)).collect();
+        for (entry, meant) in listed.iter().zip(ended) {
             let meant: Vec<Id> = meant.into_iter().filter(|(_, news)| *news).map(|(job, _)| job).collect();
             let news = file.is_some() && !before.contains(entry);
             if !news && meant.is_empty() {
@@ -401,8 +449,14 @@ impl Registry {
             let meant = inner.jobs.values().filter(|job| selector.matches(Some(job.id), &job.credential));
             meant.cloned().collect()
         };
-        let news = |job: &Job| job.grounds.send_if_modified(|grounds| grounds.revoke(&reason));
-        meant.iter().map(|job| (job.id, news(job))).collect()
+        let tell = |job: &Arc<Job>| {
+            let news = job.grounds.send_if_modified(|grounds| grounds.revoke(&reason));
+            if news && self.kill_revoked {
+                kill_in_background(Arc::clone(&self.kernel), job.id);
+            }
+            (job.id, news)
+        };
+        meant.iter().map(tell).collect()
     }
 
     fn record_revocation(
@@ -471,9 +525,12 @@ pub enum AttributionError {
 /// Why access didn't end, or wasn't recorded.
 #[derive(Debug, Error)]
 pub enum RevokeError {
+    /// No more are kept: it is in force for the live jobs only.
+    #[error("live jobs have lost access, but new ones would be let in: {0}")]
+    Full(#[source] RevocationError),
     /// It is in force but not kept on disk.
     #[error("access has ended, but only until the agent restarts: {0}")]
-    Store(#[from] RevocationError),
+    Store(#[source] RevocationError),
     /// It is kept and in force, but the trail lacks it.
     #[error("access has ended, but that cannot be recorded: {0}")]
     Audit(#[from] AuditError),

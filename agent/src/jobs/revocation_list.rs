@@ -22,6 +22,9 @@ use crate::changes::{Changes, directories_of};
 pub struct RevocationsConfig {
     /// The list; none is read unless given.
     pub file: Option<PathBuf>,
+    /// Whether the processes of a job are killed when its access ends.
+    #[serde(default)]
+    pub kill: bool,
 }
 
 /// Why a list isn't in force.

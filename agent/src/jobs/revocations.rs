@@ -17,7 +17,7 @@ use crate::ids::Id;
 pub const REVOCATIONS_MAX: usize = 65_536;
 
 /// Whose access ends.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Selector {
     /// One job.
@@ -58,7 +58,7 @@ pub struct Revocation {
 }
 
 /// An entry of the list that others keep.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Listed {
     /// Whose access has ended.
     pub selector: Selector,

@@ -29,13 +29,14 @@ pub async fn serve(proxy: Arc<Proxy>, accepted: Accepted) {
     // Someone dialled the listener itself, or the flow map was full.
     let Some(flow) = proxy.parts.kernel.take_flow(&key) else { return refuse("not_redirected") };
     let destination = address_of(flow.address, flow.port);
-    let (job, lineage) = match proxy.parts.registry.attribute(&flow) {
+    let (place, lineage) = match proxy.parts.registry.attribute(&flow) {
         Ok(attributed) => attributed,
         Err(error) => {
             tracing::warn!(%error, pid = flow.tgid, %destination, "a connection could not be attributed");
             return refuse("unattributable");
         }
     };
+    let job = place.job();
     let subject = match Subject::new(Principal::Credential(&job.credential), &job.id.to_string(), &lineage) {
         Ok(subject) => subject,
         Err(error) => {
@@ -51,7 +52,7 @@ pub async fn serve(proxy: Arc<Proxy>, accepted: Accepted) {
     };
     let parts = SessionParts {
         proxy: Arc::clone(&proxy),
-        job,
+        place,
         node: flow.node,
         subject,
         destination,

@@ -3,10 +3,7 @@
 
 use std::sync::Arc;
 
-use agent_core::{
-    decision::{Decision, Verdict},
-    facts::Facts,
-};
+use agent_core::{decision::Decision, facts::Facts};
 use agent_policy::{Bundle, Protocol};
 use tokio::{io::copy_bidirectional, net::TcpStream};
 
@@ -37,8 +34,8 @@ pub async fn serve(mut session: Session, client: std::net::TcpStream) {
     let out_of_standing = Session::out_of_standing(session.grounds.clone());
     let mut out_of_standing = std::pin::pin!(out_of_standing);
     let mut commands = 0;
-    let copied = copy_bidirectional(&mut client, &mut upstream);
-    let mut copied = std::pin::pin!(copied);
+    // Boxed, so that it can be dropped for the connections' sake.
+    let mut copied = Box::pin(copy_bidirectional(&mut client, &mut upstream));
     let reason = loop {
         tokio::select! {
             biased;
@@ -47,7 +44,7 @@ pub async fn serve(mut session: Session, client: std::net::TcpStream) {
             changed = changes.changed() => {
                 let bundle = changes.borrow_and_update().bundle.clone();
                 let (resource, decision) = decide(&session, &bundle);
-                if changed.is_err() || decision.verdict != Verdict::Allow {
+                if changed.is_err() || !decision.passes() {
                     commands += 1;
                     if let Err(error) = record(&session, commands, resource, &decision) {
                         tracing::error!(%error, "the end of a connection could not be recorded");
@@ -58,6 +55,13 @@ pub async fn serve(mut session: Session, client: std::net::TcpStream) {
             copied = &mut copied => break if copied.is_ok() { "closed" } else { "broken" },
         }
     };
+    drop(copied);
+    if !matches!(reason, "closed" | "broken") {
+        // Nothing that is on its way arrives any more.
+        for stream in [&client, &upstream] {
+            let _ = socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
+        }
+    }
     session.end(reason);
 }
 
@@ -68,7 +72,7 @@ fn admit(session: &mut Session, bundle: &Arc<Bundle>) -> Result<(), &'static str
     let standing = session.standing();
     let objection = standing.objection();
     if let Some(reason) = &objection {
-        decision = Decision { verdict: Verdict::Deny, policies: Vec::new(), reason: reason.as_str().into() };
+        decision = Decision::denied(reason.as_str());
     }
     let name = bundle.upstream_for(session.destination).map_or("", |upstream| &*upstream.name);
     let recorded = session.record_open(name, "", "").and_then(|()| record(session, 0, resource, &decision));
@@ -76,7 +80,7 @@ fn admit(session: &mut Session, bundle: &Arc<Bundle>) -> Result<(), &'static str
         tracing::error!(%error, "a connection could not be recorded, so it is refused");
         return Err("unrecorded");
     }
-    if decision.verdict != Verdict::Allow {
+    if !decision.passes() {
         tracing::info!(destination = %session.destination, reason = &*decision.reason, "denied");
         return Err(if objection.is_some() { standing.word() } else { "denied" });
     }
@@ -85,8 +89,6 @@ fn admit(session: &mut Session, bundle: &Arc<Bundle>) -> Result<(), &'static str
 
 /// Policy's answer to a connection of which nothing but its destination will be seen, and what it is called.
 fn decide(session: &Session, bundle: &Arc<Bundle>) -> (String, Decision) {
-    let refused =
-        |reason: String| Decision { verdict: Verdict::Deny, policies: Vec::new(), reason: reason.into() };
     let Some(upstream) = bundle.upstream_for(session.destination) else {
         let decision = bundle.decide_undeclared(&session.subject, session.destination, unix_now(), &[]);
         return (session.destination.to_string(), decision);
@@ -94,11 +96,9 @@ fn decide(session: &Session, bundle: &Arc<Bundle>) -> (String, Decision) {
     let decision = match upstream.protocol {
         Protocol::Tcp => match bundle.session(&session.subject, upstream, "", "") {
             Ok(policy) => policy.decide(&Facts::connect(), unix_now(), &[]),
-            Err(error) => refused(format!("policy cannot represent this connection: {error}")),
+            Err(error) => Decision::denied(format!("policy cannot represent this connection: {error}")),
         },
-        Protocol::Postgres => {
-            refused("the bundle now declares another protocol for this upstream".to_owned())
-        }
+        Protocol::Postgres => Decision::denied("the bundle now declares another protocol for this upstream"),
     };
     (upstream.name.to_string(), decision)
 }

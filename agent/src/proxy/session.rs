@@ -1,11 +1,7 @@
 //! What every session has, whatever it speaks: its identity, its place in the trail, its bounds, and the
 //! signals that end it. Dropping it closes the session everywhere.
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use agent_core::{
     audit::record::{DecisionRecord, Record, SessionRecord, StatementRef, Texts, UpstreamRef},
@@ -18,7 +14,14 @@ use socket2::{SockRef, Socket, TcpKeepalive};
 use tokio::{net::TcpStream, sync::watch};
 
 use super::{Drain, Proxy};
-use crate::{audit::AuditError, clock::unix_now, config::Limits, ids::Id, jobs::Job, kernel::netns::Netns};
+use crate::{
+    audit::AuditError,
+    clock::unix_now,
+    config::Limits,
+    ids::Id,
+    jobs::{Job, Place},
+    kernel::netns::Netns,
+};
 
 /// How often the clock is asked at least whether a job's time is up: it can be set.
 const CLOCK_LOOK_S_MAX: u64 = 60;
@@ -31,6 +34,8 @@ pub struct Session {
     pub id: String,
     /// The job.
     pub job: Arc<Job>,
+    /// Its place among the job's sessions.
+    _place: Place,
     /// Node of the connecting process.
     pub node: u64,
     /// Job and process as policies see them.
@@ -49,7 +54,7 @@ pub struct Session {
 /// What a session is made of.
 pub struct SessionParts {
     pub proxy: Arc<Proxy>,
-    pub job: Arc<Job>,
+    pub place: Place,
     pub node: u64,
     pub subject: Subject,
     pub destination: SocketAddr,
@@ -60,19 +65,21 @@ pub struct SessionParts {
 impl Session {
     /// Takes a place among the open sessions, or answers none at the bound.
     pub fn open(parts: SessionParts) -> Option<Self> {
-        let SessionParts { proxy, job, node, subject, destination, netns, protocol } = parts;
+        let SessionParts { proxy, place, node, subject, destination, netns, protocol } = parts;
         let id = Id::random().ok()?.to_string();
         if !proxy.try_open() {
             return None;
         }
         let per_job = proxy.parts.limits.sessions_per_job_max;
-        let open = job.sessions.fetch_add(1, Ordering::AcqRel);
+        let job = Arc::clone(place.job());
+        let open = place.before;
         proxy.parts.metrics.sessions.with_label_values(&[protocol]).inc();
         let grounds = job.grounds();
         let session = Self {
             proxy,
             id,
             job,
+            _place: place,
             node,
             subject,
             destination,
@@ -154,10 +161,11 @@ impl Session {
             policies: Texts::Boxed(&decision.policies),
             reason: &decision.reason,
             masked: Texts::Strs(&[]),
-            observed: false,
+            observed: decision.observed,
         }))?;
         let verdict = match decision.verdict {
             Verdict::Allow => "allow",
+            _ if decision.observed => "would_deny",
             Verdict::Deny => "deny",
             Verdict::Hold => "hold",
         };
@@ -210,7 +218,6 @@ impl Drop for Session {
                 tracing::error!(%error, "the end of a session could not be recorded");
             }
         }
-        self.job.sessions.fetch_sub(1, Ordering::AcqRel);
         self.proxy.closed();
     }
 }

@@ -40,28 +40,31 @@ impl Keys {
 pub struct Registered {
     proxy: Arc<Proxy>,
     place: Place,
+    known: Known,
 }
 
 impl Registered {
     /// Remembers a session's key; called before the client is told it.
     pub fn new(session: &Session, key: CancelKey, way: Arc<Way>) -> Self {
         let place = (session.job.id, session.destination, key.pid);
-        session.proxy.cancel_keys.locked().insert(place, Known { key, way });
-        Self { proxy: Arc::clone(&session.proxy), place }
+        let known = Known { key, way };
+        session.proxy.cancel_keys.locked().insert(place, known.clone());
+        Self { proxy: Arc::clone(&session.proxy), place, known }
     }
 
     /// Cancels what the session runs, for the agent's own reasons.
     pub async fn cancel(&self, session: &Session) {
-        let known = self.proxy.cancel_keys.locked().get(&self.place).cloned();
-        if let Some(known) = known {
-            send(session, &known).await;
-        }
+        send(session, &self.known).await;
     }
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        self.proxy.cancel_keys.locked().remove(&self.place);
+        let mut keys = self.proxy.cancel_keys.locked();
+        // The server may have given its process's number to another session of the job's by now.
+        if keys.get(&self.place).is_some_and(|known| Arc::ptr_eq(&known.way, &self.known.way)) {
+            keys.remove(&self.place);
+        }
     }
 }
 

@@ -53,8 +53,9 @@ pub enum DialError {
 /// Dials the session's server, for a session or for a cancel request.
 pub async fn dial(session: &Session, way: &Way) -> Result<Stream, DialError> {
     let exposed = way.secret && way.leg.tls != TlsMode::VerifyFull;
-    // The job's loopback is not the agent's.
-    if exposed && (session.netns.is_agents() || session.destination.ip().to_canonical().is_loopback()) {
+    // The job's loopback is not the agent's; "any address" is the loopback, too.
+    let address = session.destination.ip().to_canonical();
+    if exposed && (session.netns.is_agents() || address.is_loopback() || address.is_unspecified()) {
         return Err(DialError::Exposed);
     }
     let stream = if exposed { session.dial_from_agent().await? } else { session.dial().await? };

@@ -7,7 +7,7 @@ use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 
 use agent_core::{
     audit::record::StatementRef,
-    decision::{Decision, Verdict},
+    decision::Decision,
     facts::{Action, Facts},
     postgres::{Candidates, Parameters, Question, Setting, Statement},
 };
@@ -36,6 +36,8 @@ pub struct Judge {
     literals: Literals,
     /// The facts without which there is no session: the connection, and what its startup message sets.
     beginning: Vec<Facts>,
+    /// The agent logs in with a credential of its own: what lets the session begin is enforced in every mode.
+    credentialed: bool,
     /// Why nothing is allowed any more, whatever policy says of it.
     barred: Option<String>,
     reader: Reader,
@@ -110,6 +112,7 @@ impl Judge {
         upstream: &Upstream,
         database: &str,
         user: &str,
+        credentialed: bool,
     ) -> Result<Self, EngineError> {
         let policy = bundle.session(&session.subject, upstream, database, user)?;
         let overflows = session.proxy.parts.metrics.bounds.with_label_values(&["names"]);
@@ -121,6 +124,7 @@ impl Judge {
             user: user.to_owned(),
             literals: session.proxy.parts.literals,
             beginning: vec![Facts::connect()],
+            credentialed,
             barred: None,
             reader: Reader::new(session.proxy.parts.literals),
             prepared: Names::new(overflows.clone()),
@@ -145,14 +149,21 @@ impl Judge {
             .map_err(|error| error.to_string())?;
         let now_unix = unix_now();
         for facts in &self.beginning {
-            let Decision { verdict, reason, .. } = policy.decide(facts, now_unix, &[]);
-            if verdict != Verdict::Allow {
+            let decision = self.of_beginning(policy.decide(facts, now_unix, &[]));
+            if !decision.passes() {
+                let reason = decision.reason;
                 return Err(format!("policy has changed, and would not let this session begin: {reason}"));
             }
         }
         self.policy = DecisionCache::new(policy);
         self.bundle_version = bundle.version().to_owned();
         Ok(())
+    }
+
+    /// A decision on the session's beginning: a job that is only observed is not given a credential that policy would
+    /// not give it.
+    fn of_beginning(&self, decision: Decision) -> Decision {
+        Decision { observed: decision.observed && !self.credentialed, ..decision }
     }
 
     /// Policy's answer to some facts, and their resources.
@@ -177,25 +188,31 @@ impl Judge {
         let now_unix = unix_now();
         let beginning = self.beginning.clone();
         let facts = joined(&beginning);
-        let mut decided = Decided {
-            decision: Decision { verdict: Verdict::Allow, policies: Vec::new(), reason: "".into() },
-            resources: self.policy.session().resources(&facts),
-        };
+        let mut all: Option<Decision> = None;
         for part in &beginning {
-            let Decision { verdict, policies, reason } = self.decide(part, now_unix).decision.clone();
-            if verdict != Verdict::Allow {
-                decided.decision = Decision { verdict, policies, reason };
+            let decision = self.decide(part, now_unix).decision.clone();
+            let decision = self.of_beginning(decision);
+            if !decision.passes() {
+                all = Some(decision);
                 break;
             }
-            decided.decision.policies.extend(policies);
-            decided.decision.reason = reason;
+            all = Some(match all {
+                // One that would be denied is what the trail is to show.
+                Some(before) if before.observed => before,
+                Some(before) if !decision.observed => {
+                    Decision { policies: [before.policies, decision.policies].concat(), ..decision }
+                }
+                _ => decision,
+            });
         }
-        (facts, decided)
+        let decision = all.unwrap_or_else(|| Decision::denied("nothing is known of the session"));
+        let resources = self.policy.session().resources(&facts);
+        (facts, Decided { decision, resources })
     }
 
     /// A denial that no policy made.
     fn denied(&self, facts: &Facts, reason: &str) -> Decided {
-        let decision = Decision { verdict: Verdict::Deny, policies: Vec::new(), reason: reason.into() };
+        let decision = Decision::denied(reason);
         Decided { decision, resources: self.policy.session().resources(facts) }
     }
 
@@ -247,7 +264,7 @@ impl Judge {
         let reading = self.reader.read_statement(statement);
         let facts = self.complete(&reading.analysis);
         let decided = self.decide(&facts, unix_now());
-        if decided.decision.verdict == Verdict::Allow && name.is_empty() {
+        if decided.decision.passes() && name.is_empty() {
             return Answer::of(Judged::Allow, false);
         }
         let shown = reading.shown(statement.text());
@@ -362,7 +379,7 @@ impl Judge {
         let Decided { decision, resources } = decided;
         let statement = StatementRef { text, fingerprint: &reading.fingerprint, parameters };
         match session.record_decision(number, facts, resources, Some(statement), decision) {
-            Ok(()) if decision.verdict == Verdict::Allow => Answer::of(Judged::Allow, true),
+            Ok(()) if decision.passes() => Answer::of(Judged::Allow, true),
             Ok(()) => Answer::of(Judged::Deny(denial(decision)), true),
             Err(error) => {
                 tracing::error!(%error, "a command could not be recorded, so it is denied");

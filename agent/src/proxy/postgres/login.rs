@@ -38,8 +38,10 @@ pub enum LoginError {
     /// The server asks for a password, and the credential has none.
     #[error("it asks for a password, and the credential has none")]
     NoPassword,
-    /// The server asks for the password as it is, for everybody on the way to read.
-    #[error("it asks for the password in the clear on a connection without TLS")]
+    /// The server asks for the password as it is, and nobody has vouched for who it is.
+    #[error(
+        "it asks for the password in the clear, which takes TLS with a verified name (tls.mode = \"verify-full\")"
+    )]
     Clear,
     /// The server asks for what the agent can't do.
     #[error("it asks for an authentication that is not supported here: {0}")]
@@ -50,12 +52,14 @@ pub enum LoginError {
 }
 
 /// Logs in as `role`, otherwise as the client's startup message asks. Answers what the server has sent from
-/// AuthenticationOk on, with the protocol's negotiation, if there was one, in front.
+/// AuthenticationOk on, with the protocol's negotiation, if there was one, in front. `verified` says that the server's
+/// certificate bears its name.
 pub async fn login(
     stream: &mut Stream,
     startup: &Startup,
     role: &str,
     login: &Login,
+    verified: bool,
 ) -> Result<Vec<u8>, LoginError> {
     stream.write_all(&startup.as_role(role)).await?;
     stream.flush().await?;
@@ -88,7 +92,7 @@ pub async fn login(
                 kept.extend_from_slice(&input);
                 return Ok(kept);
             }
-            Message::AuthenticationCleartextPassword if !stream.is_encrypted() => {
+            Message::AuthenticationCleartextPassword if !(verified && stream.is_encrypted()) => {
                 return Err(LoginError::Clear);
             }
             Message::AuthenticationCleartextPassword => {

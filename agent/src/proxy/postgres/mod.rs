@@ -23,10 +23,10 @@ mod side;
 use std::time::Duration;
 
 use agent_core::{
-    decision::{Decision, Verdict},
+    decision::Decision,
     postgres::{Ruling, Startup, fatal_error},
 };
-use agent_policy::{Decided, Upstream};
+use agent_policy::{Decided, TlsMode, Upstream};
 use tokio::{
     io::AsyncWriteExt,
     net::TcpStream,
@@ -143,7 +143,7 @@ async fn admit(
         _ => None,
     };
     let role = own.as_ref().and_then(|own| own.user.clone()).unwrap_or_else(|| startup.user.clone());
-    let judge = decide(session, upstream, startup, &role)?;
+    let judge = decide(session, upstream, startup, &role, credential.is_some())?;
     let identity = own.as_ref().and_then(|own| own.identity.clone());
     let way = Way { leg: upstream.leg.clone(), secret: credential.is_some(), identity };
     let mut server = dial(session, &way).await.map_err(|error| unreachable(session, upstream, &error))?;
@@ -154,7 +154,8 @@ async fn admit(
         // The machine forwards the startup message itself, as the first thing of the session.
         None => (Ruling::Allow, Vec::new()),
         Some(own) => {
-            let greeting = login(&mut server, startup, &role, own).await;
+            let verified = way.leg.tls == TlsMode::VerifyFull;
+            let greeting = login(&mut server, startup, &role, own, verified).await;
             (Ruling::AllowAuthenticated, greeting.map_err(|error| not_logged_in(upstream, &error))?)
         }
     };
@@ -191,6 +192,7 @@ fn decide(
     upstream: &Upstream,
     startup: &Startup,
     role: &str,
+    credentialed: bool,
 ) -> Result<Judge, Refusal> {
     let unrecorded = |error: crate::audit::AuditError| {
         Refusal::new("58030", format!("lineal: the session cannot be recorded: {error}"), "unrecorded")
@@ -206,25 +208,30 @@ fn decide(
         return Err(Refusal::new("42501", message, "forbidden_option"));
     }
     let bundle = session.proxy.parts.policy.current();
-    let mut judge = Judge::new(session, &bundle, upstream, &startup.database, role).map_err(|error| {
-        Refusal::new(
-            "58000",
-            format!("lineal: policy cannot represent this session: {error}"),
-            "unrepresentable",
-        )
-    })?;
+    if bundle.upstream_for(session.destination) != Some(upstream) {
+        let message = "lineal: the policy bundle no longer declares this upstream so: connect again";
+        return Err(Refusal::new("57P03", message, "upstream_changed"));
+    }
+    let mut judge =
+        Judge::new(session, &bundle, upstream, &startup.database, role, credentialed).map_err(|error| {
+            Refusal::new(
+                "58000",
+                format!("lineal: policy cannot represent this session: {error}"),
+                "unrepresentable",
+            )
+        })?;
     // Followed since it was opened; asked now, so that no revocation falls between.
     let standing = session.standing();
     let objection = standing.objection();
     let (facts, Decided { mut decision, resources }) = judge.begin(&settings);
     if let Some(reason) = &objection {
-        decision = Decision { verdict: Verdict::Deny, policies: Vec::new(), reason: reason.as_str().into() };
+        decision = Decision::denied(reason.as_str());
     }
     session.record_decision(0, &facts, &resources, None, &decision).map_err(unrecorded)?;
     if let Some(reason) = objection {
         return Err(Refusal::new("28000", format!("lineal: {reason}"), standing.word()));
     }
-    if decision.verdict != Verdict::Allow {
+    if !decision.passes() {
         return Err(Refusal::new("42501", judge::denial(&decision), "denied"));
     }
     Ok(judge)

@@ -122,7 +122,10 @@ impl Pump {
                     };
                 }
                 Woken::Deadline if owing == Owing::Startup => return "startup_timed_out",
-                Woken::Deadline => return "stalled",
+                Woken::Deadline => {
+                    let told = "lineal: what was sent has been left unread for too long";
+                    return self.cut(session, "08006", told, "stalled").await;
+                }
             }
         }
     }
