@@ -31,7 +31,7 @@ use crate::{
         uses::{UseStore, enroller},
         verify::Verifier,
     },
-    jobs::{Enrolment, Registry, RegistryConfig, RevocationList, RevocationStore},
+    jobs::{Enrolment, Job, Registry, RegistryConfig, RevocationList, RevocationStore, Tree},
     kernel::{self, EventStream, Kernel},
     logging,
     metrics::{self, Metrics, raise_to},
@@ -325,8 +325,8 @@ impl control::server::Handler for Agent {
 
     async fn handle(&self, request: Request, peer: &Peer) -> Result<Vec<Value>, String> {
         match request {
-            Request::Enroll { token, name } => {
-                let enrolled = self.enrol(Token::new(token), name, peer).await;
+            Request::Enroll { token, name, pid } => {
+                let enrolled = self.enrol(Token::new(token), name, pid, peer).await;
                 let result = if enrolled.is_ok() { "enrolled" } else { "refused" };
                 self.metrics.enrolments.with_label_values(&[result]).inc();
                 if let Err(reason) = &enrolled {
@@ -360,9 +360,27 @@ impl control::server::Handler for Agent {
 }
 
 impl Agent {
-    /// Verifies a token and puts the peer into a job. The order: who is it, may the token be used here, is the
-    /// namespace served, and only then the tag.
-    async fn enrol(&self, token: Token, name: Option<String>, peer: &Peer) -> Result<Vec<Value>, String> {
+    /// Verifies a token and puts the peer, or the process `pid` with all that descends from it, into a job. The order: who
+    /// is it, may the token be used here, is the namespace served, and only then the tag.
+    async fn enrol(
+        &self,
+        token: Token,
+        name: Option<String>,
+        pid: Option<u32>,
+        peer: &Peer,
+    ) -> Result<Vec<Value>, String> {
+        let other = match pid {
+            None => None,
+            Some(pid) => {
+                let other = Peer::at(pid).map_err(|error| format!("process {pid}: {error}"))?;
+                if peer.uid != 0 && peer.uid != other.uid {
+                    return Err(format!("process {pid} is another user's"));
+                }
+                Some(other)
+            }
+        };
+        let tree = other.is_some();
+        let peer = other.as_ref().unwrap_or(peer);
         let now_unix = unix_now();
         let verified = self.verifier.verify(&token, now_unix).await.map_err(|error| error.to_string())?;
         drop(token);
@@ -372,7 +390,12 @@ impl Agent {
         let netns = self.listeners.ensure(peer.pid).map_err(|error| error.to_string())?;
         let enrolment =
             Enrolment { pid: peer.pid, uid: peer.uid, name, credential: verified.credential, netns };
-        let job = self.registry.enrol(enrolment).map_err(|error| error.to_string())?;
+        let (job, processes) = if tree {
+            // Reads all of /proc, and waits until the tree has stopped.
+            tokio::task::block_in_place(|| self.enrol_tree(enrolment, peer))?
+        } else {
+            (self.registry.enrol(enrolment).map_err(|error| error.to_string())?, 1)
+        };
         // The PID was the peer's all along only if the peer still lives.
         if !peer.alive() {
             self.kernel.untag(peer.pid);
@@ -386,7 +409,32 @@ impl Agent {
             "enrolled"
         );
         let Trust { authority, all } = self.authority.trust();
-        Ok(vec![json!({"id": job.id.to_string(), "trust": {"authority": authority, "all": all}})])
+        let id = job.id.to_string();
+        Ok(vec![json!({"id": id, "processes": processes, "trust": {"authority": authority, "all": all}})])
+    }
+
+    /// Enrols a tree that runs already while it is held still. Answers how many processes it has.
+    fn enrol_tree(&self, enrolment: Enrolment, root: &Peer) -> Result<(Arc<Job>, usize), String> {
+        let followed = |pid| self.kernel.tag_of(pid).is_some();
+        let mut tree = Tree::hold(root.pid, followed).map_err(|error| error.to_string())?;
+        if !root.alive() {
+            return Err("the process ended while it was enrolled".to_owned());
+        }
+        let job = self.registry.enrol(enrolment).map_err(|error| error.to_string())?;
+        let mut taken = 0;
+        loop {
+            let news = tree.members().get(taken..).unwrap_or_default();
+            let done = self.registry.take_in(&job, news).map_err(|error| error.to_string());
+            taken += news.len();
+            match done.and_then(|()| tree.grow(followed).map_err(|error| error.to_string())) {
+                Ok(true) => {}
+                Ok(false) => return Ok((job, tree.len())),
+                Err(error) => {
+                    self.registry.abandon(&job);
+                    return Err(error);
+                }
+            }
+        }
     }
 
     fn status(&self) -> Value {

@@ -14,6 +14,7 @@ mod audit;
 mod bounds;
 mod clients;
 mod drivers;
+mod enroll;
 mod host;
 mod hostile_wire;
 mod identity;

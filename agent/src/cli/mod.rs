@@ -2,6 +2,7 @@
 
 mod audit;
 mod doctor;
+mod enroll;
 mod listing;
 mod policy;
 mod revoke;
@@ -52,6 +53,8 @@ enum Command {
     Run(run::RunArgs),
     /// List the jobs that are followed.
     Jobs(Format),
+    /// Put a process that runs already, and all that descends from it, into a new job.
+    Enroll(enroll::EnrollArgs),
     /// Show the agent's health.
     Status(Format),
     /// Try what this host's kernel can enforce.
@@ -97,6 +100,7 @@ pub fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Agent { config } => daemon::main(&config).map(|()| ExitCode::SUCCESS),
         Command::Run(args) => run::run(&control, args),
+        Command::Enroll(args) => enroll::enroll(&control, args),
         Command::Jobs(format) => listing::jobs(&control, &format),
         Command::Status(format) => listing::status(&control, &format),
         Command::Doctor(format) => doctor::doctor(&format),

@@ -51,7 +51,8 @@ pub struct RunArgs {
 /// `lineal run`.
 pub fn run(control: &Path, args: RunArgs) -> Outcome {
     let token = token(args.token_file.as_deref(), &args.audience)?;
-    let enrolled = ask(control, &Request::Enroll { token: token.reveal().to_owned(), name: args.name })?;
+    let enrolled =
+        ask(control, &Request::Enroll { token: token.reveal().to_owned(), name: args.name, pid: None })?;
     drop(token);
     let Some((program, arguments)) = args.command.split_first() else {
         anyhow::bail!("no CMD");
@@ -104,7 +105,7 @@ fn adds_nothing(chosen: &Path, other: &Path) -> bool {
 }
 
 /// Finds the token; asking the CI system for one is the only thing here that waits.
-fn token(file: Option<&Path>, audience: &str) -> anyhow::Result<Token> {
+pub(super) fn token(file: Option<&Path>, audience: &str) -> anyhow::Result<Token> {
     let places = source::Places {
         token_file: file,
         variable: &|name| std::env::var_os(name),

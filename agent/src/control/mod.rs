@@ -25,12 +25,15 @@ pub const REQUEST_S: u64 = 10;
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "verb", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Request {
-    /// Puts the asking process into a new job.
+    /// Puts the asking process into a new job; or another one, and all that descends from it.
     Enroll {
         /// An OIDC token.
         token: String,
         /// The job's name.
         name: Option<String>,
+        /// The other one's PID, of the host.
+        #[serde(default)]
+        pid: Option<u32>,
     },
     /// Lists live jobs.
     Jobs,

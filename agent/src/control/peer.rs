@@ -3,6 +3,7 @@
 //! | verb | root, `admins` | any other user | a followed process |
 //! | --- | --- | --- | --- |
 //! | `enroll` (itself) | yes | yes | never |
+//! | `enroll` (another process) | root only | a process of its own user | never |
 //! | `jobs`, `status`, `revoke`, `reload`, `rotate` | yes | never | never, root included |
 
 use std::{
@@ -13,6 +14,7 @@ use std::{
 use tokio::net::UnixStream;
 
 use super::Request;
+use crate::jobs::user_of;
 
 /// A peer, pinned down by a pidfd: its PID can't come to mean another process unnoticed.
 pub struct Peer {
@@ -35,6 +37,23 @@ impl Peer {
         let peer = Self { pid, uid: credentials.uid(), pidfd };
         if !peer.alive() {
             return Err(io::Error::other("the peer is gone"));
+        }
+        Ok(peer)
+    }
+
+    /// Another process, pinned down likewise.
+    pub fn at(pid: u32) -> io::Result<Self> {
+        let number = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+        let number = number.ok_or_else(|| io::Error::other("there is no such process"))?;
+        let pidfd = rustix::process::pidfd_open(number, rustix::process::PidfdFlags::empty())?;
+        let [real, effective, saved, _] = user_of(pid)?;
+        let peer = Self { pid, uid: effective, pidfd };
+        if !peer.alive() {
+            return Err(io::Error::other("the process is gone"));
+        }
+        // Whoever may become another user is that user's affair.
+        if real != effective || saved != effective {
+            return Ok(Self { uid: 0, ..peer });
         }
         Ok(peer)
     }
@@ -99,7 +118,7 @@ mod tests {
 
     fn requests() -> [Request; 6] {
         [
-            Request::Enroll { token: "t".into(), name: None },
+            Request::Enroll { token: "t".into(), name: None, pid: None },
             Request::Jobs,
             Request::Status,
             Request::Revoke {

@@ -77,16 +77,19 @@ pub struct Places {
 }
 
 impl Places {
-    /// Adds a place that the agent itself makes: a job's root.
-    pub fn add_root(&mut self, node: u64, mut place: NewPlace, image: u64) {
+    /// Adds a place that the agent itself makes: a job's root, or a process that ran before its job was.
+    pub fn add(&mut self, node: u64, mut place: NewPlace, image: u64) {
         let text = Arc::new(ImageText { exe: place.exe, argv: std::mem::take(&mut place.argv) });
         self.images.insert(image, (Arc::clone(&text), 1));
         let (cwd, container) = surroundings(place.pid);
+        if let Some(parent) = self.places.get_mut(&place.parent) {
+            parent.children += 1;
+        }
         self.places.insert(
             node,
             Place {
                 job: place.job,
-                parent: 0,
+                parent: place.parent,
                 pid: place.pid,
                 uid: place.uid,
                 image,
@@ -266,9 +269,11 @@ impl Places {
     }
 }
 
-/// A job's root, as the agent reads it from `/proc` before the job's program starts.
+/// A process as the agent reads it from `/proc`.
 pub struct NewPlace {
     pub job: u64,
+    /// Its parent's node; 0 for a job's root.
+    pub parent: u64,
     pub pid: u32,
     pub uid: u32,
     pub exe: String,

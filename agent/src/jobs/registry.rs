@@ -6,7 +6,6 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -14,27 +13,22 @@ use std::{
     time::Instant,
 };
 
-use agent_abi::{Event, EventKind, Flow, Node, TaskTag};
+use agent_abi::{Event, EventKind, Flow};
 use agent_core::{
-    audit::record::{JobRecord, JobRef, JobState, ProcessRecord, Record, RevocationRecord, Texts},
+    audit::record::{JobRecord, JobRef, JobState, ProcessRecord, Record},
     credential::Credential,
     lineage::Lineage,
-    standing::{Grounds, Standing, TokenTerm},
+    standing::{Grounds, Standing},
 };
 use thiserror::Error;
 use tokio::sync::watch;
 
-use super::{
-    Unattributable,
-    kill::kill_in_background,
-    lineage::{NewPlace, Places, split_argv},
-    revocations::{Listed, Revocation, RevocationError, RevocationStore, Selector},
-};
+use super::{Unattributable, lineage::Places, revocations::RevocationStore};
 use crate::{
     audit::{AuditError, Trail},
     clock::unix_now,
     ids::Id,
-    kernel::{Kernel, KernelError},
+    kernel::Kernel,
 };
 
 /// What the registry is made of.
@@ -65,7 +59,7 @@ pub struct Job {
     pub netns: u64,
     /// Open sessions.
     pub sessions: AtomicUsize,
-    grounds: watch::Sender<Grounds>,
+    pub(super) grounds: watch::Sender<Grounds>,
 }
 
 impl Job {
@@ -125,78 +119,20 @@ impl Drop for Place {
     }
 }
 
-/// A request to put a process into a new job.
-pub struct Enrolment {
-    /// The process.
-    pub pid: u32,
-    /// Its user id.
-    pub uid: u32,
-    /// The name its starter gave the job.
-    pub name: Option<String>,
-    /// Who it acts for: verified.
-    pub credential: Credential,
-    /// Cookie of its network namespace, which is served already.
-    pub netns: u64,
-}
-
-/// Why a process isn't enrolled.
-#[derive(Debug, Error)]
-pub enum EnrolError {
-    /// A followed process can't change its credential.
-    #[error("this process already belongs to job {job}: a job can't enrol again under another credential")]
-    AlreadyFollowed {
-        /// Its job.
-        job: Id,
-    },
-    /// The credential's access was ended.
-    #[error("access of {subject} was revoked: {reason}")]
-    Revoked {
-        /// The credential's subject.
-        subject: String,
-        /// What the operator said.
-        reason: String,
-    },
-    /// Too many jobs.
-    #[error("{0} jobs are followed on this host already (limits.jobs_max)")]
-    TooManyJobs(usize),
-    /// The process stands outside the cgroup that the agent watches.
-    #[error("process {pid} is outside {cgroup}, where this agent's programs are attached")]
-    Uncovered {
-        /// The process.
-        pid: u32,
-        /// The cgroup.
-        cgroup: PathBuf,
-    },
-    /// The process has gone.
-    #[error("process {pid} cannot be read: {source}")]
-    Gone {
-        /// The process.
-        pid: u32,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The kernel side refused.
-    #[error(transparent)]
-    Kernel(#[from] KernelError),
-    /// The enrolment can't be recorded, so it doesn't happen.
-    #[error("the enrolment cannot be recorded: {0}")]
-    Audit(#[from] AuditError),
-}
-
-struct Inner {
-    jobs: HashMap<u64, Arc<Job>>,
-    places: Places,
+pub(super) struct Inner {
+    pub(super) jobs: HashMap<u64, Arc<Job>>,
+    pub(super) places: Places,
     /// Live processes by job.
-    members: HashMap<u64, HashSet<u32>>,
+    pub(super) members: HashMap<u64, HashSet<u32>>,
 }
 
 /// Everything that is followed on this host.
 pub struct Registry {
-    kernel: Arc<Kernel>,
-    trail: Arc<Trail>,
-    revocations: RevocationStore,
-    jobs_max: usize,
-    kill_revoked: bool,
+    pub(super) kernel: Arc<Kernel>,
+    pub(super) trail: Arc<Trail>,
+    pub(super) revocations: RevocationStore,
+    pub(super) jobs_max: usize,
+    pub(super) kill_revoked: bool,
     inner: Mutex<Inner>,
 }
 
@@ -206,72 +142,6 @@ impl Registry {
         let RegistryConfig { kernel, trail, revocations, jobs_max, kill_revoked } = config;
         let inner = Inner { jobs: HashMap::new(), places: Places::default(), members: HashMap::new() };
         Self { kernel, trail, revocations, jobs_max, kill_revoked, inner: Mutex::new(inner) }
-    }
-
-    /// Puts a process into a new job. When this returns, the process is tagged and the trail says so.
-    pub fn enrol(&self, enrolment: Enrolment) -> Result<Arc<Job>, EnrolError> {
-        let Enrolment { pid, uid, name, credential, netns } = enrolment;
-        let gone = |source| EnrolError::Gone { pid, source };
-        if let Some(tag) = self.kernel.tag_of(pid) {
-            return Err(EnrolError::AlreadyFollowed { job: Id(tag.job) });
-        }
-        if !self.kernel.covers(pid).map_err(gone)? {
-            return Err(EnrolError::Uncovered { pid, cgroup: self.kernel.cgroup().to_owned() });
-        }
-        let id = Id::random().map_err(gone)?;
-        let exe = std::fs::read_link(format!("/proc/{pid}/exe")).map_err(gone)?;
-        let argv = split_argv(&std::fs::read(format!("/proc/{pid}/cmdline")).map_err(gone)?);
-        let place = NewPlace { job: id.0, pid, uid, exe: exe.to_string_lossy().into_owned(), argv };
-        let name = name.unwrap_or_else(|| credential.subject.clone());
-        let Credential { expires_unix, acts_until_unix, .. } = credential;
-        let (grounds, _) = watch::channel(Grounds::of(TokenTerm { expires_unix, acts_until_unix }));
-        let job = Arc::new(Job {
-            id,
-            name,
-            credential,
-            root_pid: pid,
-            netns,
-            sessions: AtomicUsize::new(0),
-            grounds,
-        });
-        let mut inner = self.locked();
-        // Asked again under the lock: the process may have asked twice at once.
-        if let Some(tag) = self.kernel.tag_of(pid) {
-            return Err(EnrolError::AlreadyFollowed { job: Id(tag.job) });
-        }
-        if inner.jobs.len() >= self.jobs_max {
-            return Err(EnrolError::TooManyJobs(self.jobs_max));
-        }
-        // Registered first, then checked: a revocation from here on finds the job.
-        inner.jobs.insert(id.0, Arc::clone(&job));
-        inner.members.entry(id.0).or_default().insert(pid);
-        let enrolled = self.complete(&mut inner, &job, place);
-        if enrolled.is_err() {
-            // Tagging comes last: a process that isn't enrolled has no tag of this job's.
-            inner.jobs.remove(&id.0);
-            inner.members.remove(&id.0);
-        }
-        enrolled.map(|()| job)
-    }
-
-    fn complete(&self, inner: &mut Inner, job: &Arc<Job>, place: NewPlace) -> Result<(), EnrolError> {
-        if let Some(reason) = self.revocations.find(None, &job.credential) {
-            return Err(EnrolError::Revoked { subject: job.credential.subject.clone(), reason });
-        }
-        let (node, image, pid) = (self.kernel.next_id(), self.kernel.next_id(), place.pid);
-        let root = Node { job: job.id.0, parent: 0, image, tgid: pid, uid: place.uid };
-        self.kernel.add_node(node, root)?;
-        inner.places.add_root(node, place, image);
-        let id = job.id.to_string();
-        self.trail.append(&Record::Job(JobRecord {
-            state: JobState::Enrolled,
-            job: job.to_ref(&id),
-            credential: Some((&job.credential).into()),
-            root_pid: pid,
-        }))?;
-        self.record_places(inner, &id, &[node])?;
-        self.kernel.tag(pid, TaskTag { job: job.id.0, node, image })?;
-        Ok(())
     }
 
     /// Takes in one event of the kernel side.
@@ -331,7 +201,7 @@ impl Registry {
     }
 
     /// Ends a job whose last process is gone. Its open sessions end by themselves: their sockets are closed.
-    fn end(&self, inner: &mut Inner, job: u64) {
+    pub(super) fn end(&self, inner: &mut Inner, job: u64) {
         inner.members.remove(&job);
         let Some(job) = inner.jobs.get(&job).cloned() else { return };
         // A job that still has sessions keeps its entry: their connections may wait to be accepted.
@@ -370,7 +240,12 @@ impl Registry {
         Ok((Place::take(&job), lineage))
     }
 
-    fn record_places(&self, inner: &mut Inner, job: &str, nodes: &[u64]) -> Result<(), AuditError> {
+    pub(super) fn record_places(
+        &self,
+        inner: &mut Inner,
+        job: &str,
+        nodes: &[u64],
+    ) -> Result<(), AuditError> {
         for node in nodes {
             let Some(place) = inner.places.known(*node) else { continue };
             self.trail.append(&Record::Process(ProcessRecord {
@@ -386,104 +261,6 @@ impl Registry {
             }))?;
             inner.places.mark_recorded(*node);
         }
-        Ok(())
-    }
-
-    /// Ends access: known first, so that no enrolment slips past; then told to every live job it means; then kept
-    /// on disk and recorded. Answers the jobs' ids. Access has ended whatever this answers.
-    ///
-    /// With `kill` the jobs' processes are killed, too, whatever the configuration says of that.
-    pub fn revoke(
-        &self,
-        selector: Selector,
-        reason: String,
-        kill: bool,
-        by_uid: u32,
-    ) -> Result<Vec<Id>, RevokeError> {
-        let time_us = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .map_or(0, |since| since.as_micros() as u64);
-        let revocation = Revocation { selector, reason, time_us, by_uid };
-        let kept = self.revocations.add(&revocation);
-        // Access ends before the trail is asked: a full disk must not keep it alive.
-        let meant = self.end_access(&revocation.selector, &revocation.reason);
-        let meant: Vec<Id> = meant.into_iter().map(|(job, _)| job).collect();
-        // Also those to whom it was no news.
-        for job in meant.iter().filter(|_| kill && !self.kill_revoked) {
-            kill_in_background(Arc::clone(&self.kernel), *job);
-        }
-        kept.map_err(|error| match error {
-            RevocationError::Full => RevokeError::Full(error),
-            error => RevokeError::Store(error),
-        })?;
-        self.record_revocation(&revocation.selector, &revocation.reason, &format!("uid {by_uid}"), &meant)?;
-        Ok(meant)
-    }
-
-    /// Puts the list that others keep in force, known first as in [`Registry::revoke`]. What is new in it is recorded as
-    /// the file's doing; of the list that the agent starts with, `file` being none, only what ends a live job's access.
-    pub fn relist(&self, listed: Vec<Listed>, file: Option<&Path>) {
-        let before: HashSet<Listed> = self.revocations.list(listed.clone()).into_iter().collect();
-        // All of it before anything is recorded: a slow disk keeps nobody's access alive.
-        let ended: Vec<Vec<(Id, bool)>> =
-            listed.iter().map(|entry| self.end_access(&entry.selector, &entry.reason)).collect();
-        for (entry, meant) in listed.iter().zip(ended) {
-            let meant: Vec<Id> = meant.into_iter().filter(|(_, news)| *news).map(|(job, _)| job).collect();
-            let news = file.is_some() && !before.contains(entry);
-            if !news && meant.is_empty() {
-                continue;
-            }
-            let by =
-                file.map_or_else(|| "the list".to_owned(), |file| format!("the list {}", file.display()));
-            if let Err(error) = self.record_revocation(&entry.selector, &entry.reason, &by, &meant) {
-                tracing::error!(%error, "a revocation could not be recorded");
-            }
-        }
-    }
-
-    /// Tells every live job that is meant; answers them, and whether it was news to them.
-    fn end_access(&self, selector: &Selector, reason: &str) -> Vec<(Id, bool)> {
-        let reason: Arc<str> = reason.into();
-        let meant: Vec<Arc<Job>> = {
-            let inner = self.locked();
-            let meant = inner.jobs.values().filter(|job| selector.matches(Some(job.id), &job.credential));
-            meant.cloned().collect()
-        };
-        let tell = |job: &Arc<Job>| {
-            let news = job.grounds.send_if_modified(|grounds| grounds.revoke(&reason));
-            if news && self.kill_revoked {
-                kill_in_background(Arc::clone(&self.kernel), job.id);
-            }
-            (job.id, news)
-        };
-        meant.iter().map(tell).collect()
-    }
-
-    fn record_revocation(
-        &self,
-        selector: &Selector,
-        reason: &str,
-        by: &str,
-        jobs: &[Id],
-    ) -> Result<(), AuditError> {
-        let ids: Vec<String> = jobs.iter().map(Id::to_string).collect();
-        let claim = match selector {
-            Selector::Claim { key, value } => Some(format!("{key}={value}")),
-            _ => None,
-        };
-        let (job, subject) = match selector {
-            Selector::Job(job) => (Some(job.as_str()), None),
-            Selector::Subject(subject) => (None, Some(subject.as_str())),
-            Selector::Claim { .. } => (None, None),
-        };
-        self.trail.append(&Record::Revocation(RevocationRecord {
-            job,
-            subject,
-            claim: claim.as_deref(),
-            reason,
-            by,
-            jobs: Texts::Strings(&ids),
-        }))?;
         Ok(())
     }
 
@@ -506,7 +283,7 @@ impl Registry {
     }
 
     /// Nothing in here can be half-done in a way that grants: a panic elsewhere must not stop the agent.
-    fn locked(&self) -> MutexGuard<'_, Inner> {
+    pub(super) fn locked(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -519,19 +296,5 @@ pub enum AttributionError {
     Lineage(Unattributable),
     /// The chain can't be recorded.
     #[error("the lineage cannot be recorded: {0}")]
-    Audit(#[from] AuditError),
-}
-
-/// Why access didn't end, or wasn't recorded.
-#[derive(Debug, Error)]
-pub enum RevokeError {
-    /// No more are kept: it is in force for the live jobs only.
-    #[error("live jobs have lost access, but new ones would be let in: {0}")]
-    Full(#[source] RevocationError),
-    /// It is in force but not kept on disk.
-    #[error("access has ended, but only until the agent restarts: {0}")]
-    Store(#[source] RevocationError),
-    /// It is kept and in force, but the trail lacks it.
-    #[error("access has ended, but that cannot be recorded: {0}")]
     Audit(#[from] AuditError),
 }

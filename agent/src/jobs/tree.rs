@@ -1,0 +1,222 @@
+//! A tree of processes that runs already, held still: while it is, none of it forks, and nobody's parent changes.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs, io,
+    os::fd::OwnedFd,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use thiserror::Error;
+
+/// How long it may take until all of a tree has stopped: one of it may wait for a disk.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Processes of one tree.
+const MEMBERS_MAX: usize = 50_000;
+
+/// Why a tree can't be held.
+#[derive(Debug, Error)]
+pub enum TreeError {
+    /// Its root can't be read.
+    #[error("process {pid} cannot be read: {source}")]
+    Gone {
+        /// The process.
+        pid: u32,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The agent itself would be in it.
+    #[error("process {pid} and what descends from it are the agent's own")]
+    OfTheAgent {
+        /// The root.
+        pid: u32,
+    },
+    /// A process of it has another network namespace than its root.
+    #[error("process {pid} is in another network namespace than its tree's root: enrol it by itself")]
+    OtherNetwork {
+        /// The process.
+        pid: u32,
+    },
+    /// It has too many processes.
+    #[error("it has more than {MEMBERS_MAX} processes")]
+    TooLarge,
+    /// Some of it did not stop.
+    #[error("not all of it could be held still within {PATIENCE:?}")]
+    Restless,
+}
+
+/// A process of a tree, but for the root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Host PID.
+    pub pid: u32,
+    /// Its parent's.
+    pub parent: u32,
+    /// Its user id.
+    pub uid: u32,
+}
+
+/// A tree held still. Dropping it lets those run that ran.
+pub struct Tree {
+    root: u32,
+    /// Parents before their children.
+    members: Vec<Member>,
+    stopped: Vec<OwnedFd>,
+    held: HashSet<u32>,
+    network: (u64, u64),
+}
+
+/// What `/proc/PID/stat` says (proc_pid_stat(5)).
+struct Stat {
+    pid: u32,
+    parent: u32,
+    state: u8,
+}
+
+impl Tree {
+    /// Holds `root` and all that descends from it, but for what `followed` says is of a job already.
+    pub fn hold(root: u32, followed: impl Fn(u32) -> bool) -> Result<Self, TreeError> {
+        let gone = |source| TreeError::Gone { pid: root, source };
+        let network = network_of(root).map_err(gone)?;
+        if ancestors(std::process::id()).contains(&root) {
+            return Err(TreeError::OfTheAgent { pid: root });
+        }
+        let deadline = Instant::now() + PATIENCE;
+        let held = HashSet::from([root]);
+        let mut tree = Self { root, members: Vec::new(), stopped: Vec::new(), held, network };
+        tree.stop(&stat(root).map_err(gone)?).map_err(gone)?;
+        loop {
+            let news = tree.grow(&followed)?;
+            if !news && tree.held.iter().all(|pid| is_still(*pid)) {
+                return Ok(tree);
+            }
+            if Instant::now() >= deadline {
+                return Err(TreeError::Restless);
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    /// Holds also what has come to it since; answers whether something had. Somebody outside may have let one of it run.
+    pub fn grow(&mut self, followed: impl Fn(u32) -> bool) -> Result<bool, TreeError> {
+        let before = self.members.len();
+        for process in processes() {
+            if self.held.contains(&process.pid)
+                || !self.held.contains(&process.parent)
+                || followed(process.pid)
+            {
+                continue;
+            }
+            if network_of(process.pid).is_ok_and(|other| other != self.network) {
+                return Err(TreeError::OtherNetwork { pid: process.pid });
+            }
+            if self.held.len() >= MEMBERS_MAX {
+                return Err(TreeError::TooLarge);
+            }
+            // One that has ended by now has left its children, if any, to others: those are looked for no more.
+            if self.stop(&process).is_ok() {
+                self.held.insert(process.pid);
+                let uid = user_of(process.pid).map_or(0, |[_, effective, ..]| effective);
+                self.members.push(Member { pid: process.pid, parent: process.parent, uid });
+            }
+        }
+        Ok(self.members.len() > before)
+    }
+
+    /// All of it but the root, parents first.
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// How many processes it has.
+    pub fn len(&self) -> usize {
+        1 + self.members.len()
+    }
+
+    /// Stops a process that still has the parent it was seen with.
+    fn stop(&mut self, seen: &Stat) -> io::Result<()> {
+        let pid = i32::try_from(seen.pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidInput)?;
+        let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+        let now = stat(seen.pid)?;
+        if now.parent != seen.parent && seen.pid != self.root {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        if !still(now.state) {
+            pidfd_send_signal(&pidfd, Signal::STOP)?;
+            self.stopped.push(pidfd);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        for pidfd in &self.stopped {
+            let _ = pidfd_send_signal(pidfd, Signal::CONT);
+        }
+    }
+}
+
+/// Whether every thread of a process has stopped, or it has ended.
+fn is_still(pid: u32) -> bool {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return true };
+    tasks.flatten().all(|task| stat_at(&task.path().join("stat")).map_or(true, |stat| still(stat.state)))
+}
+
+/// Stopped, traced, or ended.
+fn still(state: u8) -> bool {
+    matches!(state, b'T' | b't' | b'Z' | b'X')
+}
+
+/// A process's user ids: real, effective, saved, of the file system.
+pub fn user_of(pid: u32) -> io::Result<[u32; 4]> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+    let ids: Option<Vec<u32>> =
+        line.map(|ids| ids.split_whitespace().filter_map(|id| id.parse().ok()).collect());
+    ids.and_then(|ids| ids.try_into().ok()).ok_or_else(|| io::Error::other("its status names no user"))
+}
+
+fn network_of(pid: u32) -> io::Result<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    let namespace = fs::metadata(format!("/proc/{pid}/ns/net"))?;
+    Ok((namespace.dev(), namespace.ino()))
+}
+
+fn ancestors(pid: u32) -> HashSet<u32> {
+    let parents: HashMap<u32, u32> =
+        processes().into_iter().map(|process| (process.pid, process.parent)).collect();
+    let mut all = HashSet::new();
+    let mut at = Some(pid);
+    while let Some(pid) = at.filter(|pid| all.insert(*pid)) {
+        at = parents.get(&pid).copied();
+    }
+    all
+}
+
+/// Every process, by number: a parent most often before its children.
+fn processes() -> Vec<Stat> {
+    let numbers = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut numbers: Vec<u32> =
+        numbers.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    numbers.sort_unstable();
+    numbers.into_iter().filter_map(|pid| stat(pid).ok()).collect()
+}
+
+fn stat(pid: u32) -> io::Result<Stat> {
+    let Stat { parent, state, .. } = stat_at(Path::new(&format!("/proc/{pid}/stat")))?;
+    Ok(Stat { pid, parent, state })
+}
+
+fn stat_at(path: &Path) -> io::Result<Stat> {
+    let text = fs::read(path)?;
+    // The name stands in parentheses and may hold any of what follows it.
+    let end = text.iter().rposition(|byte| *byte == b')').ok_or(io::ErrorKind::InvalidData)?;
+    let rest = String::from_utf8_lossy(text.get(end + 1..).unwrap_or_default()).into_owned();
+    let mut fields = rest.split_whitespace();
+    let state = fields.next().and_then(|state| state.bytes().next()).ok_or(io::ErrorKind::InvalidData)?;
+    let parent = fields.next().and_then(|parent| parent.parse().ok()).ok_or(io::ErrorKind::InvalidData)?;
+    Ok(Stat { pid: 0, parent, state })
+}

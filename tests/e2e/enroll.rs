@@ -1,0 +1,130 @@
+//! Enrolling a tree that runs already.
+
+use std::process::Command;
+
+use lineal_tests::{Lab, command::PATIENCE, script::PYTHON};
+use serde_json::Value;
+
+use crate::shared::{decisions_on, lab, own_lab, text};
+
+/// Starts a script outside every job.
+fn start(lab: &Lab, script: &str) -> lineal_tests::server::Server {
+    let mut python = Command::new(PYTHON);
+    python.args(["-c", script]);
+    lab.converse("running", &lab.inside(&python)).unwrap()
+}
+
+fn enroll(lab: &Lab, pid: u32) -> lineal_tests::command::Finished {
+    let token = lab.token_file();
+    lab.ask(&[
+        "enroll",
+        "--pid",
+        &pid.to_string(),
+        "--token-file",
+        token.to_str().unwrap(),
+        "--name",
+        "late",
+        "--json",
+    ])
+    .unwrap()
+}
+
+#[test]
+fn a_running_tree_becomes_a_job_with_its_whole_ancestry() {
+    // A child, its child, and one that was a stopped process before; each connects when it is told to.
+    let script = r#"
+import os, psycopg, signal, sys
+def talk(name):
+    with psycopg.connect(autocommit=True) as connection:
+        connection.execute("SELECT 'by the %s'" % name)
+def told(pipe):
+    os.read(pipe[0], 1)
+child, grandchild = os.pipe(), os.pipe()
+if os.fork() == 0:
+    if os.fork() == 0:
+        told(grandchild)
+        talk("grandchild")
+        os._exit(0)
+    told(child)
+    talk("child")
+    os.write(grandchild[1], b"x")
+    os.wait()
+    os._exit(0)
+sleeper = os.fork()
+if sleeper == 0:
+    signal.pause()
+os.kill(sleeper, signal.SIGSTOP)
+os.waitpid(sleeper, os.WUNTRACED)
+print(sleeper, flush=True)
+sys.stdin.readline()
+state = open(f"/proc/{sleeper}/stat").read().rsplit(")", 1)[1].split()[0]
+os.write(child[1], b"x")
+os.waitpid(-1, 0)
+os.kill(sleeper, signal.SIGKILL)
+print(state, flush=True)
+"#;
+    let mut lab = own_lab();
+    let agent = lab.agent().unwrap().pid();
+    let refused = enroll(&lab, agent);
+    assert!(refused.code == Some(125) && refused.stderr.contains("the agent's own"), "{refused:?}");
+    let mut running = start(&lab, script);
+    running.line(PATIENCE).unwrap();
+    let done = enroll(&lab, running.pid());
+    let job: Vec<Value> = done.json().unwrap();
+    assert_eq!(job[0]["processes"].as_u64(), Some(4), "{job:?}");
+    running.say("").unwrap();
+    // What had stopped before is not let run.
+    assert_eq!(running.line(PATIENCE).unwrap(), "T");
+    for (name, depth) in [("by the child", 2), ("by the grandchild", 3)] {
+        let rows = decisions_on(&lab, name);
+        let [row] = rows.as_slice() else { panic!("{name}: {rows:?}") };
+        assert_eq!(text(row, "/job/name"), "late");
+        assert_eq!(
+            row.pointer("/process/ancestry").and_then(Value::as_array).map(Vec::len),
+            Some(depth),
+            "{row}"
+        );
+    }
+}
+
+#[test]
+fn who_may_enrol_whom() {
+    let lab = lab();
+    let mut running = start(lab, "input()");
+    let pid = running.pid();
+    // Another user may not, and none may twice.
+    let token = lab.directory().join("token.everyone");
+    std::fs::copy(lab.token_file(), &token).unwrap();
+    std::fs::set_permissions(&token, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    let lineal = lineal_tests::paths::lineal().unwrap();
+    let mut nobody = Command::new("setpriv");
+    nobody.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"]).arg(&lineal);
+    nobody.args(["enroll", "--pid", &pid.to_string(), "--token-file"]).arg(&token);
+    nobody.env(
+        "LINEAL_CONTROL",
+        lab.lineal(&["status"])
+            .unwrap()
+            .get_envs()
+            .find_map(|(name, value)| (name == "LINEAL_CONTROL").then_some(value).flatten())
+            .unwrap(),
+    );
+    let refused = lineal_tests::command::finish(&mut lab.inside(&nobody)).unwrap();
+    assert!(refused.code == Some(125) && refused.stderr.contains("another user's"), "{refused:?}");
+    assert_eq!(enroll(lab, pid).code, Some(0));
+    let again = enroll(lab, pid);
+    assert!(again.code == Some(125) && again.stderr.contains("already belongs to job"), "{again:?}");
+    // Nor may a job enrol anybody.
+    let inside = lab.run(
+        "inside",
+        &[
+            lineal.to_str().unwrap(),
+            "enroll",
+            "--pid",
+            &pid.to_string(),
+            "--token-file",
+            token.to_str().unwrap(),
+        ],
+    );
+    assert_eq!(inside.unwrap().code, Some(125));
+    running.say("").unwrap();
+}
