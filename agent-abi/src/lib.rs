@@ -7,7 +7,7 @@
 #![no_std]
 
 /// Version of these layouts; pinned maps live in a directory of this name.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 
 /// Bytes kept of an executable's path (its components, leaf first, each ended by NUL).
 pub const EXE_BYTES_MAX: usize = 1024;
@@ -33,6 +33,18 @@ pub const FLOWS_MAX: u32 = 16_384;
 pub const LISTENERS_MAX: u32 = 4_096;
 /// Datagram destinations that jobs may use.
 pub const RESOLVERS_MAX: u32 = 64;
+/// Rules of enrolment, and entries of each map that finds them.
+pub const RULES_MAX: u32 = 64;
+/// Cgroups that fall under a rule, at once.
+pub const CGROUPS_MAX: u32 = 65_536;
+/// Live jobs that have shown no token: more of them are followed and granted nothing, but not known by their rule.
+pub const UNIDENTIFIED_MAX: u32 = 16_384;
+/// Room for a rule's name.
+pub const RULE_NAME_BYTES: usize = 32;
+/// Room for the name of an executable or a cgroup that a rule means, and a NUL.
+pub const FILE_NAME_BYTES: usize = 128;
+/// Room for the path of an executable (as in [`Image::exe`]) or a cgroup that a rule means, and a NUL.
+pub const RULE_PATH_BYTES: usize = 256;
 /// Bytes of the event ring.
 pub const EVENTS_BYTES: u32 = 1 << 20;
 
@@ -56,7 +68,17 @@ pub struct TaskTag {
     pub node: u64,
     /// The image it runs; 0 when it could not be recorded.
     pub image: u64,
+    /// When the process was made, nanoseconds since boot; 0 when the agent tagged it. While one set of programs takes
+    /// over from another both see a fork: the second knows by this that the first has been there.
+    pub born_ns: u64,
+    /// The process's count of execs when it was tagged or last executed, [`EXECS_UNKNOWN`] until then: so with an exec.
+    pub execs: u32,
+    /// Keeps the layout free of implicit padding.
+    pub reserved: u32,
 }
+
+/// Of a process that the agent tagged.
+pub const EXECS_UNKNOWN: u32 = u32::MAX;
 
 /// One process as it was between two of its execs: the ancestry is the chain of `parent`s.
 #[repr(C)]
@@ -72,7 +94,14 @@ pub struct Node {
     pub tgid: u32,
     /// User id in the initial user namespace, when the node was made.
     pub uid: u32,
+    /// [`NODE_RECORDED`]: the agent's, and it alone changes it.
+    pub flags: u32,
+    /// Keeps the layout free of implicit padding.
+    pub reserved: u32,
 }
+
+/// The trail holds this node.
+pub const NODE_RECORDED: u32 = 1;
 
 /// What a process executed.
 #[repr(C)]
@@ -109,7 +138,7 @@ pub struct SocketTag {
     pub tgid: u32,
     /// Its user id at connect.
     pub uid: u32,
-    /// [`SOCKET_STAMPED`], [`SOCKET_REDIRECTED_V4`] or [`SOCKET_REDIRECTED_V6`].
+    /// [`SOCKET_STAMPED`], [`SOCKET_REDIRECTED_V4`], [`SOCKET_REDIRECTED_V6`] or [`SOCKET_LISTENS`].
     pub state: u32,
     /// Original destination: port in host byte order.
     pub port: u32,
@@ -123,6 +152,8 @@ pub const SOCKET_STAMPED: u32 = 0;
 pub const SOCKET_REDIRECTED_V4: u32 = 4;
 /// Redirected to the IPv6 listener.
 pub const SOCKET_REDIRECTED_V6: u32 = 6;
+/// The agent's listener: it alone can say so, and no connection is redirected to any other.
+pub const SOCKET_LISTENS: u32 = 1;
 
 /// Key of the flow map: a redirected connection as the listener will see it.
 #[repr(C)]
@@ -180,6 +211,35 @@ pub struct Datagram {
     pub port: u32,
 }
 
+/// Value of the map of unidentified jobs, keyed by job: one that a rule began, and that has shown no token.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unidentified {
+    /// The rule's name, ended by NUL.
+    pub rule: [u8; RULE_NAME_BYTES],
+    /// Its root process.
+    pub tgid: u32,
+    /// [`NODE_RECORDED`]: the trail holds its beginning.
+    pub flags: u32,
+}
+
+/// Where the kernel side puts keys together: larger than fits its stack.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct RuleKeys {
+    /// Name of an executable or a cgroup, the rest zero.
+    pub name: [u8; FILE_NAME_BYTES],
+    /// Path of one, the rest zero.
+    pub path: [u8; RULE_PATH_BYTES],
+}
+
+/// There are rules that mean users.
+pub const RULE_BY_UID: u32 = 1;
+/// There are rules that mean cgroups.
+pub const RULE_BY_CGROUP: u32 = 2;
+/// There are rules that mean executables.
+pub const RULE_BY_EXE: u32 = 4;
+
 /// What the ring carries: news that something in the maps has changed. It wakes; the maps are the truth.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,6 +274,8 @@ pub enum EventKind {
     Exit = 3,
     /// A socket, connect or datagram was refused in the kernel; `detail` is a [`Refusal`].
     Refused = 4,
+    /// A rule began a job; `tgid` is its root.
+    Enrol = 5,
 }
 
 /// Why the kernel side refused something; also the index of its counter in the statistics map.
@@ -224,7 +286,7 @@ pub enum Refusal {
     SocketKind = 0,
     /// UDP to a destination that is no declared resolver.
     Datagram = 1,
-    /// No listener of the agent in this network namespace.
+    /// No listener of a live agent in this network namespace.
     NoListener = 2,
     /// The agent's lease has lapsed: it is down or stuck.
     NoLease = 3,
@@ -246,8 +308,12 @@ pub mod stat {
     pub const REDIRECTED: u32 = 9;
     /// Connections to a listener of the same job, let through.
     pub const OWN_LISTENER: u32 = 10;
+    /// Map of unidentified jobs full: the job's processes are granted nothing.
+    pub const UNIDENTIFIED_FULL: u32 = 11;
+    /// Map of cgroups full: what executes in the new one is followed only if it descends from what is.
+    pub const CGROUPS_FULL: u32 = 12;
     /// How many counters there are.
-    pub const COUNT: u32 = 11;
+    pub const COUNT: u32 = 13;
 }
 
 /// Words of the shared state map.
@@ -268,4 +334,4 @@ pub const fn mapped(v4: u32) -> [u32; 4] {
     [0, 0, 0x0000_ffffu32.to_be(), v4]
 }
 
-plain_data!(TaskTag, Node, Image, SocketTag, FlowKey, Flow, Listener, Datagram, Event);
+plain_data!(TaskTag, Node, Image, SocketTag, FlowKey, Flow, Listener, Datagram, Unidentified, Event);

@@ -3,6 +3,8 @@
 //! A tid is never a key: a threaded exec takes over the leader's tid, and io_uring workers share the
 //! tgid. The child's tag is written before it first runs, from the task that created it, so neither
 //! reparenting nor `CLONE_PARENT` leaves the job.
+//!
+//! While one set of these programs takes over from another both run: what the first has done the second leaves alone.
 
 use agent_abi::{EventKind, Node, TASKS_MAX, TaskTag, stat, word};
 use aya_ebpf::{
@@ -16,7 +18,10 @@ use aya_log_ebpf::warn;
 use crate::{
     image,
     maps::{NODES, TASKS, count, current_tgid, fetch_add, next_id, tag_of, tell},
-    offsets::{OFF_SIGNAL_LIVE, OFF_TASK_PID, OFF_TASK_SIGNAL, OFF_TASK_TGID, field},
+    offsets::{
+        OFF_SIGNAL_LIVE, OFF_TASK_BORN, OFF_TASK_EXECS, OFF_TASK_PID, OFF_TASK_SIGNAL, OFF_TASK_TGID, field,
+    },
+    rules,
 };
 
 const SIGKILL: u32 = 9;
@@ -35,20 +40,25 @@ pub fn lineal_fork(ctx: BtfTracePointContext) -> i32 {
         let _ = TASKS.remove(tgid);
         return 0;
     };
+    // SAFETY: as above.
+    let born_ns = unsafe { field::<u64>(child, &OFF_TASK_BORN) };
+    if tag_of(tgid).is_some_and(|tag| tag.born_ns == born_ns) {
+        return 0;
+    }
     if fetch_add(word::TASKS, 1).is_none_or(|tasks| tasks >= TASKS_MAX.into()) {
         // The child is still tagged below; its creator makes no second one.
         count(stat::TASKS_FULL);
         kill_current();
     }
-    let node =
-        add_node(Node { job: creator.job, parent: creator.node, image: creator.image, tgid, uid: uid() });
-    let tag = TaskTag { job: creator.job, node, image: creator.image };
+    let TaskTag { job, image, execs, .. } = creator;
+    let node = add_node(job, creator.node, image, tgid);
+    let tag = TaskTag { job, node, image, born_ns, execs, reserved: 0 };
     if TASKS.insert(tgid, tag, BPF_ANY.into()).is_err() {
         count(stat::TASKS_FULL);
         warn!(&ctx, "task map full: killing the creator of {}", tgid);
         kill_current();
     }
-    tell(EventKind::Fork, tgid, creator.job, node, 0);
+    tell(EventKind::Fork, tgid, job, node, 0);
     0
 }
 
@@ -56,7 +66,17 @@ pub fn lineal_fork(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sched_process_exec")]
 pub fn lineal_exec(ctx: BtfTracePointContext) -> i32 {
     let tgid = current_tgid();
-    let Some(before) = tag_of(tgid) else { return 0 };
+    // SAFETY: the tracepoint's own task_struct; offsets from this kernel's BTF.
+    let execs = unsafe { field::<u32>(ctx.arg(0), &OFF_TASK_EXECS) };
+    let Some(before) = tag_of(tgid) else {
+        // An untagged process is of interest to a rule or to nobody.
+        rules::on_exec(ctx.arg(0), ctx.arg(2), tgid, uid(), execs);
+        return 0;
+    };
+    if before.execs == execs {
+        return 0;
+    }
+    let image = image::record(ctx.arg(0), ctx.arg(2));
     let parent = match before.node {
         0 => 0,
         // SAFETY: a copy of an entry that only this process replaces.
@@ -65,18 +85,26 @@ pub fn lineal_exec(ctx: BtfTracePointContext) -> i32 {
             None => 0,
         },
     };
-    let image = image::record(ctx.arg(0), ctx.arg(2));
     // An unattributable process stays one: a lost edge must not turn it into a root.
-    let node = if image == 0 || before.node == 0 {
-        0
-    } else {
-        add_node(Node { job: before.job, parent, image, tgid, uid: uid() })
-    };
-    if TASKS.insert(tgid, TaskTag { job: before.job, node, image }, BPF_ANY.into()).is_err() {
+    let node = if image == 0 || before.node == 0 { 0 } else { add_node(before.job, parent, image, tgid) };
+    if TASKS.insert(tgid, TaskTag { node, image, execs, ..before }, BPF_ANY.into()).is_err() {
         kill_current();
     }
     tell(EventKind::Exec, tgid, before.job, node, before.node);
     0
+}
+
+/// Tags the current process as a job's root; answers its node.
+#[inline(always)]
+pub fn begin(tgid: u32, execs: u32, job: u64, image: u64) -> u64 {
+    let _ = fetch_add(word::TASKS, 1);
+    let node = add_node(job, 0, image, tgid);
+    let tag = TaskTag { job, node, image, born_ns: 0, execs, reserved: 0 };
+    if TASKS.insert(tgid, tag, BPF_ANY.into()).is_err() {
+        count(stat::TASKS_FULL);
+        kill_current();
+    }
+    node
 }
 
 /// `sched_process_exit(task)`: forget the group when its last thread goes.
@@ -97,9 +125,10 @@ pub fn lineal_exit(ctx: BtfTracePointContext) -> i32 {
 }
 
 #[inline(always)]
-fn add_node(node: Node) -> u64 {
+fn add_node(job: u64, parent: u64, image: u64, tgid: u32) -> u64 {
     let id = next_id();
-    if node.parent == 0 && node.image == 0 || NODES.insert(id, node, BPF_ANY.into()).is_err() {
+    let node = Node { job, parent, image, tgid, uid: uid(), flags: 0, reserved: 0 };
+    if parent == 0 && image == 0 || NODES.insert(id, node, BPF_ANY.into()).is_err() {
         count(stat::NODES_FULL);
         return 0;
     }

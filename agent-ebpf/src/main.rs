@@ -1,20 +1,23 @@
 //! The kernel side of lineal: who descends from a job's root, and where their connections go.
 //!
-//! These programs follow processes ([`lineage`]), stamp their sockets ([`sockets`]), send their TCP
-//! connections to the agent's listener ([`redirect`]) and refuse what can't be sent there. They decide
-//! nothing about content: that is the agent's work. A task outside every job costs one look-up an event.
+//! These programs follow processes ([`lineage`]), from a root that the agent names or a rule means ([`rules`]), stamp
+//! their sockets ([`sockets`]), send their TCP connections to the agent's listener ([`redirect`]), which nobody else may
+//! become ([`binds`]), and refuse what can't be sent there. They decide nothing about content: that is the agent's work.
+//! A task outside every job costs one look-up an event.
 
 #![no_std]
 #![no_main]
 // Atomic additions: both supported compilers build this crate with unstable features on.
 #![feature(asm_experimental_arch)]
 
+mod binds;
 mod datagrams;
 mod image;
 mod lineage;
 mod maps;
 mod offsets;
 mod redirect;
+mod rules;
 mod sockets;
 
 #[panic_handler]

@@ -6,8 +6,10 @@
 use core::arch::asm;
 
 use agent_abi::{
-    Datagram, EVENTS_BYTES, Event, EventKind, FLOWS_MAX, Flow, FlowKey, IMAGES_MAX, Image, LISTENERS_MAX,
-    Listener, NODES_MAX, Node, RESOLVERS_MAX, Refusal, SocketTag, TASKS_CAPACITY, TaskTag, stat, word,
+    CGROUPS_MAX, Datagram, EVENTS_BYTES, Event, EventKind, FILE_NAME_BYTES, FLOWS_MAX, Flow, FlowKey,
+    IMAGES_MAX, Image, LISTENERS_MAX, Listener, NODES_MAX, Node, RESOLVERS_MAX, RULE_NAME_BYTES,
+    RULE_PATH_BYTES, RULES_MAX, Refusal, RuleKeys, SocketTag, TASKS_CAPACITY, TaskTag, UNIDENTIFIED_MAX,
+    Unidentified, stat, word,
 };
 use aya_ebpf::{
     bindings::{BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
@@ -40,6 +42,43 @@ pub static LISTENERS: HashMap<u64, Listener> = HashMap::with_max_entries(LISTENE
 /// Datagram destinations that jobs may use.
 #[map]
 pub static RESOLVERS: HashMap<Datagram, u8> = HashMap::with_max_entries(RESOLVERS_MAX, 0);
+
+/// Job → the rule that began it, until it has shown a token or ended.
+#[map]
+pub static UNIDENTIFIED: HashMap<u64, Unidentified> =
+    HashMap::with_max_entries(UNIDENTIFIED_MAX, BPF_F_NO_PREALLOC);
+
+/// Names of the rules of enrolment. The maps below find a rule's place in it.
+#[map]
+pub static RULES: Array<[u8; RULE_NAME_BYTES]> = Array::with_max_entries(RULES_MAX, 0);
+
+/// User → rule.
+#[map]
+pub static UIDS: HashMap<u32, u32> = HashMap::with_max_entries(RULES_MAX, 0);
+
+/// Cgroup id → rule: every one that falls under one.
+#[map]
+pub static CGROUPS: HashMap<u64, u32> = HashMap::with_max_entries(CGROUPS_MAX, BPF_F_NO_PREALLOC);
+
+/// Name of a cgroup, as systemd names a unit's → rule.
+#[map]
+pub static UNITS: HashMap<[u8; FILE_NAME_BYTES], u32> = HashMap::with_max_entries(RULES_MAX, 0);
+
+/// Path of a cgroup → rule.
+#[map]
+pub static PATHS: HashMap<[u8; RULE_PATH_BYTES], u32> = HashMap::with_max_entries(RULES_MAX, 0);
+
+/// Names of the executables below.
+#[map]
+pub static FILE_NAMES: HashMap<[u8; FILE_NAME_BYTES], u32> = HashMap::with_max_entries(RULES_MAX, 0);
+
+/// Path of an executable, as in an image → rule.
+#[map]
+pub static EXES: HashMap<[u8; RULE_PATH_BYTES], u32> = HashMap::with_max_entries(RULES_MAX, 0);
+
+/// Where keys of the maps above are put together.
+#[map]
+pub static RULE_KEYS: PerCpuArray<RuleKeys> = PerCpuArray::with_max_entries(1, 0);
 
 /// Wakes the agent.
 #[map]

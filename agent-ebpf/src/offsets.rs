@@ -18,6 +18,8 @@ offsets! {
     OFF_TASK_TGID
     OFF_TASK_SIGNAL
     OFF_TASK_MM
+    OFF_TASK_BORN
+    OFF_TASK_EXECS
     OFF_SIGNAL_LIVE
     OFF_MM_ARG_START
     OFF_MM_ARG_END
@@ -32,6 +34,12 @@ offsets! {
     OFF_MOUNT_MNT
     OFF_MOUNT_PARENT
     OFF_MOUNT_MOUNTPOINT
+    OFF_CGROUP_KN
+    OFF_CGROUP_ROOT
+    OFF_CSS_PARENT
+    OFF_ROOT_HIERARCHY
+    OFF_KN_ID
+    OFF_KN_NAME
 }
 
 /// A typed kernel pointer's field, by a load that the verifier follows.

@@ -5,8 +5,8 @@
 //! redirected is refused.
 
 use agent_abi::{
-    Flow, FlowKey, Refusal, SOCKET_REDIRECTED_V4, SOCKET_REDIRECTED_V6, SOCKET_STAMPED, SocketTag, TaskTag,
-    mapped, stat,
+    Flow, FlowKey, Refusal, SOCKET_LISTENS, SOCKET_REDIRECTED_V4, SOCKET_REDIRECTED_V6, SOCKET_STAMPED,
+    SocketTag, TaskTag, mapped, stat,
 };
 use aya_ebpf::{
     bindings::{BPF_ANY, BPF_SOCK_OPS_TCP_CONNECT_CB, bpf_sock_addr, bpf_sock_tuple},
@@ -117,7 +117,7 @@ fn redirect(ctx: &SockAddrContext, tag: &TaskTag, address: [u32; 4], via: Via) -
         return deny();
     };
     let listener_port = if via == Via::V6 { listener.port_v6 } else { listener.port_v4 };
-    if listener_port == 0 {
+    if listener_port == 0 || !listens(ctx, via, listener_port) {
         refused(Refusal::NoListener, tag, tgid, address, port);
         return deny();
     }
@@ -235,12 +235,13 @@ pub fn sender(ctx: &SockAddrContext) -> Option<TaskTag> {
         return Some(tag);
     }
     let stamp = stored(ctx)?;
-    (stamp.job != 0).then_some(TaskTag { job: stamp.job, node: stamp.node, image: 0 })
+    let SocketTag { job, node, .. } = *stamp;
+    (job != 0).then_some(TaskTag { job, node, image: 0, born_ns: 0, execs: 0, reserved: 0 })
 }
 
 #[inline(always)]
 fn redirected(ctx: &SockAddrContext) -> Option<&'static SocketTag> {
-    stored(ctx).filter(|tag| tag.state != SOCKET_STAMPED)
+    stored(ctx).filter(|tag| matches!(tag.state, SOCKET_REDIRECTED_V4 | SOCKET_REDIRECTED_V6))
 }
 
 #[inline(always)]
@@ -293,41 +294,58 @@ fn is_mapped(address: &[u32; 4]) -> bool {
 /// leaves no host and needs no policy. A listener made outside the job may forward anywhere.
 #[inline(always)]
 fn owned_by_same_job(ctx: &SockAddrContext, tag: &TaskTag, address: &[u32; 4], port: u32) -> bool {
+    let loopback = if is_mapped(address) {
+        u32::from_be(address[3]) >> 24 == 127 || address[3] == 0
+    } else {
+        address[0] == 0
+            && address[1] == 0
+            && address[2] == 0
+            && (address[3] == 0 || address[3] == LOOPBACK_V6[3])
+    };
+    if !loopback {
+        return false;
+    }
+    let v4 = if address[3] == 0 { LOOPBACK_V4 } else { address[3] };
+    let at = if is_mapped(address) { Some(v4) } else { None };
+    listener_at(ctx, at, port).is_some_and(|(job, _)| job == tag.job)
+}
+
+/// Whether the agent itself listens there: a dead one's port may be anybody's.
+#[inline(always)]
+fn listens(ctx: &SockAddrContext, via: Via, port: u16) -> bool {
+    let at = if via == Via::V6 { None } else { Some(LOOPBACK_V4) };
+    listener_at(ctx, at, port.into()).is_some_and(|(_, state)| state == SOCKET_LISTENS)
+}
+
+/// Job and state in the storage of the socket that listens at an IPv4 address, or else at ::1.
+#[inline(always)]
+fn listener_at(ctx: &SockAddrContext, v4: Option<u32>, port: u32) -> Option<(u64, u32)> {
     // SAFETY: an all-zero tuple is a valid one.
     let mut tuple: bpf_sock_tuple = unsafe { core::mem::zeroed() };
-    let size = if is_mapped(address) {
-        if u32::from_be(address[3]) >> 24 != 127 && address[3] != 0 {
-            return false;
-        }
+    let size = if let Some(address) = v4 {
+        // SAFETY: plain integers.
         let v4 = unsafe { &mut tuple.__bindgen_anon_1.ipv4 };
-        v4.daddr = if address[3] == 0 { LOOPBACK_V4 } else { address[3] };
+        v4.daddr = address;
         v4.saddr = LOOPBACK_V4;
         v4.dport = (port as u16).to_be();
         12
     } else {
-        let unspecified = address[3] == 0;
-        if address[0] != 0
-            || address[1] != 0
-            || address[2] != 0
-            || !(unspecified || address[3] == LOOPBACK_V6[3])
-        {
-            return false;
-        }
+        // SAFETY: plain integers.
         let v6 = unsafe { &mut tuple.__bindgen_anon_1.ipv6 };
         v6.daddr = LOOPBACK_V6;
         v6.saddr = LOOPBACK_V6;
         v6.dport = (port as u16).to_be();
         36
     };
-    // SAFETY: the verifier demands the null check and the release.
+    // SAFETY: the verifier demands the null checks and the release.
     unsafe {
         let found = bpf_sk_lookup_tcp(ctx.sock_addr.cast(), &mut tuple, size, CURRENT_NETNS, 0);
         if found.is_null() {
-            return false;
+            return None;
         }
-        let listener = socket_tag(found);
-        let own = !listener.is_null() && (*listener).job == tag.job;
+        let storage = socket_tag(found);
+        let answer = if storage.is_null() { (0, SOCKET_STAMPED) } else { ((*storage).job, (*storage).state) };
         bpf_sk_release(found.cast());
-        own
+        Some(answer)
     }
 }

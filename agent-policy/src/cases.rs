@@ -118,6 +118,9 @@ struct CasePrincipal {
     claims: BTreeMap<String, String>,
     #[serde(default)]
     unidentified: bool,
+    /// The rule that enrolled an unidentified one.
+    #[serde(default)]
+    rule: String,
 }
 
 #[derive(Deserialize)]
@@ -232,7 +235,7 @@ impl Case {
             acts_until_unix: i64::MAX,
         };
         let principal = if self.principal.unidentified {
-            Principal::Unidentified
+            Principal::Unidentified { rule: &self.principal.rule }
         } else {
             Principal::Credential(&credential)
         };

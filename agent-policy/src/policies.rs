@@ -9,11 +9,14 @@ use std::str::FromStr as _;
 
 use agent_core::facts::Action;
 use cedar_policy::ffi::DetailedError;
-use cedar_policy::{ActionConstraint, Policy, PolicyId, PolicySet, Schema, ValidationMode, Validator};
+use cedar_policy::{
+    ActionConstraint, Policy, PolicyId, PolicySet, PrincipalConstraint, Schema, ValidationMode, Validator,
+};
 use serde::Serialize;
 
 use crate::schema;
 use crate::source::{BundleError, Source, line_of};
+use crate::subject::UNIDENTIFIED;
 
 /// How many policies one bundle may hold: each command is judged against all that speak to its actions.
 pub(crate) const POLICIES_MAX: usize = 1_000;
@@ -40,6 +43,8 @@ pub struct PolicyInfo {
     pub effect: Effect,
     /// It denies nothing: what it would have denied is recorded.
     pub observed: bool,
+    /// Its scope names the group of jobs without a credential: only such a permit grants them anything.
+    pub means_unidentified: bool,
     /// The file it stands in.
     pub file: String,
     /// The line it starts at, from 1.
@@ -237,6 +242,12 @@ fn describe(source: &Source, offset: usize, policy: &Policy) -> Result<PolicyInf
             cedar_policy::Effect::Forbid => Effect::Forbid,
         },
         observed,
+        means_unidentified: match policy.principal_constraint() {
+            PrincipalConstraint::In(group) | PrincipalConstraint::IsIn(_, group) => {
+                group.type_name().basename() == "Group" && group.id().unescaped() == UNIDENTIFIED
+            }
+            _ => false,
+        },
         file: source.path.clone(),
         line: line_of(&source.text, offset),
         text: text.to_owned(),

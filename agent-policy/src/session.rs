@@ -138,9 +138,6 @@ impl Session {
         approvals: &[&str],
         part: Part,
     ) -> Result<Vec<Judgement>, Refusal> {
-        if !self.subject.identified {
-            return Err(Refusal::Always(UNIDENTIFIED.to_owned()));
-        }
         if facts.accesses.is_empty() {
             return Err(Refusal::Failed("nothing is known of what the command does".to_owned()));
         }
@@ -158,6 +155,15 @@ impl Session {
             )));
         }
         let judged = self.evaluate(facts, now_unix, approvals, part);
+        if !self.subject.identified {
+            let judged = judged.map_err(|error| Refusal::Always(error.to_string()))?;
+            let granted = |judgement: &Judgement| grants_unidentified(&self.bundle, judgement);
+            return if judged.iter().all(granted) {
+                Ok(judged)
+            } else {
+                Err(Refusal::Always(NOT_GRANTED.to_owned()))
+            };
+        }
         judged.map_err(|error| Refusal::Failed(error.to_string()))
     }
 
@@ -252,8 +258,17 @@ pub(crate) enum Refusal {
     Failed(String),
 }
 
-/// The rule of "granted nothing": no policy can lift it by being too broad.
-const UNIDENTIFIED: &str = "the job has no verified credential, and is granted nothing until it has one";
+/// The rule of "granted nothing": no policy can lift it by being too broad, see [`grants_unidentified`].
+const NOT_GRANTED: &str = "the job has no verified credential, and is granted nothing until it has one";
+
+/// Whether a job without a credential may make this access: a connection alone can be granted to it, by a permit whose
+/// scope names its group.
+fn grants_unidentified(bundle: &Bundle, judgement: &Judgement) -> bool {
+    let named = |name: &str| bundle.policies.get(name).is_some_and(|policy| policy.means_unidentified);
+    judgement.cause == Cause::Permitted
+        && judgement.action == Action::Connect
+        && judgement.policies.iter().any(|name| named(name))
+}
 
 /// Decides `connect` to a destination that no upstream declares.
 pub(crate) fn decide_undeclared(
@@ -265,7 +280,7 @@ pub(crate) fn decide_undeclared(
 ) -> Decision {
     let destination = SocketAddr::new(canonical(destination.ip()), destination.port());
     if !subject.identified {
-        return Decision::denied(UNIDENTIFIED);
+        return Decision::denied(NOT_GRANTED);
     }
     if bundle.upstreams.undeclared == Undeclared::Deny {
         return bundle.observed(Decision::denied(format!(

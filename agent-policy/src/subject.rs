@@ -1,7 +1,7 @@
 //! Who acts: a job under its credential, and the process of it that connected. Made once for a flow; it
 //! belongs to no bundle, so a reload takes it along.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::str::FromStr as _;
 
 use agent_core::credential::Credential;
@@ -15,9 +15,16 @@ use crate::entities::{EngineError, record, string, strings, uid};
 pub enum Principal<'a> {
     /// A credential made from a verified token.
     Credential(&'a Credential),
-    /// None: the job was enrolled by a rule and no token has arrived. It is granted nothing.
-    Unidentified,
+    /// None: a rule enrolled the job and no token has arrived. It is granted nothing but what policies grant to
+    /// [`UNIDENTIFIED`] by that name.
+    Unidentified {
+        /// The rule's name: the job's tag `rule`.
+        rule: &'a str,
+    },
 }
+
+/// The group of every job without a credential.
+pub(crate) const UNIDENTIFIED: &str = "unidentified";
 
 /// A job and its connecting process, as policies see them.
 #[derive(Clone, Debug)]
@@ -36,31 +43,31 @@ impl Subject {
             EntityTypeName::from_str(kind).map_err(|error| EngineError::new("an entity type", error))
         };
         let job = uid(&name("Job")?, job_id);
-        let credential = match principal {
-            Principal::Credential(credential) => Some(credential),
-            Principal::Unidentified => None,
-        };
-        let entity = job_entity(&job, &name("Group")?, credential)?;
-        Ok(Self { identified: credential.is_some(), job, entity, process: process(lineage)? })
+        let entity = job_entity(&job, &name("Group")?, principal)?;
+        let identified = matches!(principal, Principal::Credential(_));
+        Ok(Self { identified, job, entity, process: process(lineage)? })
     }
 }
 
 fn job_entity(
     job: &EntityUid,
     group: &EntityTypeName,
-    credential: Option<&Credential>,
+    principal: Principal<'_>,
 ) -> Result<Entity, EngineError> {
-    let text = |of: fn(&Credential) -> &str| string(credential.map_or("", of));
-    let attributes = [("issuer", text(|c| &c.issuer)), ("subject", text(|c| &c.subject))];
-    let groups = credential.iter().flat_map(|c| &c.groups).map(|name| uid(group, name));
-    let claims = credential.iter().flat_map(|c| &c.claims).map(|(name, value)| (name.clone(), string(value)));
-    Entity::new_with_tags(
-        job.clone(),
-        attributes.map(|(name, value)| (name.to_owned(), value)),
-        groups.collect::<HashSet<_>>(),
-        claims,
-    )
-    .map_err(|error| EngineError::new("the credential", error))
+    let (issuer, subject, groups, tags): (_, _, HashSet<_>, HashMap<_, _>) = match principal {
+        Principal::Credential(Credential { issuer, subject, groups, claims, .. }) => (
+            &**issuer,
+            &**subject,
+            groups.iter().map(|name| uid(group, name)).collect(),
+            claims.iter().map(|(name, value)| (name.clone(), string(value))).collect(),
+        ),
+        Principal::Unidentified { rule } => {
+            ("", "", [uid(group, UNIDENTIFIED)].into(), [("rule".to_owned(), string(rule))].into())
+        }
+    };
+    let attributes = [("issuer".to_owned(), string(issuer)), ("subject".to_owned(), string(subject))];
+    Entity::new_with_tags(job.clone(), attributes, groups, tags)
+        .map_err(|error| EngineError::new("the credential", error))
 }
 
 fn process(lineage: &Lineage) -> Result<RestrictedExpression, EngineError> {

@@ -9,8 +9,12 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::{
-    audit::AuditConfig, credentials::CredentialConfig, identity::config::IssuerConfig,
-    jobs::RevocationsConfig, kernel::KernelConfig, tls::TlsConfig,
+    audit::AuditConfig,
+    credentials::CredentialConfig,
+    identity::config::IssuerConfig,
+    jobs::RevocationsConfig,
+    kernel::{EnrolRule, KernelConfig},
+    tls::TlsConfig,
 };
 
 /// Where everything looks for the configuration unless told otherwise.
@@ -54,6 +58,9 @@ pub struct Config {
     /// Whose access has ended, as others say.
     #[serde(default)]
     pub revocations: RevocationsConfig,
+    /// Who is followed without having asked for it.
+    #[serde(default, rename = "enrol")]
+    pub rules: Vec<EnrolRule>,
     /// What the agent itself logs in with, by the names that upstreams use.
     #[serde(default, rename = "credential")]
     pub credentials: Vec<CredentialConfig>,

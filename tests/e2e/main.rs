@@ -10,6 +10,7 @@
     reason = "a failed assertion ends a test; clippy's own exception leaves out the functions that tests share"
 )]
 
+mod adoption;
 mod audit;
 mod bounds;
 mod clients;
@@ -29,6 +30,7 @@ mod policy;
 mod protocol;
 mod reading;
 mod revocation;
+mod rules;
 mod shared;
 mod standing;
 mod story;

@@ -92,16 +92,9 @@ impl AgentOptions {
         Ok(text)
     }
 
-    /// Writes the configuration and starts an agent by it.
+    /// Writes the configuration and starts an agent by it; returns when it is ready.
     pub fn start(&self, cgroup: &Cgroup, logs: &Path) -> anyhow::Result<Agent> {
-        fs::write(self.config(), self.text()?)?;
-        let socket = self.directory.join("agent.notify");
-        let _ = fs::remove_file(&socket);
-        let notify = Notify::listen(&socket)?;
-        let mut command = Command::new(paths::lineal()?);
-        command.args(["agent", "--config"]).arg(self.config()).env("NOTIFY_SOCKET", notify.path());
-        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        let mut server = Start { name: "agent", cgroup, logs, talks: false }.run(&command)?;
+        let (mut server, notify) = self.spawn(cgroup, logs)?;
         notify.ready(&mut server, PATIENCE)?;
         let mut agent = Agent { server, control: self.control(), metrics: String::new() };
         let status = agent.status()?;
@@ -111,6 +104,19 @@ impl AgentOptions {
             .context("the agent's status names no metrics")?
             .to_owned();
         Ok(agent)
+    }
+
+    /// The same, and returns at once, with where the agent says that it is ready.
+    pub fn spawn(&self, cgroup: &Cgroup, logs: &Path) -> anyhow::Result<(Server, Notify)> {
+        fs::write(self.config(), self.text()?)?;
+        let socket = self.directory.join("agent.notify");
+        let _ = fs::remove_file(&socket);
+        let notify = Notify::listen(&socket)?;
+        let mut command = Command::new(paths::lineal()?);
+        command.args(["agent", "--config"]).arg(self.config()).env("NOTIFY_SOCKET", notify.path());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        let server = Start { name: "agent", cgroup, logs, talks: false }.run(&command)?;
+        Ok((server, notify))
     }
 }
 

@@ -174,6 +174,11 @@ impl Lab {
         Ok(())
     }
 
+    /// The same, and returns at once: for an agent that is not to live long.
+    pub fn start_agent_unready(&self) -> anyhow::Result<Server> {
+        Ok(self.agent_options.spawn(&self.cgroup, &self.logs())?.0)
+    }
+
     /// How the agent is configured.
     pub fn agent_options(&mut self) -> &mut AgentOptions {
         &mut self.agent_options

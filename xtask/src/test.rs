@@ -43,12 +43,14 @@ enum Tier {
     E2e,
     /// What a hostile job tries.
     Escape,
+    /// The agent killed at random moments under load.
+    Crash,
     /// PostgreSQL's own regression tests, through lineal and not.
     Regress,
 }
 
 /// The tiers that raise labs.
-const LAB_TIERS: [Tier; 3] = [Tier::E2e, Tier::Escape, Tier::Regress];
+const LAB_TIERS: [Tier; 4] = [Tier::E2e, Tier::Escape, Tier::Crash, Tier::Regress];
 
 impl fmt::Display for Tier {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -57,6 +59,7 @@ impl fmt::Display for Tier {
             Self::Pure => "pure",
             Self::E2e => "e2e",
             Self::Escape => "escape",
+            Self::Crash => "crash",
             Self::Regress => "regress",
         })
     }

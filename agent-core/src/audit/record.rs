@@ -95,14 +95,16 @@ impl<'a> From<&'a Credential> for CredentialRef<'a> {
 pub enum JobState {
     /// Its root process was enrolled.
     Enrolled,
+    /// An agent that started took it over from an earlier one.
+    Adopted,
     /// Its last process ended.
     Ended,
 }
 
-/// A job was enrolled or ended.
+/// A job was enrolled, changed hands or ended.
 #[derive(Clone, Copy, Serialize)]
 pub struct JobRecord<'a> {
-    /// Which of the two.
+    /// Which of these.
     pub state: JobState,
     /// The job.
     pub job: JobRef<'a>,
@@ -376,6 +378,8 @@ pub enum AgentState {
     Start,
     /// It stopped in order.
     Stop,
+    /// Its programs were detached: nothing is followed any more.
+    Detach,
     /// Something the trail should hold is missing: `reason` and `details` say what.
     Gap,
     /// A key of its own was replaced.

@@ -89,7 +89,7 @@ fn whoever_has_no_credential_is_granted_nothing() {
         ("default/x.cedar", "@id(\"all\") permit(principal, action, resource);"),
         ("default/upstreams.toml", "undeclared = \"policy\""),
     ]);
-    let nobody = Subject::new(Principal::Unidentified, "job-1", &lineage()).unwrap();
+    let nobody = Subject::new(Principal::Unidentified { rule: "runner" }, "job-1", &lineage()).unwrap();
     let session = bundle.session(&nobody, &shop(), "shop", "app").unwrap();
     let reason = "the job has no verified credential, and is granted nothing until it has one";
     let destination = "192.0.2.1:443".parse().unwrap();
@@ -99,6 +99,30 @@ fn whoever_has_no_credential_is_granted_nothing() {
         bundle.decide_undeclared(&nobody, destination, NOON, &[]),
     ] {
         assert_eq!((decision.verdict, &*decision.reason), (Verdict::Deny, reason));
+    }
+}
+
+#[test]
+fn only_a_permit_that_names_the_unidentified_grants_them_a_connection() {
+    let decide = |policies: &str, facts: &Facts| {
+        let bundle = bundle_of(&[("default/x.cedar", policies)]);
+        let nobody = Subject::new(Principal::Unidentified { rule: "runner" }, "job-1", &lineage()).unwrap();
+        bundle.session(&nobody, &shop(), "shop", "app").unwrap().decide(facts, NOON, &[])
+    };
+    let named = "@id(\"runner\") permit(principal in Group::\"unidentified\", action, resource) when { \
+                 principal.hasTag(\"rule\") && principal.getTag(\"rule\") == \"runner\" };";
+    let connect = decide(named, &Facts::connect());
+    assert_eq!((connect.verdict, &*connect.reason), (Verdict::Allow, "allowed by policy runner"));
+    // Nothing else, though the policy says so.
+    assert_eq!(decide(named, &facts(&["sql:select orders"], plain_sql())).verdict, Verdict::Deny);
+    for policies in [
+        "@id(\"all\") permit(principal, action, resource);",
+        "@id(\"when\") permit(principal, action, resource) when { principal in Group::\"unidentified\" };",
+        "@id(\"other\") permit(principal in Group::\"unidentified\", action, resource) when { \
+         principal.hasTag(\"rule\") && principal.getTag(\"rule\") == \"other\" };",
+        &format!("{named} @id(\"no\") forbid(principal, action, resource);"),
+    ] {
+        assert_eq!(decide(policies, &Facts::connect()).verdict, Verdict::Deny, "{policies}");
     }
 }
 

@@ -54,7 +54,7 @@ fn an_observed_bundle_denies_what_would_blind_the_agent_and_whoever_shows_no_tok
     let blinding = SqlFacts { alters_reading: Some("client_encoding".into()), ..plain_sql() };
     let decision = session(&bundle, &["ci"]).decide(&facts(&["sql:set"], blinding), NOON, &[]);
     assert!(!decision.passes(), "{decision:?}");
-    let nobody = Subject::new(Principal::Unidentified, "job-1", &lineage()).unwrap();
+    let nobody = Subject::new(Principal::Unidentified { rule: "runner" }, "job-1", &lineage()).unwrap();
     let session = bundle.session(&nobody, &shop(), "shop", "app").unwrap();
     assert!(!session.decide(&facts(&["sql:select orders"], plain_sql()), NOON, &[]).passes());
 }

@@ -1,6 +1,7 @@
 //! The command line: reads arguments, calls what they ask for, turns the answer into an exit code.
 
 mod audit;
+mod detach;
 mod doctor;
 mod enroll;
 mod listing;
@@ -66,6 +67,9 @@ enum Command {
     Policy(policy::PolicyCommand),
     /// Replace the certificate authority that this host's jobs trust; the last one stays trusted.
     RotateAuthority,
+    /// Let go of every process and detach from the kernel, the agent being stopped: nothing is redirected or refused any
+    /// more. For root, when all else fails, and before lineal is removed.
+    Detach(detach::DetachArgs),
     /// End access now: open sessions are cut, new ones and new jobs refused.
     Revoke(revoke::RevokeArgs),
 }
@@ -107,6 +111,7 @@ pub fn main() -> ExitCode {
         Command::Audit(args) => audit::run(&args),
         Command::Policy(command) => policy::run(command),
         Command::RotateAuthority => listing::rotate_authority(&control),
+        Command::Detach(args) => detach::detach(&args),
         Command::Revoke(args) => revoke::revoke(&control, args),
     };
     match outcome {

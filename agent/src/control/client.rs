@@ -48,7 +48,8 @@ pub fn ask(socket: &Path, request: &Request) -> Result<Vec<Value>, ClientError> 
     stream.set_write_timeout(Some(ANSWER)).map_err(ClientError::Broken)?;
     let mut line = serde_json::to_vec(request).map_err(ClientError::Unreadable)?;
     line.push(b'\n');
-    stream.write_all(&line).map_err(ClientError::Broken)?;
+    // Whom the agent won't hear it answers before it has read anything: the answer is worth more than this failure.
+    let written = stream.write_all(&line);
     let mut answers = Vec::new();
     for line in BufReader::new(stream).lines() {
         let line = line.map_err(|error| match error.kind() {
@@ -62,7 +63,7 @@ pub fn ask(socket: &Path, request: &Request) -> Result<Vec<Value>, ClientError> 
             _ => answers.push(value),
         }
     }
-    Err(ClientError::Broken(std::io::ErrorKind::UnexpectedEof.into()))
+    Err(ClientError::Broken(written.err().unwrap_or_else(|| std::io::ErrorKind::UnexpectedEof.into())))
 }
 
 impl End {

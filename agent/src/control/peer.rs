@@ -2,7 +2,7 @@
 //!
 //! | verb | root, `admins` | any other user | a followed process |
 //! | --- | --- | --- | --- |
-//! | `enroll` (itself) | yes | yes | never |
+//! | `enroll` (itself) | yes | yes | if its job has shown no token yet |
 //! | `enroll` (another process) | root only | a process of its own user | never |
 //! | `jobs`, `status`, `revoke`, `reload`, `rotate` | yes | never | never, root included |
 
@@ -101,10 +101,22 @@ fn peer_pidfd(stream: &UnixStream) -> io::Result<OwnedFd> {
 /// What a process inside a job is told, whatever it asks.
 pub const FOLLOWED: &str = "a process inside a job may ask nothing of the agent";
 
-/// Why a request is refused, or nothing. `followed` is whether the peer carries a kernel tag.
-pub fn refusal(request: &Request, uid: u32, followed: bool, admins: &[u32]) -> Option<&'static str> {
+/// Where a peer stands, by its kernel tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standpoint {
+    /// Outside every job.
+    Outside,
+    /// In a job that a rule began and that has shown no token.
+    Unidentified,
+    /// In a job.
+    Inside,
+}
+
+/// Why a request is refused, or nothing.
+pub fn refusal(request: &Request, uid: u32, at: Standpoint, admins: &[u32]) -> Option<&'static str> {
     match request {
-        _ if followed => Some(FOLLOWED),
+        Request::Enroll { pid: None, .. } if at == Standpoint::Unidentified => None,
+        _ if at != Standpoint::Outside => Some(FOLLOWED),
         Request::Enroll { .. } => None,
         Request::Jobs | Request::Status | Request::Revoke { .. } | Request::Reload | Request::Rotate => {
             (uid != 0 && !admins.contains(&uid)).then_some("only root and the configured admins may ask this")
@@ -134,22 +146,35 @@ mod tests {
     #[test]
     fn a_followed_process_may_ask_nothing_root_included() {
         for request in requests() {
-            assert!(refusal(&request, 0, true, &[1000]).is_some(), "{}", request.verb());
+            assert!(refusal(&request, 0, Standpoint::Inside, &[1000]).is_some(), "{}", request.verb());
         }
+    }
+
+    #[test]
+    fn an_unidentified_process_may_show_a_token_of_its_own_and_nothing_else() {
+        for request in requests() {
+            let may = refusal(&request, 0, Standpoint::Unidentified, &[0]).is_none();
+            assert_eq!(may, request.verb() == "enroll");
+        }
+        let other = Request::Enroll { token: "t".into(), name: None, pid: Some(7) };
+        assert!(refusal(&other, 0, Standpoint::Unidentified, &[0]).is_some());
     }
 
     #[test]
     fn any_user_may_enrol_itself_and_nothing_else() {
         for request in requests() {
-            assert_eq!(refusal(&request, 1000, false, &[]).is_none(), request.verb() == "enroll");
+            assert_eq!(
+                refusal(&request, 1000, Standpoint::Outside, &[]).is_none(),
+                request.verb() == "enroll"
+            );
         }
     }
 
     #[test]
     fn root_and_admins_may_ask_everything() {
         for request in requests() {
-            assert!(refusal(&request, 0, false, &[]).is_none());
-            assert!(refusal(&request, 7, false, &[7]).is_none());
+            assert!(refusal(&request, 0, Standpoint::Outside, &[]).is_none());
+            assert!(refusal(&request, 7, Standpoint::Outside, &[7]).is_none());
         }
     }
 }

@@ -18,13 +18,13 @@ use tokio::{
 
 use super::{
     CONNECTIONS_MAX, CONNECTIONS_PER_USER_MAX, End, REQUEST_BYTES_MAX, REQUEST_S, Request,
-    peer::{FOLLOWED, Peer, refusal},
+    peer::{FOLLOWED, Peer, Standpoint, refusal},
 };
 
 /// What answers requests that a peer may make.
 pub trait Handler: Send + Sync + 'static {
-    /// Whether the process carries a kernel tag.
-    fn followed(&self, pid: u32) -> bool;
+    /// Where a process stands, by its kernel tag.
+    fn standpoint(&self, pid: u32) -> Standpoint;
     /// User ids that may administer the agent besides root.
     fn admins(&self) -> &[u32];
     /// Notes that somebody was turned away for holding too many connections.
@@ -70,16 +70,16 @@ pub async fn serve(listener: UnixListener, handler: Arc<impl Handler>) {
         };
         let Ok(peer) = Peer::of(&stream) else { continue };
         // Asked while the process is known to live: with it goes its tag.
-        let followed = handler.followed(peer.pid);
+        let at = handler.standpoint(peer.pid);
         let admin = peer.uid == 0 || handler.admins().contains(&peer.uid);
-        let Some(slot) = slots.take(peer.uid, admin && !followed) else {
+        let Some(slot) = slots.take(peer.uid, admin && at == Standpoint::Outside) else {
             tracing::warn!(pid = peer.pid, uid = peer.uid, "too many control connections");
             handler.on_full();
             continue;
         };
         let handler = Arc::clone(&handler);
         tokio::spawn(async move {
-            if let Err(error) = converse(stream, &peer, followed, &*handler).await {
+            if let Err(error) = converse(stream, &peer, at, &*handler).await {
                 tracing::debug!(%error, "a control connection failed");
             }
             drop(slot);
@@ -128,16 +128,16 @@ impl Drop for Slot {
 async fn converse(
     mut stream: UnixStream,
     peer: &Peer,
-    followed: bool,
+    at: Standpoint,
     handler: &impl Handler,
 ) -> io::Result<()> {
     let patience = Duration::from_secs(REQUEST_S);
-    let answer = if followed {
+    let answer = if at == Standpoint::Inside {
         tracing::warn!(pid = peer.pid, uid = peer.uid, "a process inside a job was refused");
         Err(FOLLOWED.to_owned())
     } else {
         match timeout(patience, read_request(&mut stream)).await {
-            Ok(Ok(request)) => match refused(&request, peer, handler) {
+            Ok(Ok(request)) => match refused(&request, peer, at, handler) {
                 Some(refusal) => {
                     tracing::warn!(pid = peer.pid, uid = peer.uid, verb = request.verb(), refusal, "refused");
                     Err(refusal.to_owned())
@@ -165,12 +165,18 @@ async fn converse(
 
 /// Why a request is refused, or nothing. A process that passed its connection on and ended has no tag any more,
 /// so whoever asks in its name is refused too.
-fn refused(request: &Request, peer: &Peer, handler: &impl Handler) -> Option<&'static str> {
-    let followed = handler.followed(peer.pid);
+fn refused(
+    request: &Request,
+    peer: &Peer,
+    before: Standpoint,
+    handler: &impl Handler,
+) -> Option<&'static str> {
+    let now = handler.standpoint(peer.pid);
     if !peer.alive() {
         return Some("the process that connected has ended");
     }
-    refusal(request, peer.uid, followed, handler.admins())
+    // Who stood in a job when it connected, or does now, asks as one who does.
+    [before, now].into_iter().find_map(|at| refusal(request, peer.uid, at, handler.admins()))
 }
 
 async fn read_request(stream: &mut UnixStream) -> io::Result<Request> {

@@ -70,7 +70,8 @@ impl Registry {
         let reason: Arc<str> = reason.into();
         let meant: Vec<Arc<Job>> = {
             let inner = self.locked();
-            let meant = inner.jobs.values().filter(|job| selector.matches(Some(job.id), &job.credential));
+            let meant =
+                inner.jobs.values().filter(|job| selector.matches(Some(job.id), job.credential.as_ref()));
             meant.cloned().collect()
         };
         let tell = |job: &Arc<Job>| {
@@ -81,6 +82,11 @@ impl Registry {
             (job.id, news)
         };
         meant.iter().map(tell).collect()
+    }
+
+    /// Ends a job's access until it ends, for a reason of the agent's own.
+    pub fn shut_off(&self, job: &Job, reason: &str) {
+        job.grounds.send_if_modified(|grounds| grounds.revoke(&reason.into()));
     }
 
     fn record_revocation(

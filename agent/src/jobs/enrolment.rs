@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, atomic::AtomicUsize},
 };
 
-use agent_abi::{Node, TaskTag};
+use agent_abi::Node;
 use agent_core::{
     audit::record::{JobRecord, JobState, Record},
     credential::Credential,
@@ -14,12 +14,7 @@ use agent_core::{
 use thiserror::Error;
 use tokio::sync::watch;
 
-use super::{
-    Job, Registry,
-    lineage::{NewPlace, split_argv},
-    registry::Inner,
-    tree::Member,
-};
+use super::{Job, Registry, lineage::image_of, registry::Inner, store::KeptJob, tree::Member};
 use crate::{audit::AuditError, ids::Id, kernel::KernelError};
 
 /// A request to put a process into a new job.
@@ -75,6 +70,9 @@ pub enum EnrolError {
     /// The kernel side refused.
     #[error(transparent)]
     Kernel(#[from] KernelError),
+    /// The job can't be kept for a later agent, so it doesn't begin.
+    #[error("the job cannot be kept in the state directory: {0}")]
+    Store(std::io::Error),
     /// The enrolment can't be recorded, so it doesn't happen.
     #[error("the enrolment cannot be recorded: {0}")]
     Audit(#[from] AuditError),
@@ -85,32 +83,26 @@ impl Registry {
     pub fn enrol(&self, enrolment: Enrolment) -> Result<Arc<Job>, EnrolError> {
         let Enrolment { pid, uid, name, credential, netns } = enrolment;
         let gone = |source| EnrolError::Gone { pid, source };
-        if let Some(tag) = self.kernel.tag_of(pid) {
-            return Err(EnrolError::AlreadyFollowed { job: Id(tag.job) });
-        }
         if !self.kernel.covers(pid).map_err(gone)? {
             return Err(EnrolError::Uncovered { pid, cgroup: self.kernel.cgroup().to_owned() });
         }
         let id = Id::random().map_err(gone)?;
-        let exe = std::fs::read_link(format!("/proc/{pid}/exe")).map_err(gone)?;
-        let argv = split_argv(&std::fs::read(format!("/proc/{pid}/cmdline")).map_err(gone)?);
-        let place =
-            NewPlace { job: id.0, parent: 0, pid, uid, exe: exe.to_string_lossy().into_owned(), argv };
         let name = name.unwrap_or_else(|| credential.subject.clone());
         let Credential { expires_unix, acts_until_unix, .. } = credential;
         let (grounds, _) = watch::channel(Grounds::of(TokenTerm { expires_unix, acts_until_unix }));
         let job = Arc::new(Job {
             id,
             name,
-            credential,
+            credential: Some(credential.clone()),
             root_pid: pid,
             netns,
             sessions: AtomicUsize::new(0),
             grounds,
         });
         let mut inner = self.locked();
-        // Asked again under the lock: the process may have asked twice at once.
-        if let Some(tag) = self.kernel.tag_of(pid) {
+        // Under the lock: the process may have asked twice at once.
+        let before = self.kernel.tag_of(pid);
+        if let Some(tag) = before.filter(|tag| !self.is_unidentified(tag.job)) {
             return Err(EnrolError::AlreadyFollowed { job: Id(tag.job) });
         }
         if inner.jobs.len() >= self.jobs_max {
@@ -119,54 +111,68 @@ impl Registry {
         // Registered first, then checked: a revocation from here on finds the job.
         inner.jobs.insert(id.0, Arc::clone(&job));
         inner.members.entry(id.0).or_default().insert(pid);
-        let enrolled = self.complete(&mut inner, &job, place);
+        let enrolled = self.complete(&mut inner, &job, &credential, uid);
         if enrolled.is_err() {
             // Tagging comes last: a process that isn't enrolled has no tag of this job's.
+            self.store.forget(id);
             inner.jobs.remove(&id.0);
             inner.members.remove(&id.0);
         }
-        enrolled.map(|()| job)
+        enrolled?;
+        if let Some(before) = before {
+            self.leave_unidentified(&mut inner, before.job, pid, before.node);
+        }
+        Ok(job)
     }
 
-    fn complete(&self, inner: &mut Inner, job: &Arc<Job>, place: NewPlace) -> Result<(), EnrolError> {
-        if let Some(reason) = self.revocations.find(None, &job.credential) {
-            return Err(EnrolError::Revoked { subject: job.credential.subject.clone(), reason });
+    fn complete(
+        &self,
+        inner: &mut Inner,
+        job: &Arc<Job>,
+        credential: &Credential,
+        uid: u32,
+    ) -> Result<(), EnrolError> {
+        if let Some(reason) = self.revocations.find(None, credential) {
+            return Err(EnrolError::Revoked { subject: credential.subject.clone(), reason });
         }
-        let pid = place.pid;
-        let (node, image) = self.add_place(inner, place)?;
-        let id = job.id.to_string();
+        let Job { id, ref name, root_pid, netns, .. } = **job;
+        let kept = KeptJob::new(id, name.clone(), credential.clone(), root_pid, netns);
+        self.store.keep(&kept).map_err(EnrolError::Store)?;
+        let (node, image) = self.add_place(inner, id, 0, root_pid, uid)?;
+        let text = id.to_string();
         self.trail.append(&Record::Job(JobRecord {
             state: JobState::Enrolled,
-            job: job.to_ref(&id),
-            credential: Some((&job.credential).into()),
-            root_pid: pid,
+            job: job.to_ref(&text),
+            credential: Some(credential.into()),
+            root_pid,
         }))?;
-        self.record_places(inner, &id, &[node])?;
-        self.kernel.tag(pid, TaskTag { job: job.id.0, node, image })?;
+        self.record_places(inner, &text, &[node])?;
+        self.kernel.tag(root_pid, id.0, node, image)?;
         Ok(())
     }
 
     /// Puts the rest of a stopped tree into its root's job, parents first. What is not in it when this fails is in no job.
     pub fn take_in(&self, job: &Arc<Job>, members: &[Member]) -> Result<(), EnrolError> {
         let mut inner = self.locked();
-        for member in members {
-            let pid = member.pid;
-            let gone = |source| EnrolError::Gone { pid, source };
-            // One that has ended since is not missed.
-            let Ok(exe) = std::fs::read_link(format!("/proc/{pid}/exe")) else { continue };
-            let argv = split_argv(&std::fs::read(format!("/proc/{pid}/cmdline")).map_err(gone)?);
-            let Some(parent) = self.kernel.tag_of(member.parent).filter(|tag| tag.job == job.id.0) else {
+        for Member { pid, parent, uid } in members.iter().copied() {
+            let Some(parent) = self.kernel.tag_of(parent).filter(|tag| tag.job == job.id.0) else {
                 continue;
             };
-            if !self.kernel.covers(pid).map_err(gone)? {
+            if !self.kernel.covers(pid).map_err(|source| EnrolError::Gone { pid, source })? {
                 return Err(EnrolError::Uncovered { pid, cgroup: self.kernel.cgroup().to_owned() });
             }
-            let exe = exe.to_string_lossy().into_owned();
-            let place = NewPlace { job: job.id.0, parent: parent.node, pid, uid: member.uid, exe, argv };
-            let (node, image) = self.add_place(&mut inner, place)?;
+            let before = self.kernel.tag_of(pid);
+            let (node, image) = match self.add_place(&mut inner, job.id, parent.node, pid, uid) {
+                // One that has ended since is not missed.
+                Err(EnrolError::Gone { .. }) => continue,
+                placed => placed?,
+            };
             self.record_places(&mut inner, &job.id.to_string(), &[node])?;
             inner.members.entry(job.id.0).or_default().insert(pid);
-            self.kernel.tag(pid, TaskTag { job: job.id.0, node, image })?;
+            self.kernel.tag(pid, job.id.0, node, image)?;
+            if let Some(before) = before {
+                self.leave_unidentified(&mut inner, before.job, pid, before.node);
+            }
         }
         Ok(())
     }
@@ -180,12 +186,21 @@ impl Registry {
         self.end(&mut inner, job.id.0);
     }
 
-    /// Makes a process's node and its place; answers the node's and the image's ids.
-    fn add_place(&self, inner: &mut Inner, place: NewPlace) -> Result<(u64, u64), EnrolError> {
+    /// Makes a process's node and its place below its parent's; answers the node's and the image's ids.
+    pub(super) fn add_place(
+        &self,
+        inner: &mut Inner,
+        job: Id,
+        parent: u64,
+        pid: u32,
+        uid: u32,
+    ) -> Result<(u64, u64), EnrolError> {
+        let read = image_of(pid, uid).map_err(|source| EnrolError::Gone { pid, source })?;
         let (node, image) = (self.kernel.next_id(), self.kernel.next_id());
-        let NewPlace { job, parent, pid, uid, .. } = place;
-        self.kernel.add_node(node, Node { job, parent, image, tgid: pid, uid })?;
-        inner.places.add(node, place, image);
+        self.kernel.add_image(image, &read)?;
+        let made = Node { job: job.0, parent, image, tgid: pid, uid, flags: 0, reserved: 0 };
+        self.kernel.add_node(node, made)?;
+        inner.places.get(&self.kernel, node);
         Ok((node, image))
     }
 }

@@ -5,11 +5,16 @@
 
 use std::{
     collections::HashMap,
+    io,
+    os::unix::ffi::OsStrExt,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use agent_abi::{IMAGE_ARGV_TRUNCATED, IMAGE_EXE_TRUNCATED, Image};
+use agent_abi::{
+    ARGV_BYTES_MAX, EXE_BYTES_MAX, IMAGE_ARGV_TRUNCATED, IMAGE_EXE_TRUNCATED, Image, NAME_BYTES_MAX,
+    NODE_RECORDED,
+};
 use agent_core::lineage::{Lineage, Process};
 use thiserror::Error;
 
@@ -77,32 +82,6 @@ pub struct Places {
 }
 
 impl Places {
-    /// Adds a place that the agent itself makes: a job's root, or a process that ran before its job was.
-    pub fn add(&mut self, node: u64, mut place: NewPlace, image: u64) {
-        let text = Arc::new(ImageText { exe: place.exe, argv: std::mem::take(&mut place.argv) });
-        self.images.insert(image, (Arc::clone(&text), 1));
-        let (cwd, container) = surroundings(place.pid);
-        if let Some(parent) = self.places.get_mut(&place.parent) {
-            parent.children += 1;
-        }
-        self.places.insert(
-            node,
-            Place {
-                job: place.job,
-                parent: place.parent,
-                pid: place.pid,
-                uid: place.uid,
-                image,
-                text,
-                cwd,
-                container,
-                children: 0,
-                ended: None,
-                recorded: false,
-            },
-        );
-    }
-
     /// The place of a node, read from the maps when it isn't known yet; its ancestors first, so that each knows
     /// what descends from it.
     pub fn get(&mut self, kernel: &Kernel, node: u64) -> Option<&mut Place> {
@@ -150,7 +129,7 @@ impl Places {
                 container,
                 children: 0,
                 ended: None,
-                recorded: false,
+                recorded: read.flags & NODE_RECORDED != 0,
             },
         );
         Some(())
@@ -257,9 +236,10 @@ impl Places {
     }
 
     /// Notes that the trail holds a place.
-    pub fn mark_recorded(&mut self, node: u64) {
+    pub fn mark_recorded(&mut self, kernel: &Kernel, node: u64) {
         if let Some(place) = self.places.get_mut(&node) {
             place.recorded = true;
+            kernel.mark_recorded(node);
         }
     }
 
@@ -269,15 +249,35 @@ impl Places {
     }
 }
 
-/// A process as the agent reads it from `/proc`.
-pub struct NewPlace {
-    pub job: u64,
-    /// Its parent's node; 0 for a job's root.
-    pub parent: u64,
-    pub pid: u32,
-    pub uid: u32,
-    pub exe: String,
-    pub argv: Vec<String>,
+/// What a process runs that is not followed yet, as the kernel side would have recorded it.
+pub fn image_of(pid: u32, uid: u32) -> io::Result<Image> {
+    let exe = std::fs::read_link(format!("/proc/{pid}/exe"))?;
+    let argv = std::fs::read(format!("/proc/{pid}/cmdline"))?;
+    let mut image = Image {
+        exe_len: 0,
+        argv_len: argv.len().min(ARGV_BYTES_MAX) as u32,
+        flags: 0,
+        uid,
+        exe: [0; EXE_BYTES_MAX + NAME_BYTES_MAX],
+        argv: [0; ARGV_BYTES_MAX],
+    };
+    let components = exe.as_os_str().as_bytes().rsplit(|byte| *byte == b'/');
+    let bytes = components.flat_map(|component| component.iter().chain(&[0]));
+    for byte in bytes {
+        let Some(to) = image.exe.get_mut(image.exe_len as usize) else {
+            image.flags |= IMAGE_EXE_TRUNCATED;
+            break;
+        };
+        *to = *byte;
+        image.exe_len += 1;
+    }
+    if argv.len() > ARGV_BYTES_MAX {
+        image.flags |= IMAGE_ARGV_TRUNCATED;
+    }
+    for (to, from) in image.argv.iter_mut().zip(argv) {
+        *to = from;
+    }
+    Ok(image)
 }
 
 /// Turns the kernel side's bytes into text: the path's components stand leaf first.
@@ -305,7 +305,7 @@ fn text_of(image: &Image) -> ImageText {
 }
 
 /// Splits NUL-ended arguments and takes secrets out of them.
-pub fn split_argv(bytes: &[u8]) -> Vec<String> {
+fn split_argv(bytes: &[u8]) -> Vec<String> {
     let bytes = bytes.strip_suffix(b"\0").unwrap_or(bytes);
     if bytes.is_empty() {
         return Vec::new();
@@ -348,6 +348,13 @@ mod tests {
             assert_eq!(container_of(&path), id);
         }
         assert_eq!(container_of("0::/user.slice/session-1.scope"), "");
+    }
+
+    #[test]
+    fn what_proc_says_of_a_process_reads_like_what_the_kernel_side_records() {
+        let text = text_of(&image_of(std::process::id(), 0).unwrap());
+        assert_eq!(text.exe, std::env::current_exe().unwrap().to_string_lossy());
+        assert_eq!(text.argv.len(), std::env::args_os().count());
     }
 
     #[test]

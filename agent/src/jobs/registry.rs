@@ -15,7 +15,7 @@ use std::{
 
 use agent_abi::{Event, EventKind, Flow};
 use agent_core::{
-    audit::record::{JobRecord, JobRef, JobState, ProcessRecord, Record},
+    audit::record::{CredentialRef, JobRef, JobState, ProcessRecord, Record},
     credential::Credential,
     lineage::Lineage,
     standing::{Grounds, Standing},
@@ -23,7 +23,7 @@ use agent_core::{
 use thiserror::Error;
 use tokio::sync::watch;
 
-use super::{Unattributable, lineage::Places, revocations::RevocationStore};
+use super::{Unattributable, lineage::Places, revocations::RevocationStore, store::JobStore};
 use crate::{
     audit::{AuditError, Trail},
     clock::unix_now,
@@ -39,6 +39,8 @@ pub struct RegistryConfig {
     pub trail: Arc<Trail>,
     /// Kept revocations.
     pub revocations: RevocationStore,
+    /// Kept jobs.
+    pub store: JobStore,
     /// Live jobs at once.
     pub jobs_max: usize,
     /// Whether the processes of a job whose access ends are killed.
@@ -51,8 +53,8 @@ pub struct Job {
     pub id: Id,
     /// The name its starter gave it.
     pub name: String,
-    /// Who it acts for.
-    pub credential: Credential,
+    /// Who it acts for; none of a job that a rule began and that has shown no token: its name is the rule's.
+    pub credential: Option<Credential>,
     /// Host PID of its root.
     pub root_pid: u32,
     /// Cookie of the network namespace its root was in.
@@ -75,13 +77,12 @@ impl Job {
 
     /// The job as `lineal jobs --json` shows it.
     pub fn to_json(&self, processes: usize) -> serde_json::Value {
-        let Credential { issuer, subject, groups, claims, expires_unix: _, acts_until_unix: _ } =
-            &self.credential;
+        let credential = self.credential.as_ref().map(CredentialRef::from);
         serde_json::json!({
             "id": self.id.to_string(),
             "name": self.name,
             "state": self.standing().word(),
-            "credential": { "issuer": issuer, "subject": subject, "groups": groups, "claims": claims },
+            "credential": credential,
             "root_pid": self.root_pid,
             "processes": processes,
             "flows": self.sessions.load(Ordering::Acquire),
@@ -131,6 +132,7 @@ pub struct Registry {
     pub(super) kernel: Arc<Kernel>,
     pub(super) trail: Arc<Trail>,
     pub(super) revocations: RevocationStore,
+    pub(super) store: JobStore,
     pub(super) jobs_max: usize,
     pub(super) kill_revoked: bool,
     inner: Mutex<Inner>,
@@ -139,15 +141,19 @@ pub struct Registry {
 impl Registry {
     /// An empty registry.
     pub fn new(config: RegistryConfig) -> Self {
-        let RegistryConfig { kernel, trail, revocations, jobs_max, kill_revoked } = config;
+        let RegistryConfig { kernel, trail, revocations, store, jobs_max, kill_revoked } = config;
         let inner = Inner { jobs: HashMap::new(), places: Places::default(), members: HashMap::new() };
-        Self { kernel, trail, revocations, jobs_max, kill_revoked, inner: Mutex::new(inner) }
+        Self { kernel, trail, revocations, store, jobs_max, kill_revoked, inner: Mutex::new(inner) }
     }
 
     /// Takes in one event of the kernel side.
     pub fn on_event(&self, event: &Event, now: Instant) {
         let mut inner = self.locked();
-        if event.kind == EventKind::Fork as u32 {
+        if event.kind == EventKind::Enrol as u32 {
+            inner.members.entry(event.job).or_default().insert(event.tgid);
+            inner.places.get(&self.kernel, event.node);
+            self.meet(&mut inner, event.job);
+        } else if event.kind == EventKind::Fork as u32 {
             inner.members.entry(event.job).or_default().insert(event.tgid);
             inner.places.get(&self.kernel, event.node);
         } else if event.kind == EventKind::Exec as u32 {
@@ -191,6 +197,10 @@ impl Registry {
             members.entry(tag.job).or_default().insert(*tgid);
             inner.places.get(&self.kernel, tag.node);
         }
+        let begun: Vec<u64> = members.keys().filter(|job| !inner.jobs.contains_key(job)).copied().collect();
+        for job in begun {
+            self.meet(&mut inner, job);
+        }
         let ended: Vec<u64> = inner.jobs.keys().filter(|job| !members.contains_key(job)).copied().collect();
         inner.members = members;
         inner.places.reconcile(&live, now);
@@ -209,16 +219,9 @@ impl Registry {
             return;
         }
         inner.jobs.remove(&job.id.0);
-        let id = job.id.to_string();
-        let record = Record::Job(JobRecord {
-            state: JobState::Ended,
-            job: job.to_ref(&id),
-            credential: Some((&job.credential).into()),
-            root_pid: job.root_pid,
-        });
-        if let Err(error) = self.trail.append(&record) {
-            tracing::error!(%error, job = id, "the end of a job could not be recorded");
-        }
+        self.store.forget(job.id);
+        self.kernel.forget_unidentified(job.id.0);
+        self.record(&job, JobState::Ended);
     }
 
     /// Who opened a redirected connection, and its place among the job's sessions. The trail holds every process of the
@@ -226,10 +229,8 @@ impl Registry {
     pub fn attribute(&self, flow: &Flow) -> Result<(Place, Lineage), AttributionError> {
         let mut inner = self.locked();
         let inner = &mut *inner;
-        let job = inner
-            .jobs
-            .get(&flow.job)
-            .cloned()
+        let job = self
+            .meet(inner, flow.job)
             .ok_or(AttributionError::Lineage(Unattributable::NoJob { pid: flow.tgid }))?;
         let (lineage, unrecorded) = inner
             .places
@@ -259,9 +260,19 @@ impl Registry {
                 container: &place.container,
                 parent: (place.parent != 0).then_some(place.parent),
             }))?;
-            inner.places.mark_recorded(*node);
+            inner.places.mark_recorded(&self.kernel, *node);
         }
         Ok(())
+    }
+
+    /// A live job.
+    pub fn job(&self, job: Id) -> Option<Arc<Job>> {
+        self.locked().jobs.get(&job.0).cloned()
+    }
+
+    /// Live processes of a job.
+    pub fn processes(&self, job: Id) -> Vec<u32> {
+        self.locked().members.get(&job.0).into_iter().flatten().copied().collect()
     }
 
     /// Live jobs with the number of their live processes, oldest id first.

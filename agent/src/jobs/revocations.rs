@@ -34,12 +34,14 @@ pub enum Selector {
 }
 
 impl Selector {
-    /// Whether it means this job; `job` is none for a credential that has no job yet.
-    pub fn matches(&self, job: Option<Id>, credential: &Credential) -> bool {
+    /// Whether it means this job; `job` is none for a credential that has no job yet, and `credential` for a job that has
+    /// shown none.
+    pub fn matches(&self, job: Option<Id>, credential: Option<&Credential>) -> bool {
+        let of = |means: &dyn Fn(&Credential) -> bool| credential.is_some_and(means);
         match self {
             Self::Job(id) => job.is_some_and(|job| job.to_string() == *id),
-            Self::Subject(subject) => credential.subject == *subject,
-            Self::Claim { key, value } => credential.claims.get(key) == Some(value),
+            Self::Subject(subject) => of(&|credential| credential.subject == *subject),
+            Self::Claim { key, value } => of(&|credential| credential.claims.get(key) == Some(value)),
         }
     }
 }
@@ -154,15 +156,22 @@ impl RevocationStore {
         std::mem::replace(&mut *self.listed.lock().unwrap_or_else(PoisonError::into_inner), listed)
     }
 
+    /// Why the access of a job that has no credential has ended, if it has.
+    pub fn find_job(&self, job: Id) -> Option<String> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let meant = |revocation: &&Revocation| revocation.selector.matches(Some(job), None);
+        inner.1.iter().find(meant).map(|revocation| revocation.reason.clone())
+    }
+
     /// Why a credential's access has ended, if it has.
     pub fn find(&self, job: Option<Id>, credential: &Credential) -> Option<String> {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = inner.1.iter().find(|revocation| revocation.selector.matches(job, credential));
+        let kept = inner.1.iter().find(|revocation| revocation.selector.matches(job, Some(credential)));
         if let Some(revocation) = kept {
             return Some(revocation.reason.clone());
         }
         let listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = listed.iter().find(|entry| entry.selector.matches(job, credential));
+        let found = listed.iter().find(|entry| entry.selector.matches(job, Some(credential)));
         found.map(|entry| entry.reason.clone())
     }
 }
@@ -200,8 +209,10 @@ mod tests {
     #[test]
     fn a_claim_selects_by_its_whole_value() {
         let selector = Selector::Claim { key: "team".into(), value: "red".into() };
-        assert!(selector.matches(None, &credential("x")));
-        assert!(!Selector::Claim { key: "team".into(), value: "re".into() }.matches(None, &credential("x")));
+        assert!(selector.matches(None, Some(&credential("x"))));
+        assert!(
+            !Selector::Claim { key: "team".into(), value: "re".into() }.matches(None, Some(&credential("x")))
+        );
     }
 
     #[test]

@@ -102,7 +102,7 @@ impl Tree {
     /// Holds also what has come to it since; answers whether something had. Somebody outside may have let one of it run.
     pub fn grow(&mut self, followed: impl Fn(u32) -> bool) -> Result<bool, TreeError> {
         let before = self.members.len();
-        for process in processes() {
+        for process in stats() {
             if self.held.contains(&process.pid)
                 || !self.held.contains(&process.parent)
                 || followed(process.pid)
@@ -187,7 +187,7 @@ fn network_of(pid: u32) -> io::Result<(u64, u64)> {
 
 fn ancestors(pid: u32) -> HashSet<u32> {
     let parents: HashMap<u32, u32> =
-        processes().into_iter().map(|process| (process.pid, process.parent)).collect();
+        stats().into_iter().map(|process| (process.pid, process.parent)).collect();
     let mut all = HashSet::new();
     let mut at = Some(pid);
     while let Some(pid) = at.filter(|pid| all.insert(*pid)) {
@@ -196,8 +196,31 @@ fn ancestors(pid: u32) -> HashSet<u32> {
     all
 }
 
-/// Every process, by number: a parent most often before its children.
-fn processes() -> Vec<Stat> {
+/// Every process, ancestors first.
+pub fn processes() -> Vec<u32> {
+    let mut rest = stats();
+    let mut ordered: Vec<u32> = Vec::with_capacity(rest.len());
+    let mut placed = HashSet::from([0]);
+    while !rest.is_empty() {
+        let before = rest.len();
+        rest.retain(|process| {
+            let next = placed.contains(&process.parent);
+            if next {
+                placed.insert(process.pid);
+                ordered.push(process.pid);
+            }
+            !next
+        });
+        if rest.len() == before {
+            // Their parents ended while this was read.
+            ordered.extend(rest.drain(..).map(|process| process.pid));
+        }
+    }
+    ordered
+}
+
+/// Every process, by number.
+fn stats() -> Vec<Stat> {
     let numbers = fs::read_dir("/proc").into_iter().flatten().flatten();
     let mut numbers: Vec<u32> =
         numbers.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();

@@ -5,12 +5,16 @@
 
 use std::{
     fs::File,
+    os::fd::{AsFd, BorrowedFd},
     path::{Path, PathBuf},
 };
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
-    programs::{BtfTracePoint, CgroupAttachMode, Program, links::FdLink},
+    programs::{
+        BtfTracePoint, CgroupAttachMode, Program, ProgramError,
+        links::{FdLink, LinkError},
+    },
 };
 use serde::Deserialize;
 use thiserror::Error;
@@ -18,14 +22,17 @@ use thiserror::Error;
 use super::{
     btf::{BtfError, Structures},
     maps::{EventStream, Kernel},
-    pins::Generation,
+    pins::{Pins, TASKS},
+    rules::Rules,
 };
 
 /// The compiled programs.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lineal-ebpf"));
 
-/// The programs that follow processes, with the tracepoint each one attaches to.
-const TRACEPOINTS: [(&str, &str); 3] = [
+/// The programs that follow processes, with the tracepoint each one attaches to. Those that tell cgroups apart go first.
+const TRACEPOINTS: [(&str, &str); 5] = [
+    ("lineal_cgroup_mkdir", "cgroup_mkdir"),
+    ("lineal_cgroup_rmdir", "cgroup_rmdir"),
     ("lineal_fork", "sched_process_fork"),
     ("lineal_exec", "sched_process_exec"),
     ("lineal_exit", "sched_process_exit"),
@@ -33,8 +40,10 @@ const TRACEPOINTS: [(&str, &str); 3] = [
 
 /// The programs attached to the cgroup. `lineal_publish` goes first: no connection may be redirected
 /// before its publication works.
-const CGROUP_PROGRAMS: [&str; 8] = [
+const CGROUP_PROGRAMS: [&str; 10] = [
     "lineal_publish",
+    "lineal_bind4",
+    "lineal_bind6",
     "lineal_sock_create",
     "lineal_getpeername4",
     "lineal_getpeername6",
@@ -43,6 +52,10 @@ const CGROUP_PROGRAMS: [&str; 8] = [
     "lineal_connect4",
     "lineal_connect6",
 ];
+
+/// The maps that survive the agent. The others hold what dies with it (its listeners, connections on their way to it, its
+/// configuration, what it has not read), and begin anew with it.
+const KEPT_MAPS: [&str; 7] = [TASKS, "NODES", "IMAGES", "SOCKETS", "UNIDENTIFIED", "WORDS", "STATS"];
 
 /// `[kernel]` of the configuration.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -110,6 +123,20 @@ pub enum KernelError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// Another agent runs.
+    #[error("another agent holds {path}: one follows a host's processes")]
+    Held {
+        /// The directory of pins.
+        path: PathBuf,
+    },
+    /// An earlier agent's programs are attached elsewhere, and follow processes.
+    #[error(
+        "{path} is attached to another cgroup than kernel.cgroup and processes are followed there: wait until they have ended, or run `lineal detach`"
+    )]
+    OtherCgroup {
+        /// The link's pin.
+        path: PathBuf,
+    },
     /// A network namespace can't be entered or served.
     #[error("cannot serve network namespace of process {pid}: {source}")]
     Netns {
@@ -148,21 +175,24 @@ pub fn cgroup_root() -> Result<PathBuf, KernelError> {
         .ok_or(KernelError::NoCgroup2)
 }
 
-/// Loads and attaches everything; what it answers keeps it attached.
-pub fn load(config: &KernelConfig) -> Result<(Kernel, EventStream), KernelError> {
+/// Loads and attaches everything, in the place of what an earlier agent has left attached. No connection is let through
+/// until the lease is renewed.
+pub fn load(config: &KernelConfig, rules: &Rules) -> Result<(Kernel, EventStream), KernelError> {
     let cgroup_path = match &config.cgroup {
         Some(path) => path.clone(),
         None => cgroup_root()?,
     };
     let cgroup = File::open(&cgroup_path)
         .map_err(|source| KernelError::Cgroup { path: cgroup_path.clone(), source })?;
-    let mut generation = Generation::create(config.bpffs.as_deref())?;
-    let attached = attach(config, &mut generation, &cgroup);
-    match attached {
-        Ok((kernel, events)) => Ok((kernel.keep(generation, cgroup_path), events)),
-        // Everything attaches or nothing does.
+    let pins = Pins::hold(config.bpffs.as_deref())?;
+    let inherited = pins.inherited();
+    match attach(config, rules, &pins, &cgroup) {
+        Ok((kernel, events)) => Ok((kernel.keep(pins, cgroup_path), events)),
         Err(error) => {
-            generation.remove();
+            // Everything attaches or nothing does; what was attached before stays, and refuses.
+            if !inherited {
+                pins.remove();
+            }
             Err(error)
         }
     }
@@ -170,33 +200,41 @@ pub fn load(config: &KernelConfig) -> Result<(Kernel, EventStream), KernelError>
 
 fn attach(
     config: &KernelConfig,
-    generation: &mut Generation,
+    rules: &Rules,
+    pins: &Pins,
     cgroup: &File,
 ) -> Result<(Kernel, EventStream), KernelError> {
-    let mut ebpf = load_object()?;
-    generation.pin_tasks(ebpf.map("TASKS").ok_or(KernelError::Missing("TASKS"))?)?;
+    let mut ebpf = load_object(Some(pins), rules.kinds())?;
+    rules.fill(&mut ebpf)?;
     let (kernel, events) = Kernel::new(&mut ebpf, config)?;
     let btf = Btf::from_sys_fs().map_err(|error| KernelError::Object(error.to_string()))?;
     for program in CGROUP_PROGRAMS {
-        let link = attach_to_cgroup(&mut ebpf, program, cgroup)?;
-        generation.pin(program, link)?;
+        load_program(&mut ebpf, program)?;
+        if !pins.update(program, loaded(&ebpf, program)?, cgroup)? {
+            pins.pin(program, attach_to_cgroup(&mut ebpf, program, cgroup)?)?;
+        }
     }
     for (program, tracepoint) in TRACEPOINTS {
-        let link = attach_tracing(&mut ebpf, program, tracepoint, &btf)?;
-        generation.pin(program, link)?;
+        pins.pin(program, attach_tracing(&mut ebpf, program, tracepoint, &btf)?)?;
     }
+    rules.fill_cgroups(&mut ebpf)?;
     let log = aya_log::EbpfLogger::init(&mut ebpf).ok();
     Ok((kernel, events.with_log(log)))
 }
 
-/// Creates the maps and relocates the programs; nothing runs yet.
-pub(super) fn load_object() -> Result<Ebpf, KernelError> {
+/// Creates the maps, but for those that are pinned already, and relocates the programs, for these kinds of rules; nothing
+/// runs yet.
+pub(super) fn load_object(pins: Option<&Pins>, rule_kinds: u32) -> Result<Ebpf, KernelError> {
     let structures = Structures::of_running_kernel()?;
     let offsets = offsets(&structures)?;
     let mut loader = EbpfLoader::new();
+    for name in pins.into_iter().flat_map(|_| KEPT_MAPS) {
+        loader.map_pin_path(name, pins.map(|pins| pins.path(name)).unwrap_or_default());
+    }
     for (name, value) in &offsets {
         loader.override_global(name, value, true);
     }
+    loader.override_global("RULE_KINDS", &rule_kinds, true);
     loader.load(OBJECT).map_err(|error| KernelError::Object(chain(&error)))
 }
 
@@ -207,6 +245,8 @@ fn offsets(kernel: &Structures) -> Result<Vec<(&'static str, u32)>, BtfError> {
         ("OFF_TASK_TGID", "task_struct", "tgid"),
         ("OFF_TASK_SIGNAL", "task_struct", "signal"),
         ("OFF_TASK_MM", "task_struct", "mm"),
+        ("OFF_TASK_BORN", "task_struct", "start_boottime"),
+        ("OFF_TASK_EXECS", "task_struct", "self_exec_id"),
         ("OFF_SIGNAL_LIVE", "signal_struct", "live"),
         ("OFF_MM_ARG_START", "mm_struct", "arg_start"),
         ("OFF_MM_ARG_END", "mm_struct", "arg_end"),
@@ -221,13 +261,35 @@ fn offsets(kernel: &Structures) -> Result<Vec<(&'static str, u32)>, BtfError> {
         ("OFF_MOUNT_MNT", "mount", "mnt"),
         ("OFF_MOUNT_PARENT", "mount", "mnt_parent"),
         ("OFF_MOUNT_MOUNTPOINT", "mount", "mnt_mountpoint"),
+        ("OFF_CGROUP_KN", "cgroup", "kn"),
+        ("OFF_CGROUP_ROOT", "cgroup", "root"),
+        ("OFF_CSS_PARENT", "cgroup_subsys_state", "parent"),
+        ("OFF_ROOT_HIERARCHY", "cgroup_root", "hierarchy_id"),
+        ("OFF_KN_ID", "kernfs_node", "id"),
+        ("OFF_KN_NAME", "kernfs_node", "name"),
     ]
     .into_iter()
     .map(|(name, structure, field)| Ok((name, kernel.offset(structure, field)?)))
     .collect()
 }
 
-/// Loads one cgroup program and attaches it.
+/// Has the kernel check a cgroup program.
+pub(super) fn load_program(ebpf: &mut Ebpf, program: &'static str) -> Result<(), KernelError> {
+    let loaded = match ebpf.program_mut(program) {
+        Some(Program::CgroupSock(sock)) => sock.load(),
+        Some(Program::CgroupSockAddr(addr)) => addr.load(),
+        Some(Program::SockOps(ops)) => ops.load(),
+        _ => return Err(KernelError::Missing(program)),
+    };
+    loaded.map_err(refused(program, "loading"))
+}
+
+fn loaded<'a>(ebpf: &'a Ebpf, program: &'static str) -> Result<BorrowedFd<'a>, KernelError> {
+    let program_fd = ebpf.program(program).ok_or(KernelError::Missing(program))?.fd();
+    Ok(program_fd.map_err(refused(program, "loading"))?.as_fd())
+}
+
+/// Attaches a loaded cgroup program.
 pub(super) fn attach_to_cgroup(
     ebpf: &mut Ebpf,
     program: &'static str,
@@ -235,27 +297,19 @@ pub(super) fn attach_to_cgroup(
 ) -> Result<FdLink, KernelError> {
     // `Single` is what aya calls a link without flags; links are always multi-attach.
     let mode = CgroupAttachMode::Single;
-    match ebpf.program_mut(program).ok_or(KernelError::Missing(program))? {
-        Program::CgroupSock(sock) => {
-            sock.load().map_err(refused(program, "loading"))?;
-            let id = sock.attach(cgroup, mode).map_err(refused(program, "attaching"))?;
-            let link = sock.take_link(id).map_err(refused(program, "attaching"))?;
-            link.try_into().map_err(refused(program, "attaching"))
+    let attached: Result<Result<FdLink, LinkError>, ProgramError> = match ebpf.program_mut(program) {
+        Some(Program::CgroupSock(sock)) => {
+            sock.attach(cgroup, mode).and_then(|id| sock.take_link(id)).map(FdLink::try_from)
         }
-        Program::CgroupSockAddr(addr) => {
-            addr.load().map_err(refused(program, "loading"))?;
-            let id = addr.attach(cgroup, mode).map_err(refused(program, "attaching"))?;
-            let link = addr.take_link(id).map_err(refused(program, "attaching"))?;
-            link.try_into().map_err(refused(program, "attaching"))
+        Some(Program::CgroupSockAddr(addr)) => {
+            addr.attach(cgroup, mode).and_then(|id| addr.take_link(id)).map(FdLink::try_from)
         }
-        Program::SockOps(ops) => {
-            ops.load().map_err(refused(program, "loading"))?;
-            let id = ops.attach(cgroup, mode).map_err(refused(program, "attaching"))?;
-            let link = ops.take_link(id).map_err(refused(program, "attaching"))?;
-            link.try_into().map_err(refused(program, "attaching"))
+        Some(Program::SockOps(ops)) => {
+            ops.attach(cgroup, mode).and_then(|id| ops.take_link(id)).map(FdLink::try_from)
         }
-        _ => Err(KernelError::Missing(program)),
-    }
+        _ => return Err(KernelError::Missing(program)),
+    };
+    attached.map_err(refused(program, "attaching"))?.map_err(refused(program, "attaching"))
 }
 
 /// Loads one tracing program and attaches it.

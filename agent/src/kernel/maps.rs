@@ -10,27 +10,36 @@ use std::{
     time::Duration,
 };
 
-use agent_abi::{Datagram, Event, Flow, FlowKey, Image, Listener, Node, TaskTag, stat, word};
+use agent_abi::{
+    Datagram, EXECS_UNKNOWN, Event, Flow, FlowKey, Image, Listener, NODE_RECORDED, Node, SOCKET_LISTENS,
+    SocketTag, TaskTag, Unidentified, stat, word,
+};
 use aya::{
     Ebpf, Pod,
-    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf, SkStorage},
 };
 use tokio::io::unix::AsyncFd;
 
 use super::{
     load::{KernelConfig, KernelError, cgroup_contains},
-    pins::Generation,
+    pins::Pins,
 };
+
+/// Ids between what an earlier agent's programs gave out and the first one of this agent: more than that agent itself
+/// can have given out beyond them.
+const IDS_MARGIN: u64 = 1 << 20;
 
 type Table<K, V> = Mutex<HashMap<MapData, K, V>>;
 
-/// The loaded and attached kernel side. [`Kernel::end`] lets go of it.
+/// The loaded and attached kernel side. It stays attached when the agent ends.
 pub struct Kernel {
     tasks: Table<u32, TaskTag>,
     nodes: Table<u64, Node>,
     images: Table<u64, Image>,
     flows: Table<FlowKey, Flow>,
     listeners: Table<u64, Listener>,
+    sockets: Mutex<SkStorage<MapData, SocketTag>>,
+    unidentified: Table<u64, Unidentified>,
     stats: PerCpuArray<MapData, u64>,
     /// Written once; held because a program that is loaded later must still find its map open.
     _resolvers: HashMap<MapData, Datagram, u8>,
@@ -38,7 +47,7 @@ pub struct Kernel {
     next_id: std::sync::atomic::AtomicU64,
     cgroup: PathBuf,
     move_jobs: bool,
-    generation: Mutex<Option<Generation>>,
+    pins: Option<Pins>,
 }
 
 /// The counters of the kernel side, as totals over all CPUs.
@@ -52,6 +61,10 @@ pub struct Statistics {
     pub flows_full: u64,
     /// Processes that found the node or image map full.
     pub nodes_full: u64,
+    /// Jobs of rules that found their map full.
+    pub unidentified_full: u64,
+    /// Cgroups that found their map full.
+    pub cgroups_full: u64,
     /// Processes killed at the bound of followed processes.
     pub tasks_full: u64,
     /// Connections redirected.
@@ -71,8 +84,13 @@ impl Kernel {
         let epoch_ms = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .map_or(0, |since| since.as_millis() as u64);
-        let first_id = (epoch_ms << 12) & !1;
-        let mut words = Array::try_from(take(ebpf, "WORDS")?).map_err(unusable("WORDS"))?;
+        let mut words: Array<MapData, u64> =
+            Array::try_from(take(ebpf, "WORDS")?).map_err(unusable("WORDS"))?;
+        // Until this agent serves, what an earlier one has left attached refuses.
+        words.set(word::LEASE, 0, 0).map_err(failed("write", "WORDS"))?;
+        // Past what an earlier one gave out, wherever the clock has gone meanwhile.
+        let given = words.get(&word::NEXT_ID, 0).map_err(failed("read", "WORDS"))?;
+        let first_id = (epoch_ms << 12).max(given + IDS_MARGIN) & !1;
         words.set(word::NEXT_ID, first_id, 0).map_err(failed("write", "WORDS"))?;
         let mut resolvers: HashMap<MapData, Datagram, u8> =
             HashMap::try_from(take(ebpf, "RESOLVERS")?).map_err(unusable("RESOLVERS"))?;
@@ -87,20 +105,22 @@ impl Kernel {
             images: table(ebpf, "IMAGES")?,
             flows: table(ebpf, "FLOWS")?,
             listeners: table(ebpf, "LISTENERS")?,
+            sockets: Mutex::new(SkStorage::try_from(take(ebpf, "SOCKETS")?).map_err(unusable("SOCKETS"))?),
+            unidentified: table(ebpf, "UNIDENTIFIED")?,
             stats: PerCpuArray::try_from(take(ebpf, "STATS")?).map_err(unusable("STATS"))?,
             _resolvers: resolvers,
             words: Mutex::new(words),
             next_id: (first_id | 1).into(),
             cgroup: PathBuf::new(),
             move_jobs: config.move_jobs,
-            generation: Mutex::new(None),
+            pins: None,
         };
         Ok((kernel, EventStream { ring: events, log: None }))
     }
 
     /// Notes what keeps the programs attached.
-    pub(super) fn keep(mut self, generation: Generation, cgroup: PathBuf) -> Self {
-        self.generation = Mutex::new(Some(generation));
+    pub(super) fn keep(mut self, pins: Pins, cgroup: PathBuf) -> Self {
+        self.pins = Some(pins);
         self.cgroup = cgroup;
         self
     }
@@ -127,9 +147,10 @@ impl Kernel {
         cgroup_contains(&self.cgroup, pid)
     }
 
-    /// Puts a process into a job.
-    pub fn tag(&self, tgid: u32, tag: TaskTag) -> Result<(), KernelError> {
+    /// Puts a process into a job, at a node that runs an image.
+    pub fn tag(&self, tgid: u32, job: u64, node: u64, image: u64) -> Result<(), KernelError> {
         let fresh = self.tag_of(tgid).is_none();
+        let tag = TaskTag { job, node, image, born_ns: 0, execs: EXECS_UNKNOWN, reserved: 0 };
         locked(&self.tasks).insert(tgid, tag, 0).map_err(failed("add to", "TASKS"))?;
         if fresh {
             // Only this side's additions race here with the kernel's atomic ones: an add lost to that race
@@ -176,6 +197,14 @@ impl Kernel {
         locked(&self.nodes).insert(id, node, 0).map_err(failed("add to", "NODES"))
     }
 
+    /// Notes in a node that the trail holds it: a later agent must know.
+    pub fn mark_recorded(&self, id: u64) {
+        let mut nodes = locked(&self.nodes);
+        if let Ok(node) = nodes.get(&id, 0) {
+            let _ = nodes.insert(id, Node { flags: node.flags | NODE_RECORDED, ..node }, 0);
+        }
+    }
+
     /// Lets go of a lineage node.
     pub fn remove_node(&self, id: u64) {
         let _ = locked(&self.nodes).remove(&id);
@@ -184,6 +213,11 @@ impl Kernel {
     /// What was executed.
     pub fn image(&self, id: u64) -> Option<Box<Image>> {
         locked(&self.images).get(&id, 0).ok().map(Box::new)
+    }
+
+    /// Adds an image that a process ran before it was followed.
+    pub fn add_image(&self, id: u64, image: &Image) -> Result<(), KernelError> {
+        locked(&self.images).insert(id, image, 0).map_err(failed("add to", "IMAGES"))
     }
 
     /// Lets go of an image.
@@ -212,6 +246,28 @@ impl Kernel {
         old.iter().filter(|key| flows.remove(key).is_ok()).count()
     }
 
+    /// What a rule began: a job that has shown no token.
+    pub fn unidentified(&self, job: u64) -> Option<Unidentified> {
+        locked(&self.unidentified).get(&job, 0).ok()
+    }
+
+    /// Notes that a rule began a job.
+    pub fn set_unidentified(&self, job: u64, begun: Unidentified) -> Result<(), KernelError> {
+        locked(&self.unidentified).insert(job, begun, 0).map_err(failed("add to", "UNIDENTIFIED"))
+    }
+
+    /// Lets go of such a job.
+    pub fn forget_unidentified(&self, job: u64) {
+        let _ = locked(&self.unidentified).remove(&job);
+    }
+
+    /// Marks a socket as the agent's listener: connections are redirected to no other.
+    pub fn mark_listener(&self, socket: &impl AsRawFd) -> Result<(), KernelError> {
+        let tag =
+            SocketTag { job: 0, node: 0, tgid: 0, uid: 0, state: SOCKET_LISTENS, port: 0, address: [0; 4] };
+        locked(&self.sockets).insert(socket, tag, 0).map_err(failed("add to", "SOCKETS"))
+    }
+
     /// Announces the agent's listener in a network namespace.
     pub fn set_listener(&self, netns: u64, listener: Listener) -> Result<(), KernelError> {
         locked(&self.listeners).insert(netns, listener, 0).map_err(failed("add to", "LISTENERS"))
@@ -228,22 +284,23 @@ impl Kernel {
         locked(&self.words).set(word::LEASE, until, 0).map_err(failed("write", "WORDS"))
     }
 
-    /// Lets go: connects of followed processes are refused from here on, and stay refused until the last of
-    /// them has ended. Without any, the programs are detached.
+    /// Gives up the lease: connects of followed processes are refused from here on, and stay refused until another agent
+    /// takes over.
     pub fn end(&self) {
         let _ = locked(&self.words).set(word::LEASE, 0, 0);
         let followed = locked(&self.tasks).keys().filter(Result::is_ok).count();
-        match locked(&self.generation).take() {
-            Some(generation) if followed == 0 => generation.remove(),
-            Some(_) => tracing::warn!(followed, "processes are still followed: their connects stay refused"),
-            None => {}
+        if followed > 0 {
+            tracing::warn!(
+                followed,
+                "processes are still followed: their connects are refused until an agent runs"
+            );
         }
     }
 
-    /// Takes down what dead agents left, once nothing depends on it. Answers how many processes are still
+    /// Takes down what agents with other layouts left, once nothing depends on it. Answers how many processes are still
     /// shut off by what can't be taken down yet.
-    pub fn sweep_generations(&self) -> usize {
-        locked(&self.generation).as_ref().map_or(0, Generation::sweep)
+    pub fn sweep_pins(&self) -> usize {
+        self.pins.as_ref().map_or(0, Pins::sweep)
     }
 
     /// The counters.
@@ -254,6 +311,8 @@ impl Kernel {
             events_lost: total(stat::EVENTS_LOST),
             flows_full: total(stat::FLOWS_FULL),
             nodes_full: total(stat::NODES_FULL),
+            unidentified_full: total(stat::UNIDENTIFIED_FULL),
+            cgroups_full: total(stat::CGROUPS_FULL),
             tasks_full: total(stat::TASKS_FULL),
             redirected: total(stat::REDIRECTED),
             own_listener: total(stat::OWN_LISTENER),

@@ -7,7 +7,11 @@ mod maps;
 pub mod netns;
 mod pins;
 mod probe;
+mod rules;
+mod sys;
 
 pub use load::{KernelConfig, KernelError, load};
 pub use maps::{EventStream, Kernel, address_of, flow_key};
+pub use pins::Pins;
 pub use probe::probe;
+pub use rules::{EnrolRule, Rules};

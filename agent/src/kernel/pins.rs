@@ -1,44 +1,51 @@
-//! Pinned links: what keeps jobs shut off when the agent isn't there.
+//! Pins on bpffs: what stays in force when the agent doesn't.
 //!
-//! Each start of the agent is a generation with a directory of its own on bpffs, named after its layout and
-//! its process. While it runs it renews its lease; once it is gone, whatever way, its programs stay attached
-//! and refuse the connects of the jobs it followed. A later agent removes a dead generation when its last
-//! process has ended, and not before. Two generations never redirect the same process: a dead one only
-//! refuses.
+//! Links and the maps that hold what must survive are pinned in one directory, named after their layout. However the
+//! agent ends, its programs go on following processes and, once its lease has lapsed or its listener is gone, refuse what
+//! they would redirect. The next agent takes the maps over and puts its own programs in the place of the old ones:
+//! cgroup links change their program between two events, tracing links have the new program attached before the old
+//! one goes, and what both see is done once. `lineal detach` alone ends it.
+//!
+//! An agent with another layout leaves the old programs where they are, refusing, until their last process has ended.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
+    os::fd::BorrowedFd,
     path::{Path, PathBuf},
 };
 
-use agent_abi::{LAYOUT, TaskTag};
-use aya::{
-    maps::{HashMap, Map, MapData},
-    programs::links::{FdLink, PinnedLink},
+use agent_abi::LAYOUT;
+use aya::programs::links::FdLink;
+use rustix::{
+    fs::{FlockOperation, flock},
+    mount::MountFlags,
 };
-use rustix::mount::MountFlags;
 
-use super::load::KernelError;
+use super::{load::KernelError, sys};
 
 /// Where bpffs is mounted unless it is already.
 pub const BPFFS: &str = "/sys/fs/bpf";
-/// Where generations are kept unless the configuration says otherwise.
+/// Where pins are kept unless the configuration says otherwise.
 const DEFAULT_ROOT: &str = "/sys/fs/bpf/lineal";
-/// The pin of the map that says whose processes are left.
-const TASKS: &str = "TASKS";
+/// Followed processes: the one map that is read whatever its layout.
+pub const TASKS: &str = "TASKS";
+/// Ends the name of a tracing link that is about to take another's place.
+const COMING: &str = "_coming";
 /// `BPF_FS_MAGIC`.
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
 
-/// This agent's own generation.
-pub struct Generation {
+/// The pins of one layout, held by one process at a time.
+pub struct Pins {
     root: PathBuf,
     dir: PathBuf,
-    links: Vec<PinnedLink>,
+    /// Locked: one agent a directory.
+    _held: File,
 }
 
-impl Generation {
-    /// Makes the directory of this agent's generation, mounting bpffs if nobody has.
-    pub fn create(root: Option<&Path>) -> Result<Self, KernelError> {
+impl Pins {
+    /// Takes hold of the pins, mounting bpffs if nobody has. There may be none yet.
+    pub fn hold(root: Option<&Path>) -> Result<Self, KernelError> {
         let root = root.unwrap_or(Path::new(DEFAULT_ROOT)).to_owned();
         let failed = |path: &Path| {
             let path = path.to_owned();
@@ -49,57 +56,89 @@ impl Generation {
             rustix::mount::mount("bpffs", parent, "bpf", MountFlags::empty(), None)
                 .map_err(|errno| failed(parent)(errno.into()))?;
         }
-        let dir = root.join(own_name().map_err(failed(&root))?);
+        let dir = root.join(format!("v{LAYOUT}"));
         fs::create_dir_all(&dir).map_err(failed(&dir))?;
-        Ok(Self { root, dir, links: Vec::new() })
+        let held = File::open(&root).map_err(failed(&root))?;
+        match flock(&held, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self { root, dir, _held: held }),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(KernelError::Held { path: root }),
+            Err(errno) => Err(failed(&root)(errno.into())),
+        }
     }
 
-    /// Pins the map of followed processes.
-    pub fn pin_tasks(&self, tasks: &Map) -> Result<(), KernelError> {
-        let path = self.dir.join(TASKS);
-        tasks.pin(&path).map_err(|error| refused(path, error))
+    /// Whether an earlier agent has left programs here.
+    pub fn inherited(&self) -> bool {
+        fs::read_dir(&self.dir).is_ok_and(|mut entries| entries.next().is_some())
     }
 
-    /// Pins a program's link: the program stays attached when this process ends.
-    pub fn pin(&mut self, program: &str, link: FdLink) -> Result<(), KernelError> {
-        let path = self.dir.join(program);
-        self.links.push(link.pin(&path).map_err(|error| refused(path, error))?);
-        Ok(())
+    /// How many processes are followed.
+    pub fn followed(&self) -> Result<usize, KernelError> {
+        followed(&self.dir).map_err(|source| KernelError::Pin { path: self.path(TASKS), source })
     }
 
-    /// Removes the generations of dead agents that have no process left. Answers how many processes the others
-    /// still shut off.
+    /// Where something is pinned.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// Puts a program in the place of the one that an earlier agent attached to this cgroup. False if there is none: then
+    /// the program is to be attached, and its link pinned.
+    pub fn update(&self, name: &str, program: BorrowedFd<'_>, cgroup: &File) -> Result<bool, KernelError> {
+        let path = self.path(name);
+        let failed = |source| KernelError::Pin { path: path.clone(), source };
+        let Some(link) = sys::pinned(&path).map_err(failed)? else { return Ok(false) };
+        let attached = sys::cgroup_of(&link).map_err(failed)?;
+        if attached == rustix::fs::fstat(cgroup).map_err(|errno| failed(errno.into()))?.st_ino {
+            sys::update_link(&link, program).map_err(failed)?;
+            return Ok(true);
+        }
+        // One whose cgroup is gone holds nobody any more; another one may.
+        if attached != 0 && self.followed()? != 0 {
+            return Err(KernelError::OtherCgroup { path });
+        }
+        fs::remove_file(&path).map_err(failed)?;
+        Ok(false)
+    }
+
+    /// Pins a link: its program stays attached when this process ends. A link that is pinned there already goes.
+    pub fn pin(&self, name: &str, link: FdLink) -> Result<(), KernelError> {
+        let path = self.path(name);
+        let coming = self.path(&format!("{name}{COMING}"));
+        // Left by an agent that ended at this very place.
+        let _ = fs::remove_file(&coming);
+        link.pin(&coming)
+            .map_err(|error| io::Error::other(error.to_string()))
+            .and_then(|_pinned| fs::rename(&coming, &path))
+            .map_err(|source| KernelError::Pin { path, source })
+    }
+
+    /// Removes what agents with other layouts left, where they follow no process any more. Answers how many processes
+    /// the others still shut off.
     pub fn sweep(&self) -> usize {
         let Ok(entries) = fs::read_dir(&self.root) else { return 0 };
         let mut left = 0;
         for dir in entries.flatten().map(|entry| entry.path()).filter(|dir| *dir != self.dir) {
-            let name = dir.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            // One of another layout is left alone, too: its map can't be read from here.
-            if !name.starts_with(&format!("v{LAYOUT}-")) || lives(name) {
-                continue;
-            }
-            match processes(&dir) {
+            match followed(&dir) {
                 Ok(0) => remove(&dir),
                 Ok(processes) => left += processes,
-                // Not all of it was pinned: that agent ended before it followed anything.
-                Err(_) => remove(&dir),
+                Err(error) => tracing::warn!(%error, dir = %dir.display(), "pins can't be read"),
             }
         }
         left
     }
 
-    /// Takes this generation down: its programs are detached.
+    /// Takes everything down, whatever its layout: no program stays attached, no process is followed any more.
     pub fn remove(self) {
-        drop(self.links);
-        remove(&self.dir);
+        for dir in fs::read_dir(&self.root).into_iter().flatten().flatten() {
+            remove(&dir.path());
+        }
+        let _ = fs::remove_dir(&self.root);
     }
 }
 
-/// How many processes a generation still holds.
-fn processes(dir: &Path) -> Result<usize, aya::maps::MapError> {
-    let tasks: HashMap<MapData, u32, TaskTag> =
-        HashMap::try_from(Map::HashMap(MapData::from_pin(dir.join(TASKS))?))?;
-    Ok(tasks.keys().filter(Result::is_ok).count())
+/// How many processes the map in a directory holds; none if it isn't there, as nothing was ever followed.
+fn followed(dir: &Path) -> io::Result<usize> {
+    sys::pinned(&dir.join(TASKS))?.map_or(Ok(0), |tasks| sys::entries(&tasks))
 }
 
 fn remove(dir: &Path) {
@@ -107,33 +146,8 @@ fn remove(dir: &Path) {
         let _ = fs::remove_file(entry.path());
     }
     if let Err(error) = fs::remove_dir(dir) {
-        tracing::warn!(%error, dir = %dir.display(), "a generation's pins can't be removed");
+        tracing::warn!(%error, dir = %dir.display(), "pins can't be removed");
     }
-}
-
-/// `v1-<pid>-<start time>`: a PID alone may be another process's by now.
-fn own_name() -> io::Result<String> {
-    let pid = std::process::id();
-    let started = start_time(pid).ok_or_else(|| io::Error::other("/proc/self/stat can't be read"))?;
-    Ok(format!("v{LAYOUT}-{pid}-{started}"))
-}
-
-/// Whether the agent of a generation still runs.
-fn lives(name: &str) -> bool {
-    let mut parts = name.split('-').skip(1);
-    let (pid, started) = (parts.next().and_then(|pid| pid.parse().ok()), parts.next());
-    match (pid, started) {
-        (Some(pid), Some(started)) => start_time(pid).is_some_and(|now| now == started),
-        _ => true,
-    }
-}
-
-/// When a process started, in ticks since boot (proc(5), field 22 of `stat`).
-fn start_time(pid: u32) -> Option<String> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name is in parentheses and may hold anything.
-    let (_, fields) = stat.rsplit_once(')')?;
-    fields.split_whitespace().nth(19).map(str::to_owned)
 }
 
 fn on_bpffs(path: &Path) -> bool {
@@ -141,22 +155,4 @@ fn on_bpffs(path: &Path) -> bool {
     existing
         .and_then(|existing| rustix::fs::statfs(existing).ok())
         .is_some_and(|stat| stat.f_type == BPF_FS_MAGIC)
-}
-
-fn refused(path: PathBuf, error: impl std::error::Error) -> KernelError {
-    KernelError::Pin { path, source: io::Error::other(error.to_string()) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_generation_lives_while_its_process_does() {
-        let name = own_name().unwrap();
-        assert!(lives(&name));
-        let (rest, _) = name.rsplit_once('-').unwrap();
-        assert!(!lives(&format!("{rest}-1")), "another process with the same PID");
-        assert!(lives("v1-what"), "what can't be read is left alone");
-    }
 }

@@ -9,9 +9,9 @@ use rustix::{
 use serde::Serialize;
 
 use super::{
-    load::{KernelError, attach_to_cgroup, attach_tracing, cgroup_root, load_object, programs},
+    load::{KernelError, attach_to_cgroup, attach_tracing, cgroup_root, load_object, load_program, programs},
     netns::{Netns, own_namespace},
-    pins::{BPFFS, Generation},
+    pins::{BPFFS, Pins, TASKS},
 };
 
 /// One thing that was tried.
@@ -48,7 +48,7 @@ pub fn probe() -> Vec<Finding> {
         }
     };
     let mut findings = vec![Finding::of("cgroup v2", true, Ok(format!("mounted at {}", root.display())))];
-    let mut ebpf = match load_object() {
+    let mut ebpf = match load_object(None, u32::MAX) {
         Ok(ebpf) => {
             findings.push(Finding::of(
                 "kernel type information and maps",
@@ -80,7 +80,9 @@ pub fn probe() -> Vec<Finding> {
     for (program, tracepoint) in programs() {
         let tried = match (tracepoint, &cgroup) {
             (Some(tracepoint), _) => attach_tracing(&mut ebpf, program, tracepoint, &btf),
-            (None, Ok(cgroup)) => attach_to_cgroup(&mut ebpf, program, cgroup),
+            (None, Ok(cgroup)) => {
+                load_program(&mut ebpf, program).and_then(|()| attach_to_cgroup(&mut ebpf, program, cgroup))
+            }
             (None, Err(error)) => Err(KernelError::Cgroup {
                 path: scratch.clone(),
                 source: std::io::Error::new(error.kind(), error.to_string()),
@@ -107,13 +109,12 @@ fn pins(ebpf: &aya::Ebpf) -> Finding {
     let root = Path::new(BPFFS).join(format!("lineal-doctor-{}", std::process::id()));
     let pin = || {
         private_mounts().map_err(|source| KernelError::Pin { path: BPFFS.into(), source })?;
-        let generation = Generation::create(Some(&root))?;
-        let pinned = ebpf
-            .map("TASKS")
-            .ok_or(KernelError::Missing("TASKS"))
-            .and_then(|tasks| generation.pin_tasks(tasks));
-        generation.remove();
-        let _ = std::fs::remove_dir(&root);
+        let pins = Pins::hold(Some(&root))?;
+        let path = pins.path(TASKS);
+        let tasks = ebpf.map(TASKS).ok_or(KernelError::Missing(TASKS))?;
+        let pinned =
+            tasks.pin(&path).map_err(|error| KernelError::Pin { path, source: io::Error::other(error) });
+        pins.remove();
         pinned
     };
     let tried = std::thread::scope(|scope| scope.spawn(pin).join());

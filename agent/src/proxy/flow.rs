@@ -37,7 +37,11 @@ pub async fn serve(proxy: Arc<Proxy>, accepted: Accepted) {
         }
     };
     let job = place.job();
-    let subject = match Subject::new(Principal::Credential(&job.credential), &job.id.to_string(), &lineage) {
+    let principal = match &job.credential {
+        Some(credential) => Principal::Credential(credential),
+        None => Principal::Unidentified { rule: &job.name },
+    };
+    let subject = match Subject::new(principal, &job.id.to_string(), &lineage) {
         Ok(subject) => subject,
         Err(error) => {
             tracing::error!(%error, job = %job.id, "policy can't represent this job");

@@ -80,6 +80,9 @@ impl Listeners {
             return Ok(cookie);
         }
         let (v4, v6, ports) = netns.listen().map_err(failed)?;
+        for socket in [Some(&v4), v6.as_ref()].into_iter().flatten() {
+            self.kernel.mark_listener(socket)?;
+        }
         let mut tasks = vec![self.serve(v4, netns.clone(), 4).map_err(failed)?];
         if let Some(v6) = v6 {
             tasks.push(self.serve(v6, netns, 6).map_err(failed)?);
@@ -89,6 +92,12 @@ impl Listeners {
         self.kernel.set_listener(cookie, ports)?;
         serving.insert(cookie, entry);
         Ok(cookie)
+    }
+
+    /// Whether the network namespace of a cookie is served.
+    pub fn serves(&self, cookie: u64) -> bool {
+        let serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner);
+        serving.as_ref().is_some_and(|serving| serving.contains_key(&cookie))
     }
 
     /// Stops serving namespaces that `wanted` doesn't name twice in a row; connects there are refused from

@@ -133,7 +133,8 @@ async fn admit(
     let internal = |violation: agent_core::postgres::Violation| {
         Refusal::new("XX000", format!("lineal: {violation}"), "internal")
     };
-    let credential = upstream.leg.credential_for(&session.job.credential.groups);
+    let groups = session.job.credential.as_ref().map_or(&[][..], |credential| &credential.groups);
+    let credential = upstream.leg.credential_for(groups);
     let own = match credential {
         // Nobody is asked for a secret on behalf of a job that may not act.
         Some(name) if session.standing().objection().is_none() => {

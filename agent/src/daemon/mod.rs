@@ -3,41 +3,39 @@
 //! Starting: nothing is followed before the trail is open and the bundle read. Stopping: no new connection is
 //! accepted, open sessions get `limits.drain_s` seconds, then are cut; the lease ends last.
 
+mod agent;
+mod detach;
+
 use std::{
     path::Path,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use agent_core::{
-    audit::record::{AgentRecord, AgentState, BundleRecord, BundleState, Detail, Details, Record},
-    identity::token::Token,
-};
+use agent_core::audit::record::{AgentState, BundleRecord, BundleState, Record};
 use anyhow::Context;
-use serde_json::{Value, json};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
     time::interval,
 };
 
+pub use detach::{Detached, detach};
+
+use self::agent::Agent;
 use crate::{
     audit::Trail,
-    clock::unix_now,
     config::Config,
-    control::{self, Request, peer::Peer},
+    control::{self},
     credentials::Credentials,
-    identity::{
-        uses::{UseStore, enroller},
-        verify::Verifier,
-    },
-    jobs::{Enrolment, Job, Registry, RegistryConfig, RevocationList, RevocationStore, Tree},
-    kernel::{self, EventStream, Kernel},
+    identity::{uses::UseStore, verify::Verifier},
+    jobs::{JobStore, Registry, RegistryConfig, RevocationList, RevocationStore},
+    kernel::{self, EventStream, Rules},
     logging,
-    metrics::{self, Metrics, raise_to},
+    metrics::{self, Metrics},
     policy::PolicyStore,
     proxy::{self, Drain, Listeners, Proxy, ProxyParts, Workers},
-    tls::{Authority, Connector, Trust},
+    tls::{Authority, Connector},
 };
 
 /// How long sessions that are cut at the end get for that.
@@ -107,6 +105,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let host = config.hostname();
     std::fs::create_dir_all(&config.state_dir)
         .with_context(|| format!("cannot make state directory {}", config.state_dir.display()))?;
+    let rules = Rules::new(&config.rules)?;
     let trail = Trail::open(&config.audit, &config.state_dir, &host)?;
     let metrics = Arc::new(Metrics::new()?);
     let authority = Arc::new(Authority::open(&config.state_dir, &config.tls)?);
@@ -117,16 +116,18 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let verifier = Verifier::new(&config.issuers)?;
     let uses = UseStore::open(&config.state_dir)?;
     let revocations = RevocationStore::open(&config.state_dir)?;
-    let (kernel, events) = kernel::load(&config.kernel)?;
+    let store = JobStore::open(&config.state_dir).context("cannot open the kept jobs")?;
+    let (kernel, events) = kernel::load(&config.kernel, &rules)?;
     let kernel = Arc::new(kernel);
-    kernel.renew_lease(LEASE)?;
     let registry = Arc::new(Registry::new(RegistryConfig {
         kernel: Arc::clone(&kernel),
         trail: Arc::clone(&trail),
         revocations,
+        store,
         jobs_max: config.limits.jobs_max,
         kill_revoked: config.revocations.kill,
     }));
+    let adopted = registry.adopt(Instant::now()).context("cannot read the kept jobs")?;
     let list = config.revocations.file.as_deref();
     let list =
         list.map(|file| RevocationList::open(file, Arc::clone(&registry)).map(Arc::new)).transpose()?;
@@ -154,6 +155,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let socket = control::server::bind(&config.control)
         .with_context(|| format!("cannot listen for control at {}", config.control.display()))?;
     let agent = Arc::new(Agent {
+        rules,
         admins: config.admins.clone(),
         verifier,
         uses,
@@ -170,7 +172,10 @@ async fn run(config: Config) -> anyhow::Result<()> {
         metrics_address: metrics_address.to_string(),
         started: Instant::now(),
     });
+    agent.take_over(&adopted);
     agent.record(AgentState::Start, "the agent started")?;
+    tokio::task::block_in_place(|| agent.sweep());
+    agent.kernel.renew_lease(LEASE)?;
 
     let refreshed = Arc::clone(&agent);
     let metrics_served =
@@ -234,6 +239,10 @@ async fn follow(agent: Arc<Agent>, events: EventStream) {
                 agent.proxy.on_refused(event);
             } else {
                 agent.registry.on_event(event, Instant::now());
+                if event.kind == agent_abi::EventKind::Enrol as u32 {
+                    let job = agent.registry.job(crate::ids::Id(event.job));
+                    job.iter().for_each(|job| agent.serve(job, &[event.tgid]));
+                }
             }
         })
         .await;
@@ -266,7 +275,7 @@ async fn record_bundles(agent: Arc<Agent>) {
 async fn housekeeping(agent: Arc<Agent>) {
     let mut renew = interval(LEASE_RENEWAL);
     let mut reconcile = interval(RECONCILE);
-    let mut events_lost = 0;
+    let mut events_lost = agent.kernel.statistics().events_lost;
     loop {
         tokio::select! {
             _ = renew.tick() => {
@@ -277,245 +286,17 @@ async fn housekeeping(agent: Arc<Agent>) {
             _ = reconcile.tick() => {
                 let lost = agent.kernel.statistics().events_lost;
                 agent.registry.reconcile(Instant::now(), lost > events_lost);
+                agent.serve_unidentified();
                 if lost > events_lost {
                     agent.record_gap(lost - events_lost);
                     events_lost = lost;
                 }
                 agent.kernel.sweep_flows(FLOW_AGE_MAX);
-                agent.metrics.kernel_orphans.set(agent.kernel.sweep_generations() as i64);
+                agent.metrics.kernel_orphans.set(agent.kernel.sweep_pins() as i64);
                 let _ = agent.kernel.recount();
                 let live: Vec<u64> = agent.registry.list().iter().map(|(job, _)| job.netns).collect();
                 agent.listeners.retain(|cookie| live.contains(&cookie));
             }
         }
-    }
-}
-
-/// The running agent, as the control socket sees it.
-struct Agent {
-    admins: Vec<u32>,
-    verifier: Verifier,
-    uses: UseStore,
-    authority: Arc<Authority>,
-    registry: Arc<Registry>,
-    list: Option<Arc<RevocationList>>,
-    listeners: Arc<Listeners>,
-    kernel: Arc<Kernel>,
-    policy: Arc<PolicyStore>,
-    proxy: Arc<Proxy>,
-    metrics: Arc<Metrics>,
-    trail: Arc<Trail>,
-    host: String,
-    metrics_address: String,
-    started: Instant,
-}
-
-impl control::server::Handler for Agent {
-    fn followed(&self, pid: u32) -> bool {
-        self.kernel.tag_of(pid).is_some()
-    }
-
-    fn admins(&self) -> &[u32] {
-        &self.admins
-    }
-
-    fn on_full(&self) {
-        self.metrics.bounds.with_label_values(&["control_connections"]).inc();
-    }
-
-    async fn handle(&self, request: Request, peer: &Peer) -> Result<Vec<Value>, String> {
-        match request {
-            Request::Enroll { token, name, pid } => {
-                let enrolled = self.enrol(Token::new(token), name, pid, peer).await;
-                let result = if enrolled.is_ok() { "enrolled" } else { "refused" };
-                self.metrics.enrolments.with_label_values(&[result]).inc();
-                if let Err(reason) = &enrolled {
-                    tracing::warn!(pid = peer.pid, uid = peer.uid, reason, "an enrolment was refused");
-                }
-                enrolled
-            }
-            Request::Jobs => {
-                Ok(self.registry.list().iter().map(|(job, processes)| job.to_json(*processes)).collect())
-            }
-            Request::Status => Ok(vec![self.status()]),
-            Request::Revoke { selector, reason, kill } => {
-                let ended = self
-                    .registry
-                    .revoke(selector, reason, kill, peer.uid)
-                    .map_err(|error| error.to_string())?;
-                self.metrics.revocations.inc();
-                Ok(ended.iter().map(|id| json!({"id": id.to_string()})).collect())
-            }
-            Request::Rotate => {
-                self.authority.rotate().map_err(|error| error.to_string())?;
-                self.record(AgentState::Rotate, "the host's certificate authority was replaced")
-                    .map_err(|error| error.to_string())?;
-                tracing::info!(uid = peer.uid, "the host's certificate authority was replaced");
-                let Trust { authority, .. } = self.authority.trust();
-                Ok(vec![json!({"authority": authority})])
-            }
-            Request::Reload => self.reload().map(|version| vec![json!({"bundle": version})]),
-        }
-    }
-}
-
-impl Agent {
-    /// Verifies a token and puts the peer, or the process `pid` with all that descends from it, into a job. The order: who
-    /// is it, may the token be used here, is the namespace served, and only then the tag.
-    async fn enrol(
-        &self,
-        token: Token,
-        name: Option<String>,
-        pid: Option<u32>,
-        peer: &Peer,
-    ) -> Result<Vec<Value>, String> {
-        let other = match pid {
-            None => None,
-            Some(pid) => {
-                let other = Peer::at(pid).map_err(|error| format!("process {pid}: {error}"))?;
-                if peer.uid != 0 && peer.uid != other.uid {
-                    return Err(format!("process {pid} is another user's"));
-                }
-                Some(other)
-            }
-        };
-        let tree = other.is_some();
-        let peer = other.as_ref().unwrap_or(peer);
-        let now_unix = unix_now();
-        let verified = self.verifier.verify(&token, now_unix).await.map_err(|error| error.to_string())?;
-        drop(token);
-        self.uses
-            .admit(&verified, &enroller(peer.pid, peer.uid), now_unix)
-            .map_err(|error| error.to_string())?;
-        let netns = self.listeners.ensure(peer.pid).map_err(|error| error.to_string())?;
-        let enrolment =
-            Enrolment { pid: peer.pid, uid: peer.uid, name, credential: verified.credential, netns };
-        let (job, processes) = if tree {
-            // Reads all of /proc, and waits until the tree has stopped.
-            tokio::task::block_in_place(|| self.enrol_tree(enrolment, peer))?
-        } else {
-            (self.registry.enrol(enrolment).map_err(|error| error.to_string())?, 1)
-        };
-        // The PID was the peer's all along only if the peer still lives.
-        if !peer.alive() {
-            self.kernel.untag(peer.pid);
-            return Err("the process ended while it was enrolled".to_owned());
-        }
-        tracing::info!(
-            job = %job.id,
-            pid = peer.pid,
-            subject = job.credential.subject,
-            issuer = verified.issuer_name,
-            "enrolled"
-        );
-        let Trust { authority, all } = self.authority.trust();
-        let id = job.id.to_string();
-        Ok(vec![json!({"id": id, "processes": processes, "trust": {"authority": authority, "all": all}})])
-    }
-
-    /// Enrols a tree that runs already while it is held still. Answers how many processes it has.
-    fn enrol_tree(&self, enrolment: Enrolment, root: &Peer) -> Result<(Arc<Job>, usize), String> {
-        let followed = |pid| self.kernel.tag_of(pid).is_some();
-        let mut tree = Tree::hold(root.pid, followed).map_err(|error| error.to_string())?;
-        if !root.alive() {
-            return Err("the process ended while it was enrolled".to_owned());
-        }
-        let job = self.registry.enrol(enrolment).map_err(|error| error.to_string())?;
-        let mut taken = 0;
-        loop {
-            let news = tree.members().get(taken..).unwrap_or_default();
-            let done = self.registry.take_in(&job, news).map_err(|error| error.to_string());
-            taken += news.len();
-            match done.and_then(|()| tree.grow(followed).map_err(|error| error.to_string())) {
-                Ok(true) => {}
-                Ok(false) => return Ok((job, tree.len())),
-                Err(error) => {
-                    self.registry.abandon(&job);
-                    return Err(error);
-                }
-            }
-        }
-    }
-
-    fn status(&self) -> Value {
-        let (jobs, processes, places) = self.registry.sizes();
-        let kernel = self.kernel.statistics();
-        let audit = self.trail.metrics();
-        json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "host": self.host,
-            "uptime_s": self.started.elapsed().as_secs(),
-            "bundle": self.policy.current().version(),
-            "bundle_error": self.policy.last_error(),
-            "revocations_error": self.list.as_ref().and_then(|list| list.last_error()),
-            "jobs": jobs,
-            "processes": processes,
-            "places": places,
-            "sessions": self.proxy.sessions(),
-            "cgroup": self.kernel.cgroup().display().to_string(),
-            "metrics": self.metrics_address,
-            "events_lost": kernel.events_lost,
-            "redirected": kernel.redirected,
-            "audit_records": audit.records.load(Ordering::Relaxed),
-            "audit_errors": audit.errors.load(Ordering::Relaxed),
-            "audit_error": self.trail.failure(),
-        })
-    }
-
-    fn reload(&self) -> Result<String, String> {
-        // Both are read, whatever becomes of the first.
-        let listed = self.list.as_ref().map_or(Ok(()), |list| list.reload());
-        self.policy.reload().map_err(|error| error.to_string())?;
-        listed.map_err(|error| error.to_string())?;
-        Ok(self.policy.current().version().to_owned())
-    }
-
-    fn record(&self, state: AgentState, reason: &str) -> anyhow::Result<()> {
-        let details = [
-            ("version", Detail::Text(env!("CARGO_PKG_VERSION"))),
-            ("key", Detail::Text(self.trail.key_fingerprint().unwrap_or_default())),
-        ];
-        self.trail.append(&Record::Agent(AgentRecord { state, reason, details: Details(&details) }))?;
-        Ok(())
-    }
-
-    fn record_gap(&self, lost: u64) {
-        let details = [("lost_events", Detail::Count(lost))];
-        let reason = "the event ring was full; lineage was read from the maps instead";
-        let record =
-            Record::Agent(AgentRecord { state: AgentState::Gap, reason, details: Details(&details) });
-        if let Err(error) = self.trail.append(&record) {
-            tracing::error!(%error, lost, "a gap could not be recorded");
-        }
-    }
-
-    /// Brings totals that are kept elsewhere into the metrics.
-    fn refresh_metrics(&self) {
-        let (jobs, processes, places) = self.registry.sizes();
-        self.metrics.jobs.set(jobs as i64);
-        self.metrics.processes.set(processes as i64);
-        self.metrics.places.set(places as i64);
-        let kernel = self.kernel.statistics();
-        let reasons = ["socket_kind", "datagram", "no_listener", "no_lease", "no_storage"];
-        for (reason, total) in reasons.into_iter().zip(kernel.refused) {
-            raise_to(&self.metrics.kernel_refusals.with_label_values(&[reason]), total);
-        }
-        for (bound, total) in [
-            ("events", kernel.events_lost),
-            ("flows", kernel.flows_full),
-            ("nodes", kernel.nodes_full),
-            ("tasks", kernel.tasks_full),
-        ] {
-            raise_to(&self.metrics.kernel_bounds.with_label_values(&[bound]), total);
-        }
-        raise_to(&self.metrics.kernel_redirects, kernel.redirected);
-        raise_to(&self.metrics.kernel_own_listener, kernel.own_listener);
-        self.metrics.kernel_tasks.set(kernel.tasks as i64);
-        let audit = self.trail.metrics();
-        raise_to(&self.metrics.audit_records, audit.records.load(Ordering::Relaxed));
-        raise_to(&self.metrics.audit_bytes, audit.bytes.load(Ordering::Relaxed));
-        raise_to(&self.metrics.audit_errors, audit.errors.load(Ordering::Relaxed));
-        raise_to(&self.metrics.audit_sync_errors, audit.sync_errors.load(Ordering::Relaxed));
-        raise_to(&self.metrics.audit_deferred_full, audit.deferred_full.load(Ordering::Relaxed));
     }
 }

@@ -1,0 +1,70 @@
+//! Breaking the glass: nothing is followed, redirected or refused any more.
+
+use std::path::Path;
+
+use agent_core::audit::record::{
+    AgentRecord, AgentState, Detail, Details, JobRecord, JobRef, JobState, Record,
+};
+use anyhow::{Context, bail};
+
+use crate::{audit::Trail, config::Config, jobs::JobStore, kernel::Pins};
+
+/// What was let go.
+pub struct Detached {
+    /// Processes that were followed.
+    pub processes: usize,
+    /// Why the trail doesn't say so, if it doesn't.
+    pub unrecorded: Option<String>,
+}
+
+/// Detaches every program that an agent left attached and lets go of every process. The agent must not run. It is recorded
+/// first; with `unrecorded` also if it can't be.
+pub fn detach(config_path: &Path, reason: &str, unrecorded: bool) -> anyhow::Result<Detached> {
+    if !rustix::process::geteuid().is_root() {
+        bail!("only root can detach");
+    }
+    let config = Config::read(config_path)?;
+    let pins = Pins::hold(config.kernel.bpffs.as_deref()).context("stop the agent first")?;
+    let processes = pins.followed()?;
+    let recorded = record(&config, reason, processes);
+    if let (Err(error), false) = (&recorded, unrecorded) {
+        bail!(
+            "nothing was detached, as it cannot be recorded (--unrecorded does it all the same): {error:#}"
+        );
+    }
+    pins.remove();
+    Ok(Detached { processes, unrecorded: recorded.err().map(|error| format!("{error:#}")) })
+}
+
+/// Writes to the trail who let go of what, and that every job has ended for lineal.
+fn record(config: &Config, reason: &str, processes: usize) -> anyhow::Result<()> {
+    let trail = Trail::open(&config.audit, &config.state_dir, &config.hostname())?;
+    let details = [
+        ("version", Detail::Text(env!("CARGO_PKG_VERSION"))),
+        ("login_uid", Detail::Count(login_uid())),
+        ("processes", Detail::Count(processes as u64)),
+    ];
+    let record = AgentRecord { state: AgentState::Detach, reason, details: Details(&details) };
+    trail.append(&Record::Agent(record))?;
+    let store = JobStore::open(&config.state_dir)?;
+    for (id, job) in store.all()? {
+        let text = id.to_string();
+        trail.append(&Record::Job(JobRecord {
+            state: JobState::Ended,
+            job: JobRef { id: &text, name: &job.name },
+            credential: Some((&job.credential).into()),
+            root_pid: job.root_pid,
+        }))?;
+        store.forget(id);
+    }
+    trail.close()?;
+    Ok(())
+}
+
+/// Who logged in, whatever user they became since (proc_pid_loginuid(5)); 4294967295 where nobody did.
+fn login_uid() -> u64 {
+    std::fs::read_to_string("/proc/self/loginuid")
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(u32::MAX.into())
+}

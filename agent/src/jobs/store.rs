@@ -1,0 +1,133 @@
+//! Live jobs on disk: what of a job the kernel side can't hold, for the agent that comes after this one.
+//!
+//! One file a job, `jobs/ID.json` in the state directory, from before its first process is tagged until its last one has
+//! ended. It needs to outlive the agent, not the host: no process does that either.
+
+use std::{
+    fs,
+    io::{self, ErrorKind},
+    path::{Path, PathBuf},
+};
+
+use agent_core::credential::Credential;
+use serde::{Deserialize, Serialize};
+
+use crate::{files::replace_unsynced, ids::Id};
+
+/// Version of the files.
+const VERSION: u32 = 1;
+
+/// A job as it is kept.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeptJob {
+    v: u32,
+    id: String,
+    /// The name its starter gave it.
+    pub name: String,
+    /// Who it acts for.
+    pub credential: Credential,
+    /// Host PID of its root.
+    pub root_pid: u32,
+    /// Cookie of the network namespace its root was in.
+    pub netns: u64,
+}
+
+impl KeptJob {
+    /// Of a live job.
+    pub fn new(id: Id, name: String, credential: Credential, root_pid: u32, netns: u64) -> Self {
+        Self { v: VERSION, id: id.to_string(), name, credential, root_pid, netns }
+    }
+}
+
+/// The directory of them.
+pub struct JobStore {
+    dir: PathBuf,
+}
+
+impl JobStore {
+    /// Opens `jobs` in the state directory.
+    pub fn open(state_dir: &Path) -> io::Result<Self> {
+        let dir = state_dir.join("jobs");
+        fs::create_dir_all(&dir)?;
+        Ok(Self { dir })
+    }
+
+    /// Keeps a job; it survives this process when this returns.
+    pub fn keep(&self, job: &KeptJob) -> io::Result<()> {
+        let text = serde_json::to_vec(job)?;
+        replace_unsynced(&self.dir.join(format!("{}.json", job.id)), &text, 0o600)
+    }
+
+    /// Lets go of a job.
+    pub fn forget(&self, job: Id) {
+        match fs::remove_file(self.dir.join(format!("{job}.json"))) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                tracing::warn!(%error, %job, "a job that has ended is still kept");
+            }
+            _ => {}
+        }
+    }
+
+    /// Every kept job. What can't be read is told of, and is no job: its processes stay shut off.
+    pub fn all(&self) -> io::Result<Vec<(Id, KeptJob)>> {
+        let mut jobs = Vec::new();
+        for entry in fs::read_dir(&self.dir)? {
+            let path = entry?.path();
+            if path.extension().is_none_or(|extension| extension != "json") {
+                continue;
+            }
+            match read(&path) {
+                Ok(job) => jobs.push(job),
+                Err(error) => tracing::error!(%error, path = %path.display(), "a kept job can't be read"),
+            }
+        }
+        Ok(jobs)
+    }
+}
+
+fn read(path: &Path) -> io::Result<(Id, KeptJob)> {
+    let job: KeptJob = serde_json::from_slice(&fs::read(path)?)?;
+    if job.v != VERSION {
+        return Err(io::Error::other(format!("version {} is not {VERSION}", job.v)));
+    }
+    Ok((job.id.parse().map_err(io::Error::other)?, job))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(id: Id) -> KeptJob {
+        let credential = Credential {
+            issuer: "https://issuer".into(),
+            subject: "dana".into(),
+            groups: vec!["contractors".into()],
+            claims: [("ref".to_owned(), "main".to_owned())].into(),
+            expires_unix: 5,
+            acts_until_unix: 7,
+        };
+        KeptJob::new(id, "nightly".into(), credential, 42, 7)
+    }
+
+    #[test]
+    fn a_kept_job_comes_back_whole_until_it_is_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = JobStore::open(dir.path()).unwrap();
+        store.keep(&job(Id(9))).unwrap();
+        assert_eq!(JobStore::open(dir.path()).unwrap().all().unwrap(), [(Id(9), job(Id(9)))]);
+        store.forget(Id(9));
+        store.forget(Id(9));
+        assert!(store.all().unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_no_job_and_hides_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = JobStore::open(dir.path()).unwrap();
+        store.keep(&job(Id(9))).unwrap();
+        fs::write(dir.path().join("jobs/torn.json"), "{").unwrap();
+        fs::write(dir.path().join("jobs/0f3k2m9v7qwxy.new"), "{").unwrap();
+        assert_eq!(store.all().unwrap().len(), 1);
+    }
+}

@@ -1,0 +1,88 @@
+//! Jobs that a rule began: they have shown no token, and are granted what policies grant to such.
+
+use std::sync::{Arc, atomic::AtomicUsize};
+
+use agent_abi::{NODE_RECORDED, RULE_NAME_BYTES, Unidentified};
+use agent_core::{audit::record::JobState, standing::Grounds};
+use tokio::sync::watch;
+
+use super::{EnrolError, Job, Registry, registry::Inner};
+use crate::{ids::Id, kernel::netns::Netns};
+
+impl Job {
+    fn unidentified(id: Id, rule: String, root_pid: u32) -> Self {
+        let (grounds, _) = watch::channel(Grounds::unidentified());
+        // Of a root that has ended by now nothing needs serving.
+        let netns = Netns::of(root_pid).map_or(0, |netns| netns.cookie);
+        Self { id, name: rule, credential: None, root_pid, netns, sessions: AtomicUsize::new(0), grounds }
+    }
+}
+
+impl Registry {
+    /// A job by its id: one that a rule began may not have been heard of yet.
+    pub(super) fn meet(&self, inner: &mut Inner, job: u64) -> Option<Arc<Job>> {
+        if let Some(known) = inner.jobs.get(&job) {
+            return Some(Arc::clone(known));
+        }
+        let begun = self.kernel.unidentified(job)?;
+        let job = Arc::new(Job::unidentified(Id(job), name_of(&begun), begun.tgid));
+        if let Some(reason) = self.revocations.find_job(job.id) {
+            job.grounds.send_if_modified(|grounds| grounds.revoke(&reason.into()));
+        }
+        let recorded = begun.flags & NODE_RECORDED != 0;
+        self.record(&job, if recorded { JobState::Adopted } else { JobState::Enrolled });
+        let noted = Unidentified { flags: begun.flags | NODE_RECORDED, ..begun };
+        if let Err(error) = self.kernel.set_unidentified(job.id.0, noted) {
+            tracing::warn!(%error, job = %job.id, "the trail will hold the beginning of a job twice");
+        }
+        inner.jobs.insert(job.id.0, Arc::clone(&job));
+        Some(job)
+    }
+
+    /// Puts a process that ran before its rule did into a new job without a credential.
+    pub fn enrol_by_rule(&self, pid: u32, uid: u32, rule: &str) -> Result<Arc<Job>, EnrolError> {
+        let gone = |source| EnrolError::Gone { pid, source };
+        if !self.kernel.covers(pid).map_err(gone)? {
+            return Err(EnrolError::Uncovered { pid, cgroup: self.kernel.cgroup().to_owned() });
+        }
+        let id = Id::random().map_err(gone)?;
+        let mut begun = Unidentified { rule: [0; RULE_NAME_BYTES], tgid: pid, flags: 0 };
+        for (to, from) in begun.rule.iter_mut().zip(rule.bytes()) {
+            *to = from;
+        }
+        let mut inner = self.locked();
+        if let Some(tag) = self.kernel.tag_of(pid) {
+            return Err(EnrolError::AlreadyFollowed { job: Id(tag.job) });
+        }
+        self.kernel.set_unidentified(id.0, begun)?;
+        let job = self.meet(&mut inner, id.0).ok_or(EnrolError::TooManyJobs(self.jobs_max))?;
+        inner.members.entry(id.0).or_default().insert(pid);
+        let (node, image) = self.add_place(&mut inner, id, 0, pid, uid)?;
+        self.record_places(&mut inner, &id.to_string(), &[node])?;
+        self.kernel.tag(pid, id.0, node, image)?;
+        Ok(job)
+    }
+
+    /// Whether a job is one that a rule began and that has shown no token.
+    pub fn is_unidentified(&self, job: u64) -> bool {
+        self.kernel.unidentified(job).is_some()
+    }
+
+    /// Lets a process go from the job that it was in without a credential, as it has one now.
+    pub(super) fn leave_unidentified(&self, inner: &mut Inner, job: u64, pid: u32, node: u64) {
+        inner.places.leave(node, std::time::Instant::now());
+        let empty = inner.members.get_mut(&job).is_some_and(|members| {
+            members.remove(&pid);
+            members.is_empty()
+        });
+        if empty {
+            self.end(inner, job);
+        }
+    }
+}
+
+/// The name of the rule that began a job.
+fn name_of(begun: &Unidentified) -> String {
+    let name = begun.rule.split(|byte| *byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(name).into_owned()
+}

@@ -1,0 +1,111 @@
+//! The few bpf(2) commands that aya has no call for.
+#![allow(unsafe_code, reason = "system calls without a safe wrapper")]
+
+use std::{
+    ffi::CString,
+    io,
+    os::{
+        fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    path::Path,
+};
+
+const BPF_MAP_GET_NEXT_KEY: libc::c_long = 4;
+const BPF_OBJ_GET: libc::c_long = 7;
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+const BPF_LINK_UPDATE: libc::c_long = 29;
+
+/// Runs a command; `attribute` is the member of `union bpf_attr` that it takes, and what that points to is alive.
+fn bpf<T>(command: libc::c_long, attribute: &mut T) -> io::Result<libc::c_long> {
+    // SAFETY: the kernel reads and writes `size_of::<T>()` bytes at `attribute`, and checks every address in it.
+    let answer =
+        unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attribute), size_of::<T>()) };
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer) }
+}
+
+/// Opens what is pinned at `path`; none if nothing is.
+pub fn pinned(path: &Path) -> io::Result<Option<OwnedFd>> {
+    #[repr(C)]
+    struct Get {
+        pathname: u64,
+        bpf_fd: u32,
+        file_flags: u32,
+    }
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    match bpf(BPF_OBJ_GET, &mut Get { pathname: path.as_ptr() as u64, bpf_fd: 0, file_flags: 0 }) {
+        // SAFETY: a fresh descriptor that nobody else knows.
+        Ok(fd) => Ok(Some(unsafe { OwnedFd::from_raw_fd(fd as i32) })),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Puts a program in the place of a link's present one, between two events.
+pub fn update_link(link: &OwnedFd, program: BorrowedFd<'_>) -> io::Result<()> {
+    #[repr(C)]
+    struct Update {
+        link_fd: i32,
+        new_prog_fd: i32,
+        flags: u32,
+        old_prog_fd: u32,
+    }
+    let mut update =
+        Update { link_fd: link.as_raw_fd(), new_prog_fd: program.as_raw_fd(), flags: 0, old_prog_fd: 0 };
+    bpf(BPF_LINK_UPDATE, &mut update).map(|_| ())
+}
+
+/// Id of the cgroup that a link is attached to (its directory's inode); 0 once that has been removed.
+pub fn cgroup_of(link: &OwnedFd) -> io::Result<u64> {
+    /// `struct bpf_link_info`, with its cgroup member.
+    #[repr(C)]
+    #[derive(Default)]
+    struct Info {
+        kind: u32,
+        id: u32,
+        program: u32,
+        gap: u32,
+        cgroup: u64,
+        rest: [u64; 8],
+    }
+    #[repr(C)]
+    struct Get {
+        bpf_fd: i32,
+        info_len: u32,
+        info: u64,
+    }
+    let mut info = Info::default();
+    let at = std::ptr::from_mut(&mut info) as u64;
+    bpf(
+        BPF_OBJ_GET_INFO_BY_FD,
+        &mut Get { bpf_fd: link.as_raw_fd(), info_len: size_of::<Info>() as u32, info: at },
+    )?;
+    Ok(info.cgroup)
+}
+
+/// How many entries a map with keys of four bytes has, whatever its values are.
+pub fn entries(map: &OwnedFd) -> io::Result<usize> {
+    #[repr(C)]
+    struct Next {
+        map_fd: i32,
+        gap: u32,
+        key: u64,
+        next_key: u64,
+    }
+    let mut key = 0u32;
+    let mut found = 0;
+    loop {
+        let mut next = 0u32;
+        let from = if found == 0 { 0 } else { std::ptr::from_ref(&key) as u64 };
+        let to = std::ptr::from_mut(&mut next) as u64;
+        match bpf(
+            BPF_MAP_GET_NEXT_KEY,
+            &mut Next { map_fd: map.as_raw_fd(), gap: 0, key: from, next_key: to },
+        ) {
+            Ok(_) => found += 1,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
+            Err(error) => return Err(error),
+        }
+        key = next;
+    }
+}

@@ -1,0 +1,220 @@
+//! Enrolment by rule: who leaves out `lineal run` is followed all the same, and granted nothing.
+
+use std::{fs, path::PathBuf, process::Command};
+
+use lineal_tests::{Lab, LabOptions, command::PATIENCE, paths, script::PYTHON, server::Server};
+use serde_json::Value;
+
+use crate::{
+    opaque,
+    shared::{decisions_on, lines, text},
+};
+
+/// A unit that no other test and no other lab has.
+fn unit() -> String {
+    format!("lineal-test-{}-{:?}.service", std::process::id(), std::thread::current().id())
+        .replace(['(', ')'], "")
+}
+
+fn lab(unit: &str, upstreams: String) -> Lab {
+    let agent_config = format!("[[enrol]]\nname = \"runner\"\nunit = \"{unit}\"\n");
+    Lab::start(&LabOptions { agent_config, upstreams, ..LabOptions::default() }).unwrap()
+}
+
+/// A program inside a cgroup below the lab's, as systemd would start it; `below` is below the unit's own.
+fn in_unit(lab: &Lab, unit: &str, below: &str, program: &[&str]) -> Server {
+    let cgroup = lab.cgroup().path().join(unit).join(below);
+    fs::create_dir_all(&cgroup).unwrap();
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", "echo $$ > $0/cgroup.procs && exec \"$@\""]).arg(cgroup).args(program);
+    lab.converse("runner", &lab.inside(&shell)).unwrap()
+}
+
+/// Runs each line it is told as a command, and says its exit code and the end of what it said.
+const RUNNER: &str = r#"
+import shlex, subprocess, sys
+for line in sys.stdin:
+    done = subprocess.run(shlex.split(line), capture_output=True, text=True)
+    print(done.returncode, " ".join((done.stdout + done.stderr).split()), flush=True)
+"#;
+
+fn tell(runner: &mut Server, command: &str) -> String {
+    runner.say(command).unwrap();
+    runner.line(PATIENCE).unwrap()
+}
+
+fn jobs(lab: &Lab) -> Vec<Value> {
+    lab.ask(&["jobs", "--json"]).unwrap().json().unwrap()
+}
+
+fn lineal(lab: &Lab, rest: &str) -> String {
+    let (lineal, control) = (paths::lineal().unwrap(), lab.directory().join("control.sock"));
+    format!("{} --control {} {rest}", lineal.display(), control.display())
+}
+
+const NOTHING: &str = "the job has no verified credential, and is granted nothing until it has one";
+
+#[test]
+fn a_pipeline_that_leaves_out_lineal_run_gets_nothing_until_it_shows_a_token() {
+    let unit = unit();
+    let lab = lab(&unit, String::new());
+    let mut runner = in_unit(&lab, &unit, "", &[PYTHON, "-c", RUNNER]);
+    let said = tell(&mut runner, "psql -XAtqc \"SELECT 'left out'\"");
+    assert!(said.starts_with('2') && said.contains(NOTHING), "{said}");
+    assert!(decisions_on(&lab, "left out").is_empty());
+    let [job] = jobs(&lab).try_into().unwrap();
+    assert_eq!((text(&job, "/state"), text(&job, "/name")), ("unidentified", "runner"));
+    assert!(job["credential"].is_null());
+    let denied = lab.audit(&["--decision", "deny"]).unwrap();
+    assert_eq!(text(&denied[0], "/job/name"), "runner");
+    assert!(denied[0]["credential"].is_null(), "{denied:?}");
+    assert_eq!(
+        text(&denied[0], "/process/ancestry/0/exe"),
+        fs::canonicalize(PYTHON).unwrap().to_str().unwrap()
+    );
+
+    // What the agent may be asked from in there: one thing.
+    let pid = job["root_pid"].as_u64().unwrap();
+    let token = lab.token_file();
+    let refused =
+        tell(&mut runner, &lineal(&lab, &format!("enroll --pid {pid} --token-file {}", token.display())));
+    assert!(refused.starts_with("125") && refused.contains("inside a job"), "{refused}");
+    let refused = tell(&mut runner, &lineal(&lab, "jobs"));
+    assert!(refused.starts_with("125"), "{refused}");
+
+    let run = format!("run --token-file {} --name nightly -- ", token.display());
+    let said = tell(&mut runner, &lineal(&lab, &format!("{run} psql -XAtqc \"SELECT 'shown'\"")));
+    assert_eq!(said, "0 shown");
+    let [row] = decisions_on(&lab, "'shown'").try_into().unwrap();
+    assert_eq!(text(&row, "/job/name"), "nightly");
+    // The credential is the new job's alone, and that can't have another.
+    let said = tell(&mut runner, "psql -XAtqc \"SELECT 'still left out'\"");
+    assert!(said.contains(NOTHING), "{said}");
+    let twice = tell(&mut runner, &lineal(&lab, &format!("{run} {}", lineal(&lab, &format!("{run} true")))));
+    assert!(twice.starts_with("125") && twice.contains("inside a job"), "{twice}");
+}
+
+#[test]
+fn a_unit_is_what_is_below_it_and_nothing_else() {
+    let unit = unit();
+    let lab = lab(&unit, String::new());
+    let connect = ["psql", "-XAtqc", "SELECT 'free'"];
+    let mut deep = in_unit(&lab, &unit, "payload/step-1", &[PYTHON, "-c", RUNNER]);
+    assert!(tell(&mut deep, "psql -XAtqc \"SELECT 'free'\"").contains(NOTHING));
+    // Another unit's processes are nobody's business.
+    let mut other = in_unit(&lab, &format!("not-{unit}"), "", &connect);
+    assert_eq!(other.line(PATIENCE).unwrap(), "free");
+    assert!(decisions_on(&lab, "'free'").is_empty());
+    // Leaving the cgroup leaves nothing.
+    let away = format!(
+        "/bin/sh -c 'echo $$ > {}/cgroup.procs && psql -XAtqc \"SELECT 1\"'",
+        lab.cgroup().path().display()
+    );
+    assert!(tell(&mut deep, &away).contains(NOTHING));
+}
+
+#[test]
+fn the_runners_own_connection_is_granted_by_name_and_its_jobs_are_not() {
+    let unit = unit();
+    let port = opaque::echo();
+    let upstreams =
+        format!("[[upstream]]\nname = \"ci\"\nprotocol = \"tcp\"\naddresses = [\"127.0.0.1:{port}\"]\n");
+    let mut lab = lab(&unit, upstreams);
+    lab.set_policies(
+        "@id(\"runner-control\")\npermit (\n  principal in Group::\"unidentified\",\n  action == Action::\"connect\",\n  \
+         resource == Upstream::\"ci\"\n)\nwhen { context.process.depth == 0 };\n",
+    )
+    .unwrap();
+    let talk = format!(
+        r#"
+import socket, subprocess, sys
+TRY = "import socket; s = socket.create_connection(('127.0.0.1', {port}), 20); s.sendall(b'x'); print(s.recv(1) or 'ended')"
+for line in sys.stdin:
+    if line.strip() == "child":
+        done = subprocess.run([sys.executable, "-c", TRY], capture_output=True, text=True)
+        print("ended" if done.returncode or "ended" in done.stdout else "reached", flush=True)
+    else:
+        connection = socket.create_connection(("127.0.0.1", {port}), 20)
+        connection.sendall(line.encode())
+        print(connection.recv(4096).decode().strip() or "ended", flush=True)
+"#
+    );
+    let mut runner = in_unit(&lab, &unit, "", &[PYTHON, "-c", &talk]);
+    assert_eq!(tell(&mut runner, "child"), "ended");
+    assert_eq!(tell(&mut runner, "hello"), "hello");
+    let rows = lab.audit(&["--decision", "allow"]).unwrap();
+    let [row] = rows.as_slice() else { panic!("{rows:?}") };
+    assert_eq!(row["policies"], serde_json::json!(["runner-control"]));
+}
+
+#[test]
+fn who_ran_before_the_agent_or_without_it_is_followed() {
+    let unit = unit();
+    let mut lab = lab(&unit, String::new());
+    let config = lab.agent_options().config();
+    lab.take_agent().unwrap().stop().unwrap();
+    // Detached: nothing sees this process begin.
+    lines(&lab.ask(&["detach", "--config", config.to_str().unwrap()]).unwrap());
+    let mut early = in_unit(&lab, &unit, "", &[PYTHON, "-c", RUNNER]);
+    assert_eq!(tell(&mut early, "psql -XAtqc \"SELECT 1\""), "0 1");
+    lab.start_agent().unwrap();
+    let said = tell(&mut early, "psql -XAtqc \"SELECT 'early'\"");
+    assert!(said.contains(NOTHING), "{said}");
+    // Begun while the agent is dead.
+    lab.take_agent().unwrap().kill().unwrap();
+    let mut orphan = in_unit(&lab, &unit, "", &[PYTHON, "-c", RUNNER]);
+    assert!(tell(&mut orphan, "psql -XAtqc \"SELECT 'orphan'\"").contains("refused"));
+    lab.start_agent().unwrap();
+    let said = tell(&mut orphan, "psql -XAtqc \"SELECT 'orphan'\"");
+    assert!(said.contains(NOTHING), "{said}");
+    assert_eq!(jobs(&lab).len(), 2);
+    let states = lab.audit(&["--kind", "job"]).unwrap();
+    let mut states: Vec<&str> = states.iter().map(|row| text(row, "/state")).collect();
+    states.sort_unstable();
+    // The first was met by the second agent, the second by the third, which adopted the first.
+    assert_eq!(states, ["adopted", "enrolled", "enrolled"]);
+}
+
+#[test]
+fn a_rule_may_mean_an_executable_or_a_user() {
+    let dir = tempfile::tempdir().unwrap();
+    let exe: PathBuf = dir.path().join("runner-of-this-test");
+    fs::copy("/bin/sh", &exe).unwrap();
+    // No account has this number.
+    let uid = 1_000_000 + std::process::id();
+    let agent_config =
+        format!("[[enrol]]\nname = \"by-exe\"\nexe = {exe:?}\n[[enrol]]\nname = \"by-uid\"\nuid = {uid}\n");
+    let lab = Lab::start(&LabOptions { agent_config, ..LabOptions::default() }).unwrap();
+    let select = "psql -XAtqc \"SELECT 'x'\"";
+    let run = |program: &mut Command| {
+        let done = lineal_tests::command::finish(&mut lab.inside(program)).unwrap();
+        done.stdout + &done.stderr
+    };
+    assert!(run(Command::new(&exe).args(["-c", &format!("{select}; true")])).contains(NOTHING));
+    assert_eq!(run(Command::new("/bin/sh").args(["-c", select])), "x\n");
+    let user = uid.to_string();
+    let setpriv = ["--reuid", &user, "--regid", &user, "--clear-groups", "--", "/bin/sh", "-c", select];
+    assert!(run(Command::new("setpriv").args(setpriv)).contains(NOTHING));
+    let names: Vec<Value> = lab.audit(&["--kind", "job"]).unwrap();
+    let names: Vec<&str> = names
+        .iter()
+        .filter(|row| text(row, "/state") == "enrolled")
+        .map(|row| text(row, "/job/name"))
+        .collect();
+    assert_eq!(names, ["by-exe", "by-uid"]);
+}
+
+#[test]
+fn a_running_tree_that_a_rule_follows_may_be_given_a_credential_from_outside() {
+    let unit = unit();
+    let lab = lab(&unit, String::new());
+    let mut runner = in_unit(&lab, &unit, "", &[PYTHON, "-c", RUNNER]);
+    assert!(tell(&mut runner, "psql -XAtqc \"SELECT 1\"").contains(NOTHING));
+    let token = lab.token_file();
+    let pid = runner.pid().to_string();
+    let done = lab.ask(&["enroll", "--pid", &pid, "--token-file", token.to_str().unwrap()]).unwrap();
+    assert_eq!(done.code, Some(0), "{done:?}");
+    assert_eq!(tell(&mut runner, "psql -XAtqc \"SELECT 'identified'\""), "0 identified");
+    let [job] = jobs(&lab).try_into().unwrap();
+    assert_eq!(text(&job, "/state"), "valid");
+}
