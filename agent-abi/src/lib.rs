@@ -18,27 +18,52 @@ pub const NAME_BYTES_MAX: usize = 256;
 /// Path components walked before the path counts as truncated.
 pub const EXE_COMPONENTS_MAX: usize = 32;
 
-/// Processes followed at once, over all jobs: beyond it a forking process is killed.
-pub const TASKS_MAX: u32 = 65_536;
-/// Capacity of the task map: twice [`TASKS_MAX`], so that the children of forks already under way when
-/// the bound is reached are still tagged. Every killed forker has made at most one child.
-pub const TASKS_CAPACITY: u32 = 2 * TASKS_MAX;
-/// Lineage nodes and images kept in the kernel until the agent has let go of them.
-pub const NODES_MAX: u32 = 4 * TASKS_MAX;
-/// Executed images kept in the kernel until the agent has let go of them.
-pub const IMAGES_MAX: u32 = TASKS_MAX;
-/// Redirected connections not yet accepted by the agent.
+/// Processes followed at once, over all jobs, unless the configuration says otherwise: beyond it a forking process is
+/// killed.
+pub const PROCESSES_MAX: u32 = 65_536;
+/// Redirected connections not yet accepted by the agent, unless the configuration says otherwise.
 pub const FLOWS_MAX: u32 = 16_384;
-/// Network namespaces with jobs in them.
-pub const LISTENERS_MAX: u32 = 4_096;
+/// Network namespaces with jobs in them, unless the configuration says otherwise.
+pub const NAMESPACES_MAX: u32 = 4_096;
+
+/// Capacities of the maps that grow with the number of followed processes.
+pub mod capacity {
+    /// Processes: twice their bound, so that the children of forks already under way when it is reached are still tagged.
+    /// Every killed forker has made at most one child.
+    pub const fn tasks(processes_max: u32) -> u32 {
+        processes_max.saturating_mul(2)
+    }
+
+    /// The bound that a capacity of [`tasks`] stands for.
+    pub const fn processes(tasks: u32) -> u32 {
+        tasks / 2
+    }
+
+    /// Lineage nodes kept in the kernel until the agent has let go of them.
+    pub const fn nodes(processes_max: u32) -> u32 {
+        processes_max.saturating_mul(4)
+    }
+
+    /// Executed images, likewise.
+    pub const fn images(processes_max: u32) -> u32 {
+        processes_max
+    }
+
+    /// Live jobs that have shown no token: more of them are followed and granted nothing, but not known by their rule.
+    pub const fn unidentified(processes_max: u32) -> u32 {
+        processes_max.div_ceil(4)
+    }
+
+    /// Cgroups that fall under a rule, at once.
+    pub const fn cgroups(processes_max: u32) -> u32 {
+        processes_max
+    }
+}
+
 /// Datagram destinations that jobs may use.
 pub const RESOLVERS_MAX: u32 = 64;
 /// Rules of enrolment, and entries of each map that finds them.
 pub const RULES_MAX: u32 = 64;
-/// Cgroups that fall under a rule, at once.
-pub const CGROUPS_MAX: u32 = 65_536;
-/// Live jobs that have shown no token: more of them are followed and granted nothing, but not known by their rule.
-pub const UNIDENTIFIED_MAX: u32 = 16_384;
 /// Room for a rule's name.
 pub const RULE_NAME_BYTES: usize = 32;
 /// Room for the name of an executable or a cgroup that a rule means, and a NUL.
@@ -302,7 +327,7 @@ pub mod stat {
     pub const FLOWS_FULL: u32 = 6;
     /// Node or image map full: the process can't be attributed, so its traffic is denied.
     pub const NODES_FULL: u32 = 7;
-    /// Processes killed because [`super::TASKS_MAX`] was reached.
+    /// Processes killed at the bound of followed processes.
     pub const TASKS_FULL: u32 = 8;
     /// Connections redirected.
     pub const REDIRECTED: u32 = 9;

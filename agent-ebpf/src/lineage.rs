@@ -6,8 +6,9 @@
 //!
 //! While one set of these programs takes over from another both run: what the first has done the second leaves alone.
 
-use agent_abi::{EventKind, Node, TASKS_MAX, TaskTag, stat, word};
+use agent_abi::{EventKind, Node, TaskTag, stat, word};
 use aya_ebpf::{
+    Global,
     bindings::BPF_ANY,
     helpers::{bpf_get_current_uid_gid, generated::bpf_send_signal},
     macros::btf_tracepoint,
@@ -25,6 +26,10 @@ use crate::{
 };
 
 const SIGKILL: u32 = 9;
+
+/// Processes followed at once.
+#[unsafe(no_mangle)]
+pub static PROCESSES_MAX: Global<u32> = Global::new(agent_abi::PROCESSES_MAX);
 
 /// `sched_process_fork(parent, child)`: the parent is the creating task, whatever becomes the child's parent.
 #[btf_tracepoint(function = "sched_process_fork")]
@@ -45,7 +50,7 @@ pub fn lineal_fork(ctx: BtfTracePointContext) -> i32 {
     if tag_of(tgid).is_some_and(|tag| tag.born_ns == born_ns) {
         return 0;
     }
-    if fetch_add(word::TASKS, 1).is_none_or(|tasks| tasks >= TASKS_MAX.into()) {
+    if fetch_add(word::TASKS, 1).is_none_or(|tasks| tasks >= PROCESSES_MAX.load().into()) {
         // The child is still tagged below; its creator makes no second one.
         count(stat::TASKS_FULL);
         kill_current();

@@ -1,15 +1,14 @@
 //! Every map, and the few operations on them that several programs share.
 //!
 //! No map here is LRU: an evicted tag would be an escape. Each has a named bound in `agent_abi`, and what
-//! happens there is counted.
+//! happens there is counted. The agent may create them with other bounds.
 
 use core::arch::asm;
 
 use agent_abi::{
-    CGROUPS_MAX, Datagram, EVENTS_BYTES, Event, EventKind, FILE_NAME_BYTES, FLOWS_MAX, Flow, FlowKey,
-    IMAGES_MAX, Image, LISTENERS_MAX, Listener, NODES_MAX, Node, RESOLVERS_MAX, RULE_NAME_BYTES,
-    RULE_PATH_BYTES, RULES_MAX, Refusal, RuleKeys, SocketTag, TASKS_CAPACITY, TaskTag, UNIDENTIFIED_MAX,
-    Unidentified, stat, word,
+    Datagram, EVENTS_BYTES, Event, EventKind, FILE_NAME_BYTES, FLOWS_MAX, Flow, FlowKey, Image, Listener,
+    NAMESPACES_MAX, Node, PROCESSES_MAX, RESOLVERS_MAX, RULE_NAME_BYTES, RULE_PATH_BYTES, RULES_MAX, Refusal,
+    RuleKeys, SocketTag, TaskTag, Unidentified, capacity, stat, word,
 };
 use aya_ebpf::{
     bindings::{BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
@@ -21,15 +20,17 @@ use aya_ebpf::{
 
 /// tgid → the job and node of a followed process.
 #[map]
-pub static TASKS: HashMap<u32, TaskTag> = HashMap::with_max_entries(TASKS_CAPACITY, 0);
+pub static TASKS: HashMap<u32, TaskTag> = HashMap::with_max_entries(capacity::tasks(PROCESSES_MAX), 0);
 
 /// Node id → the node. The agent removes nodes that nothing descends from any more.
 #[map]
-pub static NODES: HashMap<u64, Node> = HashMap::with_max_entries(NODES_MAX, BPF_F_NO_PREALLOC);
+pub static NODES: HashMap<u64, Node> =
+    HashMap::with_max_entries(capacity::nodes(PROCESSES_MAX), BPF_F_NO_PREALLOC);
 
 /// Image id → what was executed.
 #[map]
-pub static IMAGES: HashMap<u64, Image> = HashMap::with_max_entries(IMAGES_MAX, BPF_F_NO_PREALLOC);
+pub static IMAGES: HashMap<u64, Image> =
+    HashMap::with_max_entries(capacity::images(PROCESSES_MAX), BPF_F_NO_PREALLOC);
 
 /// Connections on their way to the agent. The agent removes what it has accepted, and what is old.
 #[map]
@@ -37,7 +38,7 @@ pub static FLOWS: HashMap<FlowKey, Flow> = HashMap::with_max_entries(FLOWS_MAX, 
 
 /// Network namespace cookie → the agent's listener in it.
 #[map]
-pub static LISTENERS: HashMap<u64, Listener> = HashMap::with_max_entries(LISTENERS_MAX, 0);
+pub static LISTENERS: HashMap<u64, Listener> = HashMap::with_max_entries(NAMESPACES_MAX, 0);
 
 /// Datagram destinations that jobs may use.
 #[map]
@@ -46,7 +47,7 @@ pub static RESOLVERS: HashMap<Datagram, u8> = HashMap::with_max_entries(RESOLVER
 /// Job → the rule that began it, until it has shown a token or ended.
 #[map]
 pub static UNIDENTIFIED: HashMap<u64, Unidentified> =
-    HashMap::with_max_entries(UNIDENTIFIED_MAX, BPF_F_NO_PREALLOC);
+    HashMap::with_max_entries(capacity::unidentified(PROCESSES_MAX), BPF_F_NO_PREALLOC);
 
 /// Names of the rules of enrolment. The maps below find a rule's place in it.
 #[map]
@@ -58,7 +59,8 @@ pub static UIDS: HashMap<u32, u32> = HashMap::with_max_entries(RULES_MAX, 0);
 
 /// Cgroup id → rule: every one that falls under one.
 #[map]
-pub static CGROUPS: HashMap<u64, u32> = HashMap::with_max_entries(CGROUPS_MAX, BPF_F_NO_PREALLOC);
+pub static CGROUPS: HashMap<u64, u32> =
+    HashMap::with_max_entries(capacity::cgroups(PROCESSES_MAX), BPF_F_NO_PREALLOC);
 
 /// Name of a cgroup, as systemd names a unit's → rule.
 #[map]

@@ -5,7 +5,7 @@ use std::{fs, process::Command};
 use lineal_tests::{
     Lab,
     command::{PATIENCE, finish},
-    paths,
+    http, paths,
     script::PYTHON,
     server::Server,
     story::SUBJECT,
@@ -156,6 +156,39 @@ fn one_agent_follows_a_hosts_processes() {
     assert!(second.stderr.contains("another agent"), "{second:?}");
     let mut job = echo(&lab);
     assert_eq!(say(&mut job, "undisturbed"), "undisturbed");
+}
+
+#[test]
+fn jobs_of_another_layout_stay_shut_off_until_they_end() {
+    let mut lab = own_lab();
+    let mut old = echo(&lab);
+    assert_eq!(say(&mut old, "before"), "before");
+    lab.take_agent().unwrap().kill().unwrap();
+    // As an agent of another release would have left it.
+    let pins = lab.agent_options().pins.clone();
+    let [layout] = fs::read_dir(&pins)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect::<Vec<_>>()
+        .try_into()
+        .unwrap();
+    let other = pins.join("v1");
+    fs::rename(layout, &other).unwrap();
+    lab.start_agent().unwrap();
+    let mut new = echo(&lab);
+    for _ in 0..3 {
+        assert!(say(&mut old, "after").starts_with("refused"));
+        assert_eq!(say(&mut new, "new"), "new");
+    }
+    let scrape = lab.agent().unwrap().metrics().to_owned();
+    lab.wait_until("they are counted", || {
+        let metrics = http::get(&scrape, "/metrics")?;
+        Ok(metrics.contains("lineal_kernel_orphans 1"))
+    })
+    .unwrap();
+    old.stop(rustix::process::Signal::KILL, PATIENCE).unwrap();
+    lab.wait_until("the old programs are gone", || Ok(!other.exists())).unwrap();
+    assert_eq!(say(&mut new, "still"), "still");
 }
 
 /// The ports at which something listens, as a process in there sees them (proc_pid_net(5)).

@@ -40,6 +40,8 @@ pub struct AgentOptions {
     pub trail: PathBuf,
     /// What becomes of literals in it: `keep` or `redact`.
     pub literals: &'static str,
+    /// More of its `[kernel]` table.
+    pub kernel: &'static str,
     /// More of `agent.toml`, at its end.
     pub more: String,
     /// More of its environment.
@@ -82,6 +84,7 @@ impl AgentOptions {
         writeln!(text, "policy_dir = {:?}", self.policies())?;
         writeln!(text, "hostname = \"lab\"")?;
         writeln!(text, "\n[kernel]\ncgroup = {:?}\nmove_jobs = true\nbpffs = {:?}", self.cgroup, self.pins)?;
+        writeln!(text, "{}", self.kernel)?;
         writeln!(text, "\n[audit]\ndir = {:?}\nstate_dir = {state:?}", self.trail)?;
         writeln!(text, "enabled = {}\nliterals = {:?}", self.audit, self.literals)?;
         writeln!(text, "\n[tls]\npublic_dir = {:?}", self.trust())?;

@@ -30,6 +30,8 @@ pub struct LabOptions {
     pub trail: Option<PathBuf>,
     /// What becomes of literals in the trail: `keep` or `redact`.
     pub literals: &'static str,
+    /// More of the agent's `[kernel]` table.
+    pub kernel: &'static str,
     /// More of the agent's configuration.
     pub agent_config: String,
     /// More of its environment.
@@ -47,6 +49,7 @@ impl Default for LabOptions {
             audit: true,
             trail: None,
             literals: "keep",
+            kernel: "",
             agent_config: String::new(),
             agent_environment: Vec::new(),
             upstreams: String::new(),
@@ -99,6 +102,7 @@ impl Lab {
             audit: options.audit,
             trail: options.trail.clone().unwrap_or_else(|| directory.join("audit")),
             literals: options.literals,
+            kernel: options.kernel,
             more: in_lab(&options.agent_config, &directory),
             environment: options
                 .agent_environment
@@ -122,6 +126,11 @@ impl Lab {
     pub fn set_upstreams(&mut self, text: &str) -> anyhow::Result<()> {
         let text = in_lab(text, &self.directory);
         self.change_bundle("upstreams.toml", &text)
+    }
+
+    /// The shop as an upstream, as TOML: reached without TLS.
+    pub fn shop(&self) -> String {
+        shop(&self.postgres.address(), "tls.mode = \"disable\"")
     }
 
     /// Changes how the agent reaches the shop, as [`LabOptions::leg`] has it; returns when that is in force.

@@ -23,7 +23,7 @@ use crate::{
         uses::{UseStore, enroller},
         verify::Verifier,
     },
-    jobs::{Adopted, Enrolment, Job, Registry, RevocationList, Tree, processes, user_of},
+    jobs::{Adopted, Enrolment, Job, Registry, RevocationList, Tree, Whole, processes, user_of},
     kernel::{Kernel, Rules, netns::Netns},
     metrics::{Metrics, raise_to},
     policy::PolicyStore,
@@ -162,7 +162,7 @@ impl Agent {
     /// Enrols a tree that runs already while it is held still. Answers how many processes it has.
     fn enrol_tree(&self, enrolment: Enrolment, root: &Peer) -> Result<(Arc<Job>, usize), String> {
         let followed = |pid| self.standpoint(pid) == Standpoint::Inside;
-        let tree = Tree::hold(root.pid, followed).map_err(|error| error.to_string())?;
+        let tree = Tree::hold(root.pid, Whole::OrNothing, followed).map_err(|error| error.to_string())?;
         if !root.alive() {
             return Err("the process ended while it was enrolled".to_owned());
         }
@@ -258,7 +258,7 @@ impl Agent {
 
     fn enrol_running(&self, pid: u32, uid: u32, rule: &str) -> Result<(Arc<Job>, usize), String> {
         let followed = |pid| self.kernel.tag_of(pid).is_some();
-        let tree = Tree::hold(pid, followed).map_err(|error| error.to_string())?;
+        let tree = Tree::hold(pid, Whole::OrWhatThereIs, followed).map_err(|error| error.to_string())?;
         let job = self.registry.enrol_by_rule(pid, uid, rule).map_err(|error| error.to_string())?;
         self.take_in(&job, tree, followed).map(|processes| (job, processes))
     }

@@ -19,4 +19,4 @@ pub use registry::{Job, Place, Registry, RegistryConfig};
 pub use revocation_list::{RevocationList, RevocationsConfig};
 pub use revocations::{RevocationStore, Selector};
 pub use store::JobStore;
-pub use tree::{Tree, processes, user_of};
+pub use tree::{Tree, Whole, processes, user_of};

@@ -39,6 +39,14 @@ pub enum TreeError {
         /// The process.
         pid: u32,
     },
+    /// A process of it can't be stopped, as when descriptors run out.
+    #[error("process {pid} cannot be stopped: {source}")]
+    Stop {
+        /// The process.
+        pid: u32,
+        /// What the system said.
+        source: io::Error,
+    },
     /// It has too many processes.
     #[error("it has more than {MEMBERS_MAX} processes")]
     TooLarge,
@@ -58,8 +66,18 @@ pub struct Member {
     pub uid: u32,
 }
 
+/// What becomes of a tree that can't be had whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whole {
+    /// It is not had at all: somebody asked for a job that holds all of it.
+    OrNothing,
+    /// Whatever can be had is: a rule means it, wherever it has gone.
+    OrWhatThereIs,
+}
+
 /// A tree held still. Dropping it lets those run that ran.
 pub struct Tree {
+    whole: Whole,
     root: u32,
     /// Parents before their children.
     members: Vec<Member>,
@@ -77,7 +95,7 @@ struct Stat {
 
 impl Tree {
     /// Holds `root` and all that descends from it, but for what `followed` says is of a job already.
-    pub fn hold(root: u32, followed: impl Fn(u32) -> bool) -> Result<Self, TreeError> {
+    pub fn hold(root: u32, whole: Whole, followed: impl Fn(u32) -> bool) -> Result<Self, TreeError> {
         let gone = |source| TreeError::Gone { pid: root, source };
         let network = network_of(root).map_err(gone)?;
         if ancestors(std::process::id()).contains(&root) {
@@ -85,7 +103,7 @@ impl Tree {
         }
         let deadline = Instant::now() + PATIENCE;
         let held = HashSet::from([root]);
-        let mut tree = Self { root, members: Vec::new(), stopped: Vec::new(), held, network };
+        let mut tree = Self { whole, root, members: Vec::new(), stopped: Vec::new(), held, network };
         tree.stop(&stat(root).map_err(gone)?).map_err(gone)?;
         loop {
             let news = tree.grow(&followed)?;
@@ -93,7 +111,7 @@ impl Tree {
                 return Ok(tree);
             }
             if Instant::now() >= deadline {
-                return Err(TreeError::Restless);
+                return if whole == Whole::OrNothing { Err(TreeError::Restless) } else { Ok(tree) };
             }
             std::thread::yield_now();
         }
@@ -109,18 +127,25 @@ impl Tree {
             {
                 continue;
             }
-            if network_of(process.pid).is_ok_and(|other| other != self.network) {
+            if self.whole == Whole::OrNothing
+                && network_of(process.pid).is_ok_and(|other| other != self.network)
+            {
                 return Err(TreeError::OtherNetwork { pid: process.pid });
             }
             if self.held.len() >= MEMBERS_MAX {
                 return Err(TreeError::TooLarge);
             }
-            // One that has ended by now has left its children, if any, to others: those are looked for no more.
-            if self.stop(&process).is_ok() {
-                self.held.insert(process.pid);
-                let uid = user_of(process.pid).map_or(0, |[_, effective, ..]| effective);
-                self.members.push(Member { pid: process.pid, parent: process.parent, uid });
+            match self.stop(&process) {
+                // One that has ended by now has left its children, if any, to others: those are looked for no more.
+                Err(error) if is_end(&error) => continue,
+                Err(source) if self.whole == Whole::OrNothing => {
+                    return Err(TreeError::Stop { pid: process.pid, source });
+                }
+                _ => {}
             }
+            self.held.insert(process.pid);
+            let uid = user_of(process.pid).map_or(0, |[_, effective, ..]| effective);
+            self.members.push(Member { pid: process.pid, parent: process.parent, uid });
         }
         Ok(self.members.len() > before)
     }
@@ -157,6 +182,11 @@ impl Drop for Tree {
             let _ = pidfd_send_signal(pidfd, Signal::CONT);
         }
     }
+}
+
+/// Whether an error says that the process has ended: by name, by number, or by its parent's.
+fn is_end(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
 }
 
 /// Whether every thread of a process has stopped, or it has ended.

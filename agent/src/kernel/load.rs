@@ -9,6 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use agent_abi::{FLOWS_MAX, NAMESPACES_MAX, PROCESSES_MAX, capacity};
 use aya::{
     Btf, Ebpf, EbpfLoader,
     programs::{
@@ -58,7 +59,7 @@ const CGROUP_PROGRAMS: [&str; 10] = [
 const KEPT_MAPS: [&str; 7] = [TASKS, "NODES", "IMAGES", "SOCKETS", "UNIDENTIFIED", "WORDS", "STATS"];
 
 /// `[kernel]` of the configuration.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct KernelConfig {
     /// The cgroup-v2 directory to attach to; the root of the hierarchy unless given. Processes outside it
@@ -70,6 +71,26 @@ pub struct KernelConfig {
     pub move_jobs: bool,
     /// UDP destinations that jobs may use, `address:port`; none unless given.
     pub resolvers: Vec<std::net::SocketAddr>,
+    /// Processes followed at once, over all jobs: beyond it a forking process is killed.
+    pub processes_max: u32,
+    /// Redirected connections that the agent has not accepted yet: beyond it they are closed.
+    pub flows_max: u32,
+    /// Network namespaces with jobs in them: beyond it enrolment is refused.
+    pub namespaces_max: u32,
+}
+
+impl Default for KernelConfig {
+    fn default() -> Self {
+        Self {
+            cgroup: None,
+            bpffs: None,
+            move_jobs: false,
+            resolvers: Vec::new(),
+            processes_max: PROCESSES_MAX,
+            flows_max: FLOWS_MAX,
+            namespaces_max: NAMESPACES_MAX,
+        }
+    }
 }
 
 /// Why the kernel side isn't there.
@@ -204,7 +225,7 @@ fn attach(
     pins: &Pins,
     cgroup: &File,
 ) -> Result<(Kernel, EventStream), KernelError> {
-    let mut ebpf = load_object(Some(pins), rules.kinds())?;
+    let mut ebpf = load_object(config, Some(pins), rules.kinds())?;
     rules.fill(&mut ebpf)?;
     let (kernel, events) = Kernel::new(&mut ebpf, config)?;
     let btf = Btf::from_sys_fs().map_err(|error| KernelError::Object(error.to_string()))?;
@@ -224,7 +245,11 @@ fn attach(
 
 /// Creates the maps, but for those that are pinned already, and relocates the programs, for these kinds of rules; nothing
 /// runs yet.
-pub(super) fn load_object(pins: Option<&Pins>, rule_kinds: u32) -> Result<Ebpf, KernelError> {
+pub(super) fn load_object(
+    config: &KernelConfig,
+    pins: Option<&Pins>,
+    rule_kinds: u32,
+) -> Result<Ebpf, KernelError> {
     let structures = Structures::of_running_kernel()?;
     let offsets = offsets(&structures)?;
     let mut loader = EbpfLoader::new();
@@ -234,7 +259,22 @@ pub(super) fn load_object(pins: Option<&Pins>, rule_kinds: u32) -> Result<Ebpf, 
     for (name, value) in &offsets {
         loader.override_global(name, value, true);
     }
-    loader.override_global("RULE_KINDS", &rule_kinds, true);
+    // Maps that are there already are as large as they are.
+    let kept = pins.map(|pins| pins.capacity(TASKS)).transpose()?.flatten();
+    let processes_max = kept.map_or(config.processes_max, capacity::processes);
+    if processes_max != config.processes_max {
+        tracing::warn!(processes_max, "kernel.processes_max stays as it is until `lineal detach`");
+    }
+    loader
+        .override_global("RULE_KINDS", &rule_kinds, true)
+        .override_global("PROCESSES_MAX", &processes_max, true)
+        .map_max_entries(TASKS, capacity::tasks(processes_max))
+        .map_max_entries("NODES", capacity::nodes(processes_max))
+        .map_max_entries("IMAGES", capacity::images(processes_max))
+        .map_max_entries("UNIDENTIFIED", capacity::unidentified(processes_max))
+        .map_max_entries("CGROUPS", capacity::cgroups(processes_max))
+        .map_max_entries("FLOWS", config.flows_max)
+        .map_max_entries("LISTENERS", config.namespaces_max);
     loader.load(OBJECT).map_err(|error| KernelError::Object(chain(&error)))
 }
 

@@ -16,7 +16,7 @@ use std::{
 };
 
 use agent_abi::LAYOUT;
-use aya::programs::links::FdLink;
+use aya::{maps::MapInfo, programs::links::FdLink};
 use rustix::{
     fs::{FlockOperation, flock},
     mount::MountFlags,
@@ -74,6 +74,16 @@ impl Pins {
     /// How many processes are followed.
     pub fn followed(&self) -> Result<usize, KernelError> {
         followed(&self.dir).map_err(|source| KernelError::Pin { path: self.path(TASKS), source })
+    }
+
+    /// How many entries a pinned map has room for; none if it isn't there.
+    pub fn capacity(&self, name: &str) -> Result<Option<u32>, KernelError> {
+        let path = self.path(name);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let info = MapInfo::from_pin(&path).map_err(|error| io::Error::other(error.to_string()));
+        info.map(|info| Some(info.max_entries())).map_err(|source| KernelError::Pin { path, source })
     }
 
     /// Where something is pinned.

@@ -9,7 +9,10 @@ use rustix::{
 use serde::Serialize;
 
 use super::{
-    load::{KernelError, attach_to_cgroup, attach_tracing, cgroup_root, load_object, load_program, programs},
+    load::{
+        KernelConfig, KernelError, attach_to_cgroup, attach_tracing, cgroup_root, load_object, load_program,
+        programs,
+    },
     netns::{Netns, own_namespace},
     pins::{BPFFS, Pins, TASKS},
 };
@@ -48,7 +51,7 @@ pub fn probe() -> Vec<Finding> {
         }
     };
     let mut findings = vec![Finding::of("cgroup v2", true, Ok(format!("mounted at {}", root.display())))];
-    let mut ebpf = match load_object(None, u32::MAX) {
+    let mut ebpf = match load_object(&KernelConfig::default(), None, u32::MAX) {
         Ok(ebpf) => {
             findings.push(Finding::of(
                 "kernel type information and maps",

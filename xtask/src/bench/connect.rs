@@ -107,7 +107,7 @@ fn settled(process: u32) -> anyhow::Result<f64> {
 }
 
 /// `RssAnon` of proc_pid_status(5), in KiB.
-fn anonymous(process: u32) -> anyhow::Result<f64> {
+pub(super) fn anonymous(process: u32) -> anyhow::Result<f64> {
     let status = fs::read_to_string(format!("/proc/{process}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
     line.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse().ok()).context("no RssAnon")

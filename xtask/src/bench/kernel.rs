@@ -9,11 +9,14 @@ use serde_json::Value;
 /// Counts and times every eBPF program while it holds 1.
 const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
 /// An event, and the programs that it runs; the kernel keeps 15 characters of a name.
-const EVENTS: [(&str, &[&str]); 4] = [
+const EVENTS: [(&str, &[&str]); 7] = [
     ("fork", &["lineal_fork"]),
     ("exec", &["lineal_exec"]),
     ("exit", &["lineal_exit"]),
-    ("connect", &["lineal_sock_cre", "lineal_connect4", "lineal_publish"]),
+    ("socket", &["lineal_sock_cre"]),
+    ("bind", &["lineal_bind4"]),
+    ("connect", &["lineal_connect4", "lineal_publish"]),
+    ("getpeername", &["lineal_getpeern"]),
 ];
 /// Untagged forks, execs and connects to a listener of its own.
 const LOAD: &str = r#"
@@ -22,8 +25,12 @@ for _ in range(1000):
     os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0)
 with socket.create_server(("127.0.0.1", 0)) as server:
     for _ in range(3000):
-        with socket.create_connection(server.getsockname()):
+        with socket.create_connection(server.getsockname()) as client:
+            client.getpeername()
             server.accept()[0].close()
+for _ in range(1000):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
 "#;
 
 /// The price of one kind of event.

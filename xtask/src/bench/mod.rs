@@ -5,6 +5,7 @@
 
 mod connect;
 mod contenders;
+mod cost;
 mod kernel;
 mod pgbench;
 mod rows;
@@ -62,6 +63,8 @@ enum Measurement {
     Connect,
     /// What a session's memory comes to.
     Memory,
+    /// What a host pays, with one live job and with 10,000, and how fast access ends: some minutes.
+    Cost,
 }
 
 /// Whether a path's legs are encrypted.
@@ -93,17 +96,18 @@ impl BenchArgs {
 pub(crate) fn bench(args: &BenchArgs) -> anyhow::Result<()> {
     build::agent(Purpose::Bench, Profile::Release)?;
     let mut report = Report::default();
+    if args.wants(Measurement::Cost) {
+        report.cost = Some(cost::measure(args.rounds.max(2))?);
+        if args.only == [Measurement::Cost] {
+            return Ok(report.print_as(args.json)?);
+        }
+    }
     for (legs, tls) in [(Legs::Plain, false), (Legs::Tls, true)] {
         if args.legs.is_none_or(|only| only == legs) {
             measure(args, tls, &mut report)?;
         }
     }
-    if args.json {
-        report.print_json()?
-    } else {
-        report.print()?
-    }
-    Ok(())
+    Ok(report.print_as(args.json)?)
 }
 
 /// Everything that was asked for, with these legs.

@@ -4,7 +4,12 @@ use std::io::{self, Write};
 
 use serde_json::{Map, Value, json};
 
-use super::{connect::Memory, contenders::Path, kernel::Event};
+use super::{
+    connect::Memory,
+    contenders::Path,
+    cost::{Cost, Quantiles, Share},
+    kernel::Event,
+};
 
 /// What `lineal` must reach of `lineal-noaudit`'s throughput.
 const AUDIT_SHARE_MIN: f64 = 0.9;
@@ -12,6 +17,11 @@ const AUDIT_SHARE_MIN: f64 = 0.9;
 const RESULT_SHARE_MIN: f64 = 0.8;
 /// What an idle session without TLS may take, in KiB.
 const IDLE_KIB_MAX: f64 = 32.0;
+
+/// What an event of a process in no job may take, in nanoseconds.
+const EVENT_NS_MAX: f64 = 150.0;
+/// How long access may take to end, in milliseconds.
+const REVOCATION_MS_MAX: f64 = 250.0;
 
 /// One path under one load.
 pub(super) struct Row {
@@ -43,11 +53,17 @@ pub(super) struct Report {
     pub(super) rows: Vec<Row>,
     pub(super) memory: Vec<(bool, Memory)>,
     pub(super) events: Vec<Event>,
+    pub(super) cost: Option<Cost>,
 }
 
 impl Report {
+    /// For programs or for people.
+    pub(super) fn print_as(&self, json: bool) -> io::Result<()> {
+        if json { self.print_json() } else { self.print() }
+    }
+
     /// One JSON object a line.
-    pub(super) fn print_json(&self) -> io::Result<()> {
+    fn print_json(&self) -> io::Result<()> {
         let mut out = io::stdout().lock();
         for row in &self.rows {
             let mut object = Map::new();
@@ -75,16 +91,33 @@ impl Report {
             writeln!(out, "{row}")?;
         }
         for event in &self.events {
-            let ns = rounded(event.nanoseconds, 0);
-            let row =
-                json!({"bench": "kernel", "event": event.name, "ns_per_event": ns, "events": event.count});
+            writeln!(out, "{}", event_json(event, 0))?;
+        }
+        let Some(cost) = &self.cost else { return Ok(()) };
+        for with in &cost.with_jobs {
+            for event in &with.events {
+                writeln!(out, "{}", event_json(event, with.jobs))?;
+            }
+            for (kind, us) in [("tagged", &with.tagged_us), ("untagged", &with.untagged_us)] {
+                let (p50, p99) = (rounded(us.p50, 1), rounded(us.p99, 1));
+                let row = json!({"bench": "syscall", "call": "connect", "process": kind, "jobs": with.jobs, "p50_us": p50, "p99_us": p99});
+                writeln!(out, "{row}")?;
+            }
+            let (cpu, memory) = (rounded(with.idle_cpu_share, 4), rounded(with.memory_mib, 1));
+            let row = json!({"bench": "idle", "jobs": with.jobs, "cpu_share": cpu, "memory_mib": memory});
             writeln!(out, "{row}")?;
         }
-        Ok(())
+        for Share { name, mean, half_width, rounds } in &cost.rates {
+            let (mean, half) = (rounded(*mean, 4), rounded(*half_width, 4));
+            let row = json!({"bench": "rate", "operation": name, "ratio": mean, "ratio_ci95": half, "rounds": rounds});
+            writeln!(out, "{row}")?;
+        }
+        let (p50, p99) = (rounded(cost.revocation_ms.p50, 1), rounded(cost.revocation_ms.p99, 1));
+        writeln!(out, "{}", json!({"bench": "revocation", "p50_ms": p50, "p99_ms": p99}))
     }
 
     /// Tables, and whether bars are met.
-    pub(super) fn print(&self) -> io::Result<()> {
+    fn print(&self) -> io::Result<()> {
         let mut out = io::stdout().lock();
         if !self.rows.is_empty() {
             writeln!(out, "{:<9} {:<5} {:>7}  {:<15} {:>6}", "load", "legs", "clients", "path", "ratio")?;
@@ -107,6 +140,9 @@ impl Report {
         }
         for Event { name, nanoseconds, count } in &self.events {
             writeln!(out, "an untagged {name}: {nanoseconds:.0} ns, the mean of {count}")?;
+        }
+        if let Some(cost) = &self.cost {
+            print_cost(&mut out, cost)?;
         }
         for bar in self.bars() {
             writeln!(out, "{bar}")?;
@@ -142,8 +178,43 @@ impl Report {
             let met = *idle_kib <= IDLE_KIB_MAX;
             verdict(met, &format!("an idle session: {idle_kib:.1} KiB, at most {IDLE_KIB_MAX:.1}"))
         });
-        rows.chain(memory).collect()
+        let events = self.cost.iter().flat_map(|cost| &cost.with_jobs).flat_map(|with| {
+            with.events.iter().map(|Event { name, nanoseconds, .. }| {
+                let what = format!("an untagged {name}, {} jobs: {nanoseconds:.0} ns", with.jobs);
+                verdict(*nanoseconds <= EVENT_NS_MAX, &format!("{what}, at most {EVENT_NS_MAX:.0}"))
+            })
+        });
+        let revocation = self.cost.iter().map(|Cost { revocation_ms: Quantiles { p99, .. }, .. }| {
+            let what = format!("access ends: p99 {p99:.0} ms, below {REVOCATION_MS_MAX:.0}");
+            verdict(*p99 < REVOCATION_MS_MAX, &what)
+        });
+        rows.chain(memory).chain(events).chain(revocation).collect()
     }
+}
+
+fn event_json(event: &Event, jobs: usize) -> Value {
+    let ns = rounded(event.nanoseconds, 0);
+    json!({"bench": "kernel", "event": event.name, "jobs": jobs, "ns_per_event": ns, "events": event.count})
+}
+
+fn print_cost(out: &mut impl Write, cost: &Cost) -> io::Result<()> {
+    for with in &cost.with_jobs {
+        writeln!(out, "with {} live jobs:", with.jobs)?;
+        for Event { name, nanoseconds, count } in &with.events {
+            writeln!(out, "  an untagged {name}: {nanoseconds:.0} ns, the mean of {count}")?;
+        }
+        for (kind, Quantiles { p50, p99 }) in [("a job's", &with.tagged_us), ("another's", &with.untagged_us)]
+        {
+            writeln!(out, "  {kind} connect: p50 {p50:.0} µs, p99 {p99:.0} µs")?;
+        }
+        let (cpu, memory) = (with.idle_cpu_share * 100.0, with.memory_mib);
+        writeln!(out, "  the agent at rest: {cpu:.2} % of a processor, {memory:.1} MiB")?;
+    }
+    for Share { name, mean, half_width, rounds } in &cost.rates {
+        writeln!(out, "{name}, attached by detached: {mean:.3} ± {half_width:.3} (95 %, {rounds} rounds)")?;
+    }
+    let Quantiles { p50, p99 } = cost.revocation_ms;
+    writeln!(out, "access ends: p50 {p50:.0} ms, p99 {p99:.0} ms after the call")
 }
 
 /// What was not measured is not a number, and meets no bar.

@@ -1,0 +1,200 @@
+//! The bounds of the kernel side, each reached: what is beyond is denied and counted, and nobody else is troubled.
+
+use std::{fs, process::Command};
+
+use lineal_tests::{Lab, LabOptions, command::PATIENCE, http, script::PYTHON};
+use rustix::process::Signal;
+
+use crate::shared::{decisions_on, lines, text};
+
+/// A lab whose kernel side has smaller bounds: its configuration has a `[kernel]` table already, which this ends.
+fn lab(bounds: &'static str, more: &str) -> Lab {
+    Lab::start(&LabOptions { kernel: bounds, agent_config: more.to_owned(), ..LabOptions::default() })
+        .unwrap()
+}
+
+/// A counter's value; 0 if there is none.
+fn counted(lab: &mut Lab, series: &str) -> u64 {
+    let metrics = http::get(lab.agent().unwrap().metrics(), "/metrics").unwrap();
+    let line = metrics.lines().find_map(|line| line.strip_prefix(series));
+    line.map_or(0, |value| value.trim().parse().unwrap())
+}
+
+fn reached(lab: &mut Lab, bound: &str) -> u64 {
+    counted(lab, &format!("lineal_kernel_bounds_total{{bound=\"{bound}\"}}"))
+}
+
+#[test]
+fn a_fork_storm_ends_at_the_bound_of_processes_and_takes_no_other_job_along() {
+    let mut lab = lab("processes_max = 64", "");
+    let other = "import psycopg, sys\nsys.stdin.readline()\nprint(psycopg.connect().execute('SELECT 1').fetchone()[0], flush=True)";
+    let mut other = lab.converse("other", &lab.job("other", &[PYTHON, "-c", other]).unwrap()).unwrap();
+    // Each child waits for the pipe's end: as many live as may.
+    let storm = "import os\nheld, holding = os.pipe()\nfor _ in range(200):\n if os.fork() == 0:\n  os.close(holding); os.read(held, 1); os._exit(0)\nprint('all')";
+    let done = lab.run("storm", &[PYTHON, "-c", storm]).unwrap();
+    assert_ne!(done.code, Some(0), "{done:?}");
+    assert_eq!(done.stdout, "");
+    assert!(reached(&mut lab, "tasks") >= 1);
+    other.say("").unwrap();
+    assert_eq!(other.line(PATIENCE).unwrap(), "1");
+    assert_eq!(lines(&lab.psql(&["SELECT 1"]).unwrap()), ["1"]);
+}
+
+#[test]
+fn who_executes_more_than_can_be_kept_is_shut_off() {
+    let mut lab = lab("processes_max = 64", "");
+    // One process, one image after the other: as many as there is room for are kept for a while.
+    let chain = "import os, sys\nleft = int(sys.argv[1])\nif left: os.execv(sys.executable, [sys.executable, '-I', '-S', '-c', open('/proc/self/cmdline').read().split('\\0')[-3], str(left - 1)])\nos.execvp('psql', ['psql', '-XAtqc', \"SELECT 'beyond'\"])";
+    let done = lab.run("chain", &[PYTHON, "-I", "-S", "-c", chain, "80"]).unwrap();
+    assert_eq!(done.code, Some(2), "{done:?}");
+    assert!(decisions_on(&lab, "beyond").is_empty());
+    assert!(reached(&mut lab, "nodes") >= 1);
+    assert_eq!(counted(&mut lab, "lineal_connections_closed_total{reason=\"unattributable\"}"), 1);
+}
+
+#[test]
+fn connections_that_nobody_accepts_end_at_their_bound() {
+    let mut lab = lab("flows_max = 8", "");
+    let script = r#"
+import os, socket, sys
+held = []
+print("ready", flush=True)
+sys.stdin.readline()
+for _ in range(20):
+    held.append(socket.create_connection(("127.0.0.1", int(os.environ["PGPORT"])), timeout=60))
+print("connected", flush=True)
+sys.stdin.readline()
+def greeted(raw):
+    try:
+        raw.sendall(b"\x00\x00\x00\x08\x04\xd2\x16\x2f")
+        return raw.recv(1) == b"S"
+    except OSError:
+        return False
+print(sum(greeted(raw) for raw in held), flush=True)
+"#;
+    let mut job = lab.converse("many", &lab.job("many", &[PYTHON, "-c", script]).unwrap()).unwrap();
+    assert_eq!(job.line(PATIENCE).unwrap(), "ready");
+    lab.agent().unwrap().signal(Signal::STOP).unwrap();
+    job.say("").unwrap();
+    let connected = job.line(PATIENCE);
+    lab.agent().unwrap().signal(Signal::CONT).unwrap();
+    assert_eq!(connected.unwrap(), "connected");
+    job.say("").unwrap();
+    assert_eq!(job.line(PATIENCE).unwrap(), "8");
+    assert_eq!(reached(&mut lab, "flows"), 12);
+    assert_eq!(counted(&mut lab, "lineal_connections_closed_total{reason=\"not_redirected\"}"), 12);
+    assert_eq!(lines(&lab.psql(&["SELECT 1"]).unwrap()), ["1"]);
+}
+
+#[test]
+fn events_that_found_the_ring_full_cost_no_attribution() {
+    let mut lab = lab("processes_max = 65536", "");
+    let script = r#"
+import os, psycopg, sys
+print("ready", flush=True)
+sys.stdin.readline()
+# More than the ring holds, each a fork and an exit.
+for _ in range(8000):
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+child = os.fork()
+print("forked", flush=True) if child else None
+if child == 0:
+    sys.stdin.readline()
+    with psycopg.connect() as connection:
+        connection.execute("SELECT 'unheard of'")
+    os._exit(0)
+os.waitpid(child, 0)
+print("done", flush=True)
+"#;
+    let mut job = lab.converse("busy", &lab.job("busy", &[PYTHON, "-c", script]).unwrap()).unwrap();
+    assert_eq!(job.line(PATIENCE).unwrap(), "ready");
+    lab.agent().unwrap().signal(Signal::STOP).unwrap();
+    job.say("").unwrap();
+    let forked = job.line(4 * PATIENCE);
+    lab.agent().unwrap().signal(Signal::CONT).unwrap();
+    assert_eq!(forked.unwrap(), "forked");
+    assert!(reached(&mut lab, "events") >= 1);
+    // The lease lapsed while the agent stood still.
+    lab.wait_until("it serves again", || Ok(lab.psql(&["SELECT 1"])?.code == Some(0))).unwrap();
+    job.say("").unwrap();
+    assert_eq!(job.line(PATIENCE).unwrap(), "done");
+    let [row] = decisions_on(&lab, "unheard of").try_into().unwrap();
+    assert_eq!(row["process"]["ancestry"].as_array().map(Vec::len), Some(2), "{row}");
+    lab.wait_until("the gap is on record", || {
+        Ok(lab.audit(&["--kind", "agent"])?.iter().any(|row| text(row, "/state") == "gap"))
+    })
+    .unwrap();
+}
+
+#[test]
+fn one_network_namespace_too_many_is_refused() {
+    let lab = lab("namespaces_max = 1", "");
+    let mut waiting =
+        lab.converse("first", &lab.job("first", &["sh", "-c", "echo up; read x"]).unwrap()).unwrap();
+    assert_eq!(waiting.line(PATIENCE).unwrap(), "up");
+    let job = lab.job("second", &["true"]).unwrap();
+    let mut apart = Command::new("unshare");
+    apart.arg("-n").arg(job.get_program()).args(job.get_args());
+    apart.envs(job.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let refused = lineal_tests::command::finish(&mut lab.inside(&apart)).unwrap();
+    assert!(refused.code == Some(125) && refused.stderr.contains("LISTENERS"), "{refused:?}");
+    // The first one's is served on.
+    assert_eq!(lines(&lab.psql(&["SELECT 1"]).unwrap()), ["1"]);
+}
+
+#[test]
+fn jobs_of_rules_beyond_their_bound_are_followed_and_granted_nothing() {
+    let unit = format!("lineal-test-bound-{}.service", std::process::id());
+    // Room for two unidentified jobs, and for eight cgroups.
+    let mut lab = lab("processes_max = 8", &format!("[[enrol]]\nname = \"runner\"\nunit = \"{unit}\"\n"));
+    let cgroup = lab.cgroup().path().join(&unit);
+    fs::create_dir(&cgroup).unwrap();
+    let start = |below: &str| {
+        let cgroup = cgroup.join(below);
+        fs::create_dir_all(&cgroup).unwrap();
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", "echo $$ > $0/cgroup.procs && exec sh -c 'read x; exec psql -XAtqc \"SELECT 1\"'"]);
+        lab.converse("runner", &lab.inside(shell.arg(cgroup))).unwrap()
+    };
+    let mut jobs: Vec<_> = (0..3).map(|_| start("")).collect();
+    lab.wait_until("two are known", || {
+        let known: Vec<serde_json::Value> = lab.ask(&["jobs", "--json"])?.json()?;
+        Ok(known.len() == 2)
+    })
+    .unwrap();
+    for job in &mut jobs {
+        job.say("").unwrap();
+        assert!(!job.wait(PATIENCE).unwrap().success());
+    }
+    for index in 0..9 {
+        fs::create_dir(cgroup.join(index.to_string())).unwrap();
+    }
+    assert_eq!(reached(&mut lab, "unidentified"), 1);
+    assert_eq!(reached(&mut lab, "cgroups"), 2);
+}
+
+#[test]
+fn more_resolvers_than_there_is_room_for_are_refused_at_the_start() {
+    let mut lab = lab("resolvers = []", "");
+    lab.take_agent().unwrap().stop().unwrap();
+    let many: Vec<String> = (1..=65).map(|host| format!("\"192.0.2.{host}:53\"")).collect();
+    let config = fs::read_to_string(lab.agent_options().config()).unwrap();
+    let changed = lab.directory().join("many.toml");
+    fs::write(&changed, config.replace("resolvers = []", &format!("resolvers = [{}]", many.join(", "))))
+        .unwrap();
+    let refused = lab.ask(&["agent", "--config", changed.to_str().unwrap()]).unwrap();
+    assert!(refused.code == Some(125) && refused.stderr.contains("RESOLVERS"), "{refused:?}");
+}
+
+#[test]
+fn bounds_stay_as_they_are_while_an_agent_takes_over() {
+    let mut lab = lab("processes_max = 64", "");
+    lab.take_agent().unwrap().stop().unwrap();
+    lab.agent_options().kernel = "processes_max = 128";
+    lab.start_agent().unwrap();
+    assert!(lab.agent().unwrap().log().contains("stays as it is"));
+    assert_eq!(lines(&lab.psql(&["SELECT 1"]).unwrap()), ["1"]);
+}
