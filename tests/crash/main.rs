@@ -12,13 +12,19 @@ use std::{
     collections::BTreeSet,
     env, fs,
     net::{TcpListener, UdpSocket},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use lineal_tests::{Lab, LabOptions, command::PATIENCE, postgres::USER, script::PYTHON, server::Server};
+use lineal_tests::{
+    Lab, LabOptions,
+    command::{PATIENCE, finish},
+    postgres::USER,
+    script::PYTHON,
+    server::Server,
+};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -103,6 +109,12 @@ fn an_agent_that_is_killed_at_any_moment_lets_nothing_through_and_loses_nothing(
     // Places are kept for a while after their processes have ended.
     agent.wait_for_status(|status| status["processes"] == 0 && status["places"] == 0).unwrap();
     assert!(live(&lab).is_empty());
+    let pins = lab.agent_options().pins.clone();
+    let [layout] =
+        fs::read_dir(pins).unwrap().map(|dir| dir.unwrap().path()).collect::<Vec<_>>().try_into().unwrap();
+    for map in ["TASKS", "NODES", "IMAGES", "UNIDENTIFIED"] {
+        assert_eq!(entries(&layout.join(map)), 0, "stale entries in {map}");
+    }
 
     capture.hang_up();
     assert_eq!(capture.line(PATIENCE).unwrap(), "0", "packets went past the redirect");
@@ -131,6 +143,13 @@ fn an_agent_that_is_killed_at_any_moment_lets_nothing_through_and_loses_nothing(
 #[allow(clippy::disallowed_methods, reason = "nothing is waited for: the moment itself is what is tested")]
 fn live_on(milliseconds: u64) {
     thread::sleep(Duration::from_millis(milliseconds));
+}
+
+/// How many entries a pinned map has, by another program's count.
+fn entries(pin: &Path) -> usize {
+    let dump = finish(Command::new("bpftool").args(["--json", "map", "dump", "pinned"]).arg(pin)).unwrap();
+    let dump: Value = serde_json::from_str(&dump.success().unwrap()).unwrap();
+    dump.as_array().unwrap().len()
 }
 
 /// Returns when each job has had a statement served that began after this call.

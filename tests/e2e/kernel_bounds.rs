@@ -2,6 +2,7 @@
 
 use std::{fs, process::Command};
 
+use agent_abi::{EVENTS_BYTES, Event};
 use lineal_tests::{Lab, LabOptions, command::PATIENCE, http, script::PYTHON};
 use rustix::process::Signal;
 
@@ -89,27 +90,17 @@ print(sum(greeted(raw) for raw in held), flush=True)
 #[test]
 fn events_that_found_the_ring_full_cost_no_attribution() {
     let mut lab = lab("processes_max = 65536", "");
+    // A record's header is 8 bytes; each of these forks and exits.
+    let processes = EVENTS_BYTES as usize / (size_of::<Event>() + 8);
     let script = r#"
-import os, psycopg, sys
-print("ready", flush=True)
-sys.stdin.readline()
-# More than the ring holds, each a fork and an exit.
-for _ in range(8000):
-    child = os.fork()
-    if child == 0:
-        os._exit(0)
-    os.waitpid(child, 0)
-child = os.fork()
-print("forked", flush=True) if child else None
-if child == 0:
-    sys.stdin.readline()
-    with psycopg.connect() as connection:
-        connection.execute("SELECT 'unheard of'")
-    os._exit(0)
-os.waitpid(child, 0)
-print("done", flush=True)
+echo ready; read go
+left=$1; while [ $left -gt 0 ]; do (:); left=$((left - 1)); done
+echo forked; read go
+(psql -XAtqc "SELECT 'unheard of'")
+echo done
 "#;
-    let mut job = lab.converse("busy", &lab.job("busy", &[PYTHON, "-c", script]).unwrap()).unwrap();
+    let job = lab.job("busy", &["sh", "-c", script, "sh", &processes.to_string()]).unwrap();
+    let mut job = lab.converse("busy", &job).unwrap();
     assert_eq!(job.line(PATIENCE).unwrap(), "ready");
     lab.agent().unwrap().signal(Signal::STOP).unwrap();
     job.say("").unwrap();
@@ -120,6 +111,7 @@ print("done", flush=True)
     // The lease lapsed while the agent stood still.
     lab.wait_until("it serves again", || Ok(lab.psql(&["SELECT 1"])?.code == Some(0))).unwrap();
     job.say("").unwrap();
+    assert_eq!(job.line(PATIENCE).unwrap(), "unheard of");
     assert_eq!(job.line(PATIENCE).unwrap(), "done");
     let [row] = decisions_on(&lab, "unheard of").try_into().unwrap();
     assert_eq!(row["process"]["ancestry"].as_array().map(Vec::len), Some(2), "{row}");

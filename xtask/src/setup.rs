@@ -88,7 +88,7 @@ const EBPF_LINKER: [Need; 4] = [
     ("zlib1g-dev", "wanted by LLVM"),
     ("libzstd-dev", "wanted by LLVM"),
 ];
-const LAB: [Need; 12] = [
+const LAB: [Need; 13] = [
     ("postgresql", "the server that jobs are after: the lab makes a cluster of its own with it"),
     ("postgresql-contrib", "pgbench"),
     ("python3", "the demo's job, and what cleans up after a lab"),
@@ -101,13 +101,11 @@ const LAB: [Need; 12] = [
     ("openssh-client", "the tunnel that the demo's job tries"),
     ("openssh-server", "the tunnel's other end; its service stays off"),
     ("util-linux", "setpriv, unshare"),
+    ("bpftool", "looks into the kernel side from outside"),
 ];
 const NODE: [Need; 2] = [("nodejs", "runs the lab's OpenID provider and a driver"), ("npm", "installs both")];
-const BENCH: [Need; 3] = [
-    ("pgbouncer", "what lineal is compared with"),
-    ("haproxy", "what lineal is compared with"),
-    ("bpftool", "reads the eBPF programs' run times"),
-];
+const BENCH: [Need; 2] =
+    [("pgbouncer", "what lineal is compared with"), ("haproxy", "what lineal is compared with")];
 
 /// Makes sure that everything for a purpose is there.
 pub(crate) fn setup(purpose: Purpose) -> anyhow::Result<()> {

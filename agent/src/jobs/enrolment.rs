@@ -105,7 +105,8 @@ impl Registry {
         if let Some(tag) = before.filter(|tag| !self.is_unidentified(tag.job)) {
             return Err(EnrolError::AlreadyFollowed { job: Id(tag.job) });
         }
-        if inner.jobs.len() >= self.jobs_max {
+        // Those without a credential have a bound of their own.
+        if inner.jobs.values().filter(|job| job.credential.is_some()).count() >= self.jobs_max {
             return Err(EnrolError::TooManyJobs(self.jobs_max));
         }
         // Registered first, then checked: a revocation from here on finds the job.

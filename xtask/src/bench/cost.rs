@@ -81,7 +81,7 @@ for child in children:
 "#;
 /// Holds sessions until they end, and says when each did, on the clock that every process shares.
 const HOLD: &str = r#"
-import resource, select, sys, time
+import psycopg, resource, select, sys, time
 from psycopg import pq
 resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
 held = [pq.PGconn.connect(b"") for _ in range(int(sys.argv[1]))]
@@ -93,12 +93,12 @@ for socket in by_socket:
 print("held", flush=True)
 while by_socket:
     for socket, _ in poll.poll():
-        connection = by_socket[socket]
-        connection.consume_input() if connection.status == pq.ConnStatus.OK else None
-        if connection.status != pq.ConnStatus.OK:
+        try:
+            by_socket[socket].consume_input()
+        except psycopg.OperationalError:
+            print(time.monotonic(), flush=True)
             poll.unregister(socket)
             del by_socket[socket]
-            print(time.monotonic(), flush=True)
 "#;
 
 /// Everything, with so many live jobs.
