@@ -7,7 +7,7 @@
 #![no_std]
 
 /// Version of these layouts; pinned maps live in a directory of this name.
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;
 
 /// Bytes kept of an executable's path (its components, leaf first, each ended by NUL).
 pub const EXE_BYTES_MAX: usize = 1024;
@@ -101,6 +101,10 @@ pub struct TaskTag {
     /// Keeps the layout free of implicit padding.
     pub reserved: u32,
 }
+
+/// Words of the map of marks: a bit for each tgid there can be (`PID_MAX_LIMIT` of linux/threads.h). Who has no mark
+/// has no tag; the mark is set before or with the tag, and cleared after it.
+pub const MARKS_WORDS: u32 = 4 * 1024 * 1024 / u64::BITS;
 
 /// Of a process that the agent tagged.
 pub const EXECS_UNKNOWN: u32 = u32::MAX;

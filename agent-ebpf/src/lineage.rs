@@ -18,7 +18,7 @@ use aya_log_ebpf::warn;
 
 use crate::{
     image,
-    maps::{NODES, TASKS, count, current_tgid, fetch_add, next_id, tag_of, tell},
+    maps::{IMAGES, NODES, count, current_tgid, fetch_add, insert_tag, next_id, remove_tag, tag_of, tell},
     offsets::{
         OFF_SIGNAL_LIVE, OFF_TASK_BORN, OFF_TASK_EXECS, OFF_TASK_PID, OFF_TASK_SIGNAL, OFF_TASK_TGID, field,
     },
@@ -26,6 +26,8 @@ use crate::{
 };
 
 const SIGKILL: u32 = 9;
+/// In place of a parent's node: the edge to it is not known.
+const LOST: u64 = u64::MAX;
 
 /// Processes followed at once.
 #[unsafe(no_mangle)]
@@ -42,7 +44,7 @@ pub fn lineal_fork(ctx: BtfTracePointContext) -> i32 {
     }
     let Some(creator) = tag_of(current_tgid()) else {
         // A reused PID must not inherit the tag of the process that had it before.
-        let _ = TASKS.remove(tgid);
+        remove_tag(tgid);
         return 0;
     };
     // SAFETY: as above.
@@ -50,15 +52,15 @@ pub fn lineal_fork(ctx: BtfTracePointContext) -> i32 {
     if tag_of(tgid).is_some_and(|tag| tag.born_ns == born_ns) {
         return 0;
     }
-    if fetch_add(word::TASKS, 1).is_none_or(|tasks| tasks >= PROCESSES_MAX.load().into()) {
+    if too_many() {
         // The child is still tagged below; its creator makes no second one.
         count(stat::TASKS_FULL);
         kill_current();
     }
     let TaskTag { job, image, execs, .. } = creator;
-    let node = add_node(job, creator.node, image, tgid);
+    let node = if creator.node == 0 { 0 } else { add_node(job, creator.node, image, tgid) };
     let tag = TaskTag { job, node, image, born_ns, execs, reserved: 0 };
-    if TASKS.insert(tgid, tag, BPF_ANY.into()).is_err() {
+    if insert_tag(tgid, &tag).is_err() {
         count(stat::TASKS_FULL);
         warn!(&ctx, "task map full: killing the creator of {}", tgid);
         kill_current();
@@ -71,41 +73,70 @@ pub fn lineal_fork(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sched_process_exec")]
 pub fn lineal_exec(ctx: BtfTracePointContext) -> i32 {
     let tgid = current_tgid();
-    // SAFETY: the tracepoint's own task_struct; offsets from this kernel's BTF.
-    let execs = unsafe { field::<u32>(ctx.arg(0), &OFF_TASK_EXECS) };
     let Some(before) = tag_of(tgid) else {
         // An untagged process is of interest to a rule or to nobody.
-        rules::on_exec(ctx.arg(0), ctx.arg(2), tgid, uid(), execs);
+        rules::on_exec(ctx.arg(0), ctx.arg(2), tgid, uid());
         return 0;
     };
+    let execs = execs_of(ctx.arg(0));
     if before.execs == execs {
         return 0;
     }
-    let image = image::record(ctx.arg(0), ctx.arg(2));
     let parent = match before.node {
-        0 => 0,
+        0 => LOST,
         // SAFETY: a copy of an entry that only this process replaces.
         node => match unsafe { NODES.get(node) } {
             Some(node) => node.parent,
-            None => 0,
+            None => LOST,
         },
     };
     // An unattributable process stays one: a lost edge must not turn it into a root.
-    let node = if image == 0 || before.node == 0 { 0 } else { add_node(before.job, parent, image, tgid) };
-    if TASKS.insert(tgid, TaskTag { node, image, execs, ..before }, BPF_ANY.into()).is_err() {
+    let (mut image, mut node) = (0, 0);
+    if parent != LOST {
+        image = image::record(ctx.arg(0), ctx.arg(2));
+        node = add_node(before.job, parent, image, tgid);
+        if node == 0 {
+            // Nobody would ever let go of an image that no node names.
+            let _ = IMAGES.remove(image);
+            image = 0;
+        }
+    }
+    if insert_tag(tgid, &TaskTag { node, image, execs, ..before }).is_err() {
         kill_current();
     }
     tell(EventKind::Exec, tgid, before.job, node, before.node);
     0
 }
 
+/// Counts one process more; answers whether that is too many.
+#[inline(always)]
+fn too_many() -> bool {
+    // Signed: the agent's own additions may undo one of these, so that the count is below 0 for a moment.
+    fetch_add(word::TASKS, 1).is_none_or(|tasks| tasks as i64 >= i64::from(PROCESSES_MAX.load()))
+}
+
+/// A task's count of execs.
+#[inline(always)]
+pub fn execs_of(task: *const u8) -> u32 {
+    // SAFETY: the tracepoint's own task_struct; offsets from this kernel's BTF.
+    unsafe { field(task, &OFF_TASK_EXECS) }
+}
+
 /// Tags the current process as a job's root; answers its node.
 #[inline(always)]
 pub fn begin(tgid: u32, execs: u32, job: u64, image: u64) -> u64 {
-    let _ = fetch_add(word::TASKS, 1);
+    if too_many() {
+        count(stat::TASKS_FULL);
+        kill_current();
+    }
+    let mut image = image;
     let node = add_node(job, 0, image, tgid);
+    if node == 0 {
+        let _ = IMAGES.remove(image);
+        image = 0;
+    }
     let tag = TaskTag { job, node, image, born_ns: 0, execs, reserved: 0 };
-    if TASKS.insert(tgid, tag, BPF_ANY.into()).is_err() {
+    if insert_tag(tgid, &tag).is_err() {
         count(stat::TASKS_FULL);
         kill_current();
     }
@@ -123,7 +154,7 @@ pub fn lineal_exit(ctx: BtfTracePointContext) -> i32 {
     if live != 0 {
         return 0; // A zombie leader's threads run on.
     }
-    let _ = TASKS.remove(tgid);
+    remove_tag(tgid);
     let _ = fetch_add(word::TASKS, u64::MAX);
     tell(EventKind::Exit, tgid, tag.job, tag.node, 0);
     0
@@ -133,7 +164,7 @@ pub fn lineal_exit(ctx: BtfTracePointContext) -> i32 {
 fn add_node(job: u64, parent: u64, image: u64, tgid: u32) -> u64 {
     let id = next_id();
     let node = Node { job, parent, image, tgid, uid: uid(), flags: 0, reserved: 0 };
-    if parent == 0 && image == 0 || NODES.insert(id, node, BPF_ANY.into()).is_err() {
+    if image == 0 || NODES.insert(id, node, BPF_ANY.into()).is_err() {
         count(stat::NODES_FULL);
         return 0;
     }

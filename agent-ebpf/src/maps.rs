@@ -7,11 +7,11 @@ use core::arch::asm;
 
 use agent_abi::{
     Datagram, EVENTS_BYTES, Event, EventKind, FILE_NAME_BYTES, FLOWS_MAX, Flow, FlowKey, Image, Listener,
-    NAMESPACES_MAX, Node, PROCESSES_MAX, RESOLVERS_MAX, RULE_NAME_BYTES, RULE_PATH_BYTES, RULES_MAX, Refusal,
-    RuleKeys, SocketTag, TaskTag, Unidentified, capacity, stat, word,
+    MARKS_WORDS, NAMESPACES_MAX, Node, PROCESSES_MAX, RESOLVERS_MAX, RULE_NAME_BYTES, RULE_PATH_BYTES,
+    RULES_MAX, Refusal, RuleKeys, SocketTag, TaskTag, Unidentified, capacity, stat, word,
 };
 use aya_ebpf::{
-    bindings::{BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
+    bindings::{BPF_ANY, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
     btf_maps::SkStorage,
     helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns, generated::bpf_sk_storage_get},
     macros::{btf_map, map},
@@ -21,6 +21,11 @@ use aya_ebpf::{
 /// tgid → the job and node of a followed process.
 #[map]
 pub static TASKS: HashMap<u32, TaskTag> = HashMap::with_max_entries(capacity::tasks(PROCESSES_MAX), 0);
+
+/// A bit for each tgid: whether to look it up in the map above at all. Nearly every process is in no job, and learns that
+/// from a word that its neighbours keep in the cache. The agent sets bits, too, by the same atomic operations.
+#[map]
+pub static MARKS: Array<u64> = Array::with_max_entries(MARKS_WORDS, BPF_F_MMAPABLE);
 
 /// Node id → the node. The agent removes nodes that nothing descends from any more.
 #[map]
@@ -111,8 +116,47 @@ pub fn current_tgid() -> u32 {
 /// The tag of a process.
 #[inline(always)]
 pub fn tag_of(tgid: u32) -> Option<TaskTag> {
+    if !is_marked(tgid) {
+        return None;
+    }
     // SAFETY: a copy; entries are replaced whole, and a tag is only ever changed by its own process.
     unsafe { TASKS.get(tgid) }.copied()
+}
+
+/// Tags a process.
+#[inline(always)]
+pub fn insert_tag(tgid: u32, tag: &TaskTag) -> Result<(), i32> {
+    if let Some(word) = MARKS.get_ptr_mut(tgid / u64::BITS) {
+        // SAFETY: an aligned slot that lives as long as the map.
+        unsafe {
+            asm!("lock *(u64 *)({word} + 0) |= {bit}", word = in(reg) word, bit = in(reg) 1u64 << (tgid % u64::BITS));
+        }
+    }
+    TASKS.insert(tgid, tag, BPF_ANY.into())
+}
+
+/// Takes a process's tag away, if it has one.
+#[inline(always)]
+pub fn remove_tag(tgid: u32) {
+    if !is_marked(tgid) {
+        return;
+    }
+    let _ = TASKS.remove(tgid);
+    if let Some(word) = MARKS.get_ptr_mut(tgid / u64::BITS) {
+        // SAFETY: as above.
+        unsafe {
+            asm!("lock *(u64 *)({word} + 0) &= {rest}", word = in(reg) word, rest = in(reg) !(1u64 << (tgid % u64::BITS)));
+        }
+    }
+}
+
+/// Whether a process may have a tag.
+#[inline(always)]
+fn is_marked(tgid: u32) -> bool {
+    // SAFETY: an aligned slot that lives as long as the map; others change it atomically.
+    MARKS
+        .get_ptr(tgid / u64::BITS)
+        .is_none_or(|word| unsafe { word.read_volatile() } >> (tgid % u64::BITS) & 1 != 0)
 }
 
 /// The storage of a socket, or null.

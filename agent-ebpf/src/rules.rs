@@ -40,7 +40,7 @@ const BY_NAME: u32 = u32::MAX;
 
 /// An untagged process has executed a file.
 #[inline(always)]
-pub fn on_exec(task: *const u8, bprm: *const u8, tgid: u32, uid: u32, execs: u32) {
+pub fn on_exec(task: *const u8, bprm: *const u8, tgid: u32, uid: u32) {
     let Some(mut rule) = meaning(bprm, uid) else { return };
     let image = image::record(task, bprm);
     if rule == BY_NAME {
@@ -52,7 +52,7 @@ pub fn on_exec(task: *const u8, bprm: *const u8, tgid: u32, uid: u32, execs: u32
             }
         };
     }
-    begin(tgid, execs, rule, image);
+    begin(tgid, lineage::execs_of(task), rule, image);
 }
 
 /// The rule that means an execution, or [`BY_NAME`].

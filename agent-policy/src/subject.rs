@@ -58,7 +58,8 @@ fn job_entity(
         Principal::Credential(Credential { issuer, subject, groups, claims, .. }) => (
             &**issuer,
             &**subject,
-            groups.iter().map(|name| uid(group, name)).collect(),
+            // Whatever an issuer calls its groups: who has shown a token is not among those who have not.
+            groups.iter().filter(|name| *name != UNIDENTIFIED).map(|name| uid(group, name)).collect(),
             claims.iter().map(|(name, value)| (name.clone(), string(value))).collect(),
         ),
         Principal::Unidentified { rule } => {

@@ -133,6 +133,25 @@ fn a_revocation_holds_over_a_restart() {
 }
 
 #[test]
+fn what_a_list_ended_stays_ended_when_the_list_and_the_agent_have_changed() {
+    let mut lab = own_lab();
+    let file = lab.directory().join("revoked.toml");
+    fs::write(&file, format!("[[revocation]]\nsubject = {SUBJECT:?}\nreason = \"left the company\"\n"))
+        .unwrap();
+    let mut job = echo(&lab);
+    assert_eq!(say(&mut job, "before"), "before");
+    lab.take_agent().unwrap().stop().unwrap();
+    lab.agent_options().more = format!("[revocations]\nfile = {file:?}\n");
+    lab.start_agent().unwrap();
+    assert!(say(&mut job, "listed").contains("left the company"));
+    lab.take_agent().unwrap().kill().unwrap();
+    fs::write(&file, "").unwrap();
+    lab.start_agent().unwrap();
+    assert!(say(&mut job, "forgotten").contains("left the company"));
+    assert_eq!(lab.run("new", &["true"]).unwrap().code, Some(0));
+}
+
+#[test]
 fn processes_of_a_job_that_nothing_is_known_of_stay_shut_off() {
     let mut lab = own_lab();
     let mut job = echo(&lab);
@@ -174,6 +193,16 @@ fn jobs_of_another_layout_stay_shut_off_until_they_end() {
         .unwrap();
     let other = pins.join("v1");
     fs::rename(layout, &other).unwrap();
+    // One that fails to start frees nobody.
+    let too_many: Vec<String> = (1..=65).map(|last| format!("\"127.0.0.{last}:53\"")).collect();
+    let kernel = std::mem::replace(
+        &mut lab.agent_options().kernel,
+        format!("resolvers = [{}]", too_many.join(", ")).leak(),
+    );
+    let failed = lab.start_agent_unready().unwrap().wait(PATIENCE).unwrap();
+    assert!(!failed.success(), "{failed}");
+    assert!(say(&mut old, "unfollowed").starts_with("refused"));
+    lab.agent_options().kernel = kernel;
     lab.start_agent().unwrap();
     let mut new = echo(&lab);
     for _ in 0..3 {

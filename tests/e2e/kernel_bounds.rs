@@ -28,8 +28,9 @@ fn reached(lab: &mut Lab, bound: &str) -> u64 {
 #[test]
 fn a_fork_storm_ends_at_the_bound_of_processes_and_takes_no_other_job_along() {
     let mut lab = lab("processes_max = 64", "");
-    let other = "import psycopg, sys\nsys.stdin.readline()\nprint(psycopg.connect().execute('SELECT 1').fetchone()[0], flush=True)";
+    let other = "import psycopg, sys\nprint('ready', flush=True)\nsys.stdin.readline()\nprint(psycopg.connect().execute('SELECT 1').fetchone()[0], flush=True)";
     let mut other = lab.converse("other", &lab.job("other", &[PYTHON, "-c", other]).unwrap()).unwrap();
+    assert_eq!(other.line(PATIENCE).unwrap(), "ready");
     // Each child waits for the pipe's end: as many live as may.
     let storm = "import os\nheld, holding = os.pipe()\nfor _ in range(200):\n if os.fork() == 0:\n  os.close(holding); os.read(held, 1); os._exit(0)\nprint('all')";
     let done = lab.run("storm", &[PYTHON, "-c", storm]).unwrap();
@@ -51,6 +52,35 @@ fn who_executes_more_than_can_be_kept_is_shut_off() {
     assert!(decisions_on(&lab, "beyond").is_empty());
     assert!(reached(&mut lab, "nodes") >= 1);
     assert_eq!(counted(&mut lab, "lineal_connections_closed_total{reason=\"unattributable\"}"), 1);
+}
+
+#[test]
+fn who_could_not_be_attributed_once_never_can_be() {
+    let mut lab = lab("processes_max = 64", "");
+    // As many images as there is room for, and one more; once they have been let go of there is room again.
+    let chain = r#"
+import os, subprocess, sys
+left = int(sys.argv[1])
+program = [sys.executable, "-I", "-S", "-c", open("/proc/self/cmdline").read().split("\0")[-3]]
+if left > 0:
+    os.execv(sys.executable, program + [str(left - 1)])
+if left == 0:
+    print("beyond", flush=True)
+    sys.stdin.readline()
+    os.execv(sys.executable, program + ["-1"])
+# As a child of one whose image is known again, and whose place is not.
+print(subprocess.run(["psql", "-XAtqc", "SELECT 'a root?'"], stderr=subprocess.DEVNULL).returncode, flush=True)
+"#;
+    let job = lab.job("chain", &[PYTHON, "-I", "-S", "-c", chain, "80"]).unwrap();
+    let mut job = lab.converse("chain", &job).unwrap();
+    assert_eq!(job.line(PATIENCE).unwrap(), "beyond");
+    // They are kept for half a minute.
+    lab.agent().unwrap().wait_for_status(|status| status["places"] == 0).unwrap();
+    job.say("").unwrap();
+    assert_eq!(job.line(PATIENCE).unwrap(), "2");
+    job.wait(PATIENCE).unwrap();
+    assert!(decisions_on(&lab, "a root?").is_empty());
+    lab.agent().unwrap().wait_for_status(|status| status["jobs"] == 0 && status["places"] == 0).unwrap();
 }
 
 #[test]

@@ -140,13 +140,8 @@ impl Agent {
             // Reads all of /proc, and waits until the tree has stopped.
             tokio::task::block_in_place(|| self.enrol_tree(enrolment, peer))?
         } else {
-            (self.registry.enrol(enrolment).map_err(|error| error.to_string())?, 1)
+            (self.registry.enrol(enrolment, || peer.alive()).map_err(|error| error.to_string())?, 1)
         };
-        // The PID was the peer's all along only if the peer still lives.
-        if !peer.alive() {
-            self.kernel.untag(peer.pid);
-            return Err("the process ended while it was enrolled".to_owned());
-        }
         tracing::info!(
             job = %job.id,
             pid = peer.pid,
@@ -163,14 +158,13 @@ impl Agent {
     fn enrol_tree(&self, enrolment: Enrolment, root: &Peer) -> Result<(Arc<Job>, usize), String> {
         let followed = |pid| self.standpoint(pid) == Standpoint::Inside;
         let tree = Tree::hold(root.pid, Whole::OrNothing, followed).map_err(|error| error.to_string())?;
-        if !root.alive() {
-            return Err("the process ended while it was enrolled".to_owned());
-        }
-        let job = self.registry.enrol(enrolment).map_err(|error| error.to_string())?;
+        // What is followed already must not be let go.
+        let bound = !self.rules.is_empty() || self.registry.knows_unidentified();
+        let job = self.registry.enrol(enrolment, || root.alive()).map_err(|error| error.to_string())?;
         match self.take_in(&job, tree, followed) {
             Ok(processes) => Ok((job, processes)),
-            // What a rule means is not let go: it is granted nothing from here on.
-            Err(error) if !self.rules.is_empty() => {
+            // It is granted nothing from here on.
+            Err(error) if bound => {
                 let why = format!("it could not be enrolled whole: {error}");
                 self.registry.shut_off(&job, &why);
                 Err(why)

@@ -275,7 +275,6 @@ async fn record_bundles(agent: Arc<Agent>) {
 async fn housekeeping(agent: Arc<Agent>) {
     let mut renew = interval(LEASE_RENEWAL);
     let mut reconcile = interval(RECONCILE);
-    let mut events_lost = agent.kernel.statistics().events_lost;
     loop {
         tokio::select! {
             _ = renew.tick() => {
@@ -284,12 +283,10 @@ async fn housekeeping(agent: Arc<Agent>) {
                 }
             }
             _ = reconcile.tick() => {
-                let lost = agent.kernel.statistics().events_lost;
-                agent.registry.reconcile(Instant::now(), lost > events_lost);
+                let lost = agent.registry.reconcile(Instant::now(), false);
                 agent.serve_unidentified();
-                if lost > events_lost {
-                    agent.record_gap(lost - events_lost);
-                    events_lost = lost;
+                if lost > 0 {
+                    agent.record_gap(lost);
                 }
                 agent.kernel.sweep_flows(FLOW_AGE_MAX);
                 agent.metrics.kernel_orphans.set(agent.kernel.sweep_pins() as i64);

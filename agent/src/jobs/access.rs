@@ -9,6 +9,7 @@ use super::{
     Job, Registry,
     kill::kill_in_background,
     revocations::{Listed, Revocation, RevocationError, Selector},
+    store::KeptJob,
 };
 use crate::{audit::AuditError, ids::Id};
 
@@ -79,6 +80,9 @@ impl Registry {
             if news && self.kill_revoked {
                 kill_in_background(Arc::clone(&self.kernel), job.id);
             }
+            if news {
+                self.keep_ended(job, &reason);
+            }
             (job.id, news)
         };
         meant.iter().map(tell).collect()
@@ -87,6 +91,21 @@ impl Registry {
     /// Ends a job's access until it ends, for a reason of the agent's own.
     pub fn shut_off(&self, job: &Job, reason: &str) {
         job.grounds.send_if_modified(|grounds| grounds.revoke(&reason.into()));
+        self.keep_ended(job, reason);
+    }
+
+    /// Keeps that a job's access has ended: what ended it may not be in force any more when the next agent starts.
+    fn keep_ended(&self, job: &Job, reason: &str) {
+        let Some(credential) = job.credential.clone() else { return };
+        let mut kept = KeptJob::new(job.id, job.name.clone(), credential, job.root_pid, job.netns);
+        kept.revoked = Some(reason.to_owned());
+        // Under the lock: a job that has ended is kept no more.
+        let inner = self.locked();
+        if inner.jobs.contains_key(&job.id.0)
+            && let Err(error) = self.store.keep(&kept)
+        {
+            tracing::error!(%error, job = %job.id, "the next agent will not know that a job's access has ended");
+        }
     }
 
     fn record_revocation(

@@ -37,12 +37,13 @@ impl Registry {
         for (id, kept) in self.store.all()? {
             match live.remove(&id.0) {
                 Some(processes) => {
+                    let revoked = kept.revoked.clone();
                     let job = Arc::new(revived(id, kept));
                     self.record(&job, JobState::Adopted);
                     self.locked().jobs.insert(id.0, Arc::clone(&job));
                     let credential = job.credential.as_ref();
-                    if let Some(reason) = credential.and_then(|found| self.revocations.find(Some(id), found))
-                    {
+                    let listed = credential.and_then(|found| self.revocations.find(Some(id), found));
+                    if let Some(reason) = revoked.or(listed) {
                         job.grounds.send_if_modified(|grounds| grounds.revoke(&reason.into()));
                         if self.kill_revoked {
                             kill_in_background(Arc::clone(&self.kernel), id);

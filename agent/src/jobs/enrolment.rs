@@ -80,7 +80,10 @@ pub enum EnrolError {
 
 impl Registry {
     /// Puts a process into a new job. When this returns, the process is tagged and the trail says so.
-    pub fn enrol(&self, enrolment: Enrolment) -> Result<Arc<Job>, EnrolError> {
+    ///
+    /// `alive` answers whether the process whose number this is still lives. If it ends at the last moment and another one
+    /// has got its number, that one may bear its tag: it stays, and the job is granted nothing. Nobody is let go.
+    pub fn enrol(&self, enrolment: Enrolment, alive: impl Fn() -> bool) -> Result<Arc<Job>, EnrolError> {
         let Enrolment { pid, uid, name, credential, netns } = enrolment;
         let gone = |source| EnrolError::Gone { pid, source };
         if !self.kernel.covers(pid).map_err(gone)? {
@@ -112,7 +115,7 @@ impl Registry {
         // Registered first, then checked: a revocation from here on finds the job.
         inner.jobs.insert(id.0, Arc::clone(&job));
         inner.members.entry(id.0).or_default().insert(pid);
-        let enrolled = self.complete(&mut inner, &job, &credential, uid);
+        let enrolled = self.complete(&mut inner, &job, &credential, uid, &alive);
         if enrolled.is_err() {
             // Tagging comes last: a process that isn't enrolled has no tag of this job's.
             self.store.forget(id);
@@ -123,6 +126,11 @@ impl Registry {
         if let Some(before) = before {
             self.leave_unidentified(&mut inner, before.job, pid, before.node);
         }
+        drop(inner);
+        if !alive() {
+            self.shut_off(&job, "its process ended while it was enrolled");
+            return Err(ended(pid));
+        }
         Ok(job)
     }
 
@@ -132,6 +140,7 @@ impl Registry {
         job: &Arc<Job>,
         credential: &Credential,
         uid: u32,
+        alive: &impl Fn() -> bool,
     ) -> Result<(), EnrolError> {
         if let Some(reason) = self.revocations.find(None, credential) {
             return Err(EnrolError::Revoked { subject: credential.subject.clone(), reason });
@@ -148,6 +157,9 @@ impl Registry {
             root_pid,
         }))?;
         self.record_places(inner, &text, &[node])?;
+        if !alive() {
+            return Err(ended(root_pid));
+        }
         self.kernel.tag(root_pid, id.0, node, image)?;
         Ok(())
     }
@@ -163,6 +175,10 @@ impl Registry {
                 return Err(EnrolError::Uncovered { pid, cgroup: self.kernel.cgroup().to_owned() });
             }
             let before = self.kernel.tag_of(pid);
+            // Under the lock: it may have shown a token of its own meanwhile.
+            if before.is_some_and(|tag| !self.is_unidentified(tag.job)) {
+                continue;
+            }
             let (node, image) = match self.add_place(&mut inner, job.id, parent.node, pid, uid) {
                 // One that has ended since is not missed.
                 Err(EnrolError::Gone { .. }) => continue,
@@ -178,11 +194,14 @@ impl Registry {
         Ok(())
     }
 
-    /// Lets every process of a job go that is not to be one: while all of them are held still.
+    /// Lets every process of a job go that is not to be one: while all of them are held still, and if none of them was
+    /// followed before.
     pub fn abandon(&self, job: &Arc<Job>) {
         let mut inner = self.locked();
         for pid in inner.members.remove(&job.id.0).unwrap_or_default() {
-            self.kernel.untag(pid);
+            if self.kernel.tag_of(pid).is_some_and(|tag| tag.job == job.id.0) {
+                self.kernel.untag(pid);
+            }
         }
         self.end(&mut inner, job.id.0);
     }
@@ -204,4 +223,8 @@ impl Registry {
         inner.places.get(&self.kernel, node);
         Ok((node, image))
     }
+}
+
+fn ended(pid: u32) -> EnrolError {
+    EnrolError::Gone { pid, source: std::io::Error::other("it ended while it was enrolled") }
 }

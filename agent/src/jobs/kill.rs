@@ -57,6 +57,10 @@ fn kill(kernel: &Kernel, job: Id) -> Result<usize, usize> {
         for pidfd in &ending {
             let _ = poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&ROUND));
         }
+        if ending.is_empty() {
+            // Each had ended by itself: its tag is about to go.
+            let _ = poll(&mut [], Some(&ROUND));
+        }
     }
 }
 

@@ -153,30 +153,26 @@ impl Places {
 
     /// Lets go of places that ended long enough ago and that nothing known descends from.
     pub fn prune(&mut self, kernel: &Kernel, now: Instant) {
-        loop {
-            let gone: Vec<u64> = self
-                .places
-                .iter()
-                .filter(|(_, place)| {
-                    place.children == 0 && place.ended.is_some_and(|ended| now - ended >= GRACE)
-                })
-                .map(|(node, _)| *node)
-                .collect();
-            if gone.is_empty() {
-                return;
-            }
-            for node in gone {
-                let Some(place) = self.places.remove(&node) else { continue };
-                kernel.remove_node(node);
-                if let Some(parent) = self.places.get_mut(&place.parent) {
-                    parent.children = parent.children.saturating_sub(1);
+        let is_over = |place: &Place| {
+            place.children == 0
+                && place.ended.is_some_and(|ended| now.saturating_duration_since(ended) >= GRACE)
+        };
+        let mut over: Vec<u64> =
+            self.places.iter().filter(|(_, place)| is_over(place)).map(|(node, _)| *node).collect();
+        while let Some(node) = over.pop() {
+            let Some(place) = self.places.remove(&node) else { continue };
+            kernel.remove_node(node);
+            if let Some(parent) = self.places.get_mut(&place.parent) {
+                parent.children = parent.children.saturating_sub(1);
+                if is_over(parent) {
+                    over.push(place.parent);
                 }
-                if let Some((_, users)) = self.images.get_mut(&place.image) {
-                    *users -= 1;
-                    if *users == 0 {
-                        self.images.remove(&place.image);
-                        kernel.remove_image(place.image);
-                    }
+            }
+            if let Some((_, users)) = self.images.get_mut(&place.image) {
+                *users -= 1;
+                if *users == 0 {
+                    self.images.remove(&place.image);
+                    kernel.remove_image(place.image);
                 }
             }
         }

@@ -125,6 +125,10 @@ pub(super) struct Inner {
     pub(super) places: Places,
     /// Live processes by job.
     pub(super) members: HashMap<u64, HashSet<u32>>,
+    /// Jobs of which the last look found no process, and that nothing has been heard of since.
+    missing: HashSet<u64>,
+    /// Lost events that have been made up for.
+    events_lost: u64,
 }
 
 /// Everything that is followed on this host.
@@ -142,13 +146,22 @@ impl Registry {
     /// An empty registry.
     pub fn new(config: RegistryConfig) -> Self {
         let RegistryConfig { kernel, trail, revocations, store, jobs_max, kill_revoked } = config;
-        let inner = Inner { jobs: HashMap::new(), places: Places::default(), members: HashMap::new() };
+        let inner = Inner {
+            jobs: HashMap::new(),
+            places: Places::default(),
+            members: HashMap::new(),
+            missing: HashSet::new(),
+            events_lost: kernel.statistics().events_lost,
+        };
         Self { kernel, trail, revocations, store, jobs_max, kill_revoked, inner: Mutex::new(inner) }
     }
 
     /// Takes in one event of the kernel side.
     pub fn on_event(&self, event: &Event, now: Instant) {
         let mut inner = self.locked();
+        if event.kind != EventKind::Exit as u32 {
+            inner.missing.remove(&event.job);
+        }
         if event.kind == EventKind::Enrol as u32 {
             inner.members.entry(event.job).or_default().insert(event.tgid);
             inner.places.get(&self.kernel, event.node);
@@ -173,7 +186,8 @@ impl Registry {
                 members.remove(&event.tgid);
                 members.is_empty()
             });
-            if empty {
+            // Who has heard everything knows that nobody is left. Otherwise the maps are asked, by and by.
+            if empty && self.kernel.statistics().events_lost == inner.events_lost {
                 self.end(&mut inner, event.job);
             }
         }
@@ -182,11 +196,16 @@ impl Registry {
     /// Compares what is known with the kernel side's maps, which are the truth: ends what lost events would
     /// have ended, finds what they would have told, and lets go of what nothing needs any more.
     ///
-    /// After lost events (`lost`) it also reads the nodes of processes that came and went unseen.
-    pub fn reconcile(&self, now: Instant, lost: bool) {
+    /// After lost events it also reads the nodes of processes that came and went unseen, and jobs that did; `all` does so
+    /// anyway. Answers how many events were lost since the last time.
+    pub fn reconcile(&self, now: Instant, all: bool) -> u64 {
         let mut inner = self.locked();
+        let events_lost = self.kernel.statistics().events_lost;
+        let lost = events_lost.saturating_sub(inner.events_lost);
+        let all = all || lost > 0;
         // Nodes before tasks: a process that forks in between is found among the tasks.
-        let unseen = if lost { self.kernel.node_ids() } else { Vec::new() };
+        let unseen = if all { self.kernel.node_ids() } else { Vec::new() };
+        let begun = if all { self.kernel.all_unidentified() } else { Vec::new() };
         let tasks = self.kernel.tasks();
         for node in unseen {
             inner.places.get(&self.kernel, node);
@@ -197,17 +216,26 @@ impl Registry {
             members.entry(tag.job).or_default().insert(*tgid);
             inner.places.get(&self.kernel, tag.node);
         }
-        let begun: Vec<u64> = members.keys().filter(|job| !inner.jobs.contains_key(job)).copied().collect();
-        for job in begun {
+        let unheard_of: Vec<u64> =
+            members.keys().filter(|job| !inner.jobs.contains_key(job)).copied().collect();
+        for job in unheard_of {
             self.meet(&mut inner, job);
         }
-        let ended: Vec<u64> = inner.jobs.keys().filter(|job| !members.contains_key(job)).copied().collect();
+        self.bury(&mut inner, begun, |job| members.contains_key(&job));
+        // One look can miss a process: it forks into a part of the map that has been read, and ends. So nothing may be heard
+        // of a job between two looks that both find nobody.
+        let missing: HashSet<u64> =
+            inner.jobs.keys().filter(|job| !members.contains_key(job)).copied().collect();
+        let ended: Vec<u64> = missing.intersection(&inner.missing).copied().collect();
+        inner.missing = missing;
         inner.members = members;
+        inner.events_lost = events_lost;
         inner.places.reconcile(&live, now);
         for job in ended {
             self.end(&mut inner, job);
         }
         inner.places.prune(&self.kernel, now);
+        lost
     }
 
     /// Ends a job whose last process is gone. Its open sessions end by themselves: their sockets are closed.
@@ -219,9 +247,11 @@ impl Registry {
             return;
         }
         inner.jobs.remove(&job.id.0);
+        inner.missing.remove(&job.id.0);
+        // On record first: what is kept would be on record twice rather than never.
+        self.record(&job, JobState::Ended);
         self.store.forget(job.id);
         self.kernel.forget_unidentified(job.id.0);
-        self.record(&job, JobState::Ended);
     }
 
     /// Who opened a redirected connection, and its place among the job's sessions. The trail holds every process of the

@@ -31,12 +31,15 @@ pub struct KeptJob {
     pub root_pid: u32,
     /// Cookie of the network namespace its root was in.
     pub netns: u64,
+    /// Why its access has ended, if it has: whoever comes later must not grant it again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<String>,
 }
 
 impl KeptJob {
     /// Of a live job.
     pub fn new(id: Id, name: String, credential: Credential, root_pid: u32, netns: u64) -> Self {
-        Self { v: VERSION, id: id.to_string(), name, credential, root_pid, netns }
+        Self { v: VERSION, id: id.to_string(), name, credential, root_pid, netns, revoked: None }
     }
 }
 

@@ -7,7 +7,10 @@ use agent_core::{audit::record::JobState, standing::Grounds};
 use tokio::sync::watch;
 
 use super::{EnrolError, Job, Registry, registry::Inner};
-use crate::{ids::Id, kernel::netns::Netns};
+use crate::{
+    ids::Id,
+    kernel::{exists, netns::Netns},
+};
 
 impl Job {
     fn unidentified(id: Id, rule: String, root_pid: u32) -> Self {
@@ -61,6 +64,26 @@ impl Registry {
         self.record_places(&mut inner, &id.to_string(), &[node])?;
         self.kernel.tag(pid, id.0, node, image)?;
         Ok(job)
+    }
+
+    /// Whether there is any job that has shown no token.
+    pub fn knows_unidentified(&self) -> bool {
+        !self.kernel.all_unidentified().is_empty()
+    }
+
+    /// Records the end of jobs that began and ended unheard of, and lets go of them. `live` are jobs with processes, asked
+    /// for after `begun`: a root that lives may be about to be tagged.
+    pub(super) fn bury(
+        &self,
+        inner: &mut Inner,
+        begun: Vec<(u64, Unidentified)>,
+        live: impl Fn(u64) -> bool,
+    ) {
+        for (job, _) in begun.into_iter().filter(|(job, begun)| !live(*job) && !exists(begun.tgid)) {
+            if !inner.jobs.contains_key(&job) && self.meet(inner, job).is_some() {
+                self.end(inner, job);
+            }
+        }
     }
 
     /// Whether a job is one that a rule began and that has shown no token.

@@ -30,10 +30,12 @@ use super::{
 /// The compiled programs.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lineal-ebpf"));
 
-/// The programs that follow processes, with the tracepoint each one attaches to. Those that tell cgroups apart go first.
-const TRACEPOINTS: [(&str, &str); 5] = [
-    ("lineal_cgroup_mkdir", "cgroup_mkdir"),
-    ("lineal_cgroup_rmdir", "cgroup_rmdir"),
+/// The programs that tell cgroups apart, with the tracepoint each one attaches to. They go first.
+const CGROUP_TRACEPOINTS: [(&str, &str); 2] =
+    [("lineal_cgroup_mkdir", "cgroup_mkdir"), ("lineal_cgroup_rmdir", "cgroup_rmdir")];
+
+/// The programs that follow processes.
+const PROCESS_TRACEPOINTS: [(&str, &str); 3] = [
     ("lineal_fork", "sched_process_fork"),
     ("lineal_exec", "sched_process_exec"),
     ("lineal_exit", "sched_process_exit"),
@@ -56,7 +58,7 @@ const CGROUP_PROGRAMS: [&str; 10] = [
 
 /// The maps that survive the agent. The others hold what dies with it (its listeners, connections on their way to it, its
 /// configuration, what it has not read), and begin anew with it.
-const KEPT_MAPS: [&str; 7] = [TASKS, "NODES", "IMAGES", "SOCKETS", "UNIDENTIFIED", "WORDS", "STATS"];
+const KEPT_MAPS: [&str; 8] = [TASKS, "MARKS", "NODES", "IMAGES", "SOCKETS", "UNIDENTIFIED", "WORDS", "STATS"];
 
 /// `[kernel]` of the configuration.
 #[derive(Clone, Debug, Deserialize)]
@@ -212,7 +214,7 @@ pub fn load(config: &KernelConfig, rules: &Rules) -> Result<(Kernel, EventStream
         Err(error) => {
             // Everything attaches or nothing does; what was attached before stays, and refuses.
             if !inherited {
-                pins.remove();
+                pins.remove_own();
             }
             Err(error)
         }
@@ -235,10 +237,15 @@ fn attach(
             pins.pin(program, attach_to_cgroup(&mut ebpf, program, cgroup)?)?;
         }
     }
-    for (program, tracepoint) in TRACEPOINTS {
+    for (program, tracepoint) in CGROUP_TRACEPOINTS {
         pins.pin(program, attach_tracing(&mut ebpf, program, tracepoint, &btf)?)?;
     }
+    // What is made from here on is told apart as it is made, and nothing executes that is not.
     rules.fill_cgroups(&mut ebpf)?;
+    for (program, tracepoint) in PROCESS_TRACEPOINTS {
+        pins.pin(program, attach_tracing(&mut ebpf, program, tracepoint, &btf)?)?;
+    }
+    pins.silence_others();
     let log = aya_log::EbpfLogger::init(&mut ebpf).ok();
     Ok((kernel, events.with_log(log)))
 }
@@ -367,10 +374,12 @@ pub(super) fn attach_tracing(
 
 /// Every program with its hook, in attach order.
 pub(super) fn programs() -> impl Iterator<Item = (&'static str, Option<&'static str>)> {
-    CGROUP_PROGRAMS
-        .into_iter()
-        .map(|program| (program, None))
-        .chain(TRACEPOINTS.into_iter().map(|(program, tracepoint)| (program, Some(tracepoint))))
+    CGROUP_PROGRAMS.into_iter().map(|program| (program, None)).chain(
+        CGROUP_TRACEPOINTS
+            .into_iter()
+            .chain(PROCESS_TRACEPOINTS)
+            .map(|(program, tracepoint)| (program, Some(tracepoint))),
+    )
 }
 
 fn typed<'a, T>(ebpf: &'a mut Ebpf, program: &'static str) -> Result<&'a mut T, KernelError>

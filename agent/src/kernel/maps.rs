@@ -18,10 +18,12 @@ use aya::{
     Ebpf, Pod,
     maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf, SkStorage},
 };
+use rustix::process::Pid;
 use tokio::io::unix::AsyncFd;
 
 use super::{
     load::{KernelConfig, KernelError, cgroup_contains},
+    marks::Marks,
     pins::Pins,
 };
 
@@ -34,6 +36,7 @@ type Table<K, V> = Mutex<HashMap<MapData, K, V>>;
 /// The loaded and attached kernel side. It stays attached when the agent ends.
 pub struct Kernel {
     tasks: Table<u32, TaskTag>,
+    marks: Marks,
     nodes: Table<u64, Node>,
     images: Table<u64, Image>,
     flows: Table<FlowKey, Flow>,
@@ -101,6 +104,11 @@ impl Kernel {
         let events = RingBuf::try_from(take(ebpf, "EVENTS")?).map_err(unusable("EVENTS"))?;
         let kernel = Self {
             tasks: table(ebpf, "TASKS")?,
+            marks: Marks::of(take(ebpf, "MARKS")?).map_err(|error| KernelError::Map {
+                action: "map",
+                map: "MARKS",
+                reason: error.to_string(),
+            })?,
             nodes: table(ebpf, "NODES")?,
             images: table(ebpf, "IMAGES")?,
             flows: table(ebpf, "FLOWS")?,
@@ -151,11 +159,13 @@ impl Kernel {
     pub fn tag(&self, tgid: u32, job: u64, node: u64, image: u64) -> Result<(), KernelError> {
         let fresh = self.tag_of(tgid).is_none();
         let tag = TaskTag { job, node, image, born_ns: 0, execs: EXECS_UNKNOWN, reserved: 0 };
+        self.marks.set(tgid);
         locked(&self.tasks).insert(tgid, tag, 0).map_err(failed("add to", "TASKS"))?;
         if fresh {
-            // Only this side's additions race here with the kernel's atomic ones: an add lost to that race
-            // shifts the bound by one, and the agent resets the word from the map now and then.
-            self.recount()?;
+            // It races with the kernel side's atomic additions, and may undo one: `recount` makes up for that.
+            let mut words = locked(&self.words);
+            let tasks = words.get(&word::TASKS, 0).map_err(failed("read", "WORDS"))?;
+            words.set(word::TASKS, tasks.wrapping_add(1), 0).map_err(failed("write", "WORDS"))?;
         }
         Ok(())
     }
@@ -166,7 +176,8 @@ impl Kernel {
         let _ = self.recount();
     }
 
-    /// Sets the count of followed processes from the map itself.
+    /// Sets the count of followed processes from the map itself. What the kernel side adds meanwhile may be lost, which
+    /// shifts the bound by as much until the next time.
     pub fn recount(&self) -> Result<(), KernelError> {
         let tasks = locked(&self.tasks).keys().filter(Result::is_ok).count() as u64;
         locked(&self.words).set(word::TASKS, tasks, 0).map_err(failed("write", "WORDS"))
@@ -177,9 +188,11 @@ impl Kernel {
         locked(&self.tasks).get(&tgid, 0).ok()
     }
 
-    /// Every followed process.
+    /// Every followed process. One that ended just before the agent tagged it is none: its tag stays until its number is
+    /// given to another, which gets that one's own or none.
     pub fn tasks(&self) -> Vec<(u32, TaskTag)> {
-        locked(&self.tasks).iter().filter_map(Result::ok).collect()
+        let tasks: Vec<(u32, TaskTag)> = locked(&self.tasks).iter().filter_map(Result::ok).collect();
+        tasks.into_iter().filter(|(tgid, tag)| tag.born_ns != 0 || exists(*tgid)).collect()
     }
 
     /// A lineage node.
@@ -249,6 +262,11 @@ impl Kernel {
     /// What a rule began: a job that has shown no token.
     pub fn unidentified(&self, job: u64) -> Option<Unidentified> {
         locked(&self.unidentified).get(&job, 0).ok()
+    }
+
+    /// Every one of them.
+    pub fn all_unidentified(&self) -> Vec<(u64, Unidentified)> {
+        locked(&self.unidentified).iter().filter_map(Result::ok).collect()
     }
 
     /// Notes that a rule began a job.
@@ -452,6 +470,12 @@ fn unusable(map: &'static str) -> impl FnOnce(MapError) -> KernelError {
 
 fn failed(action: &'static str, map: &'static str) -> impl FnOnce(MapError) -> KernelError {
     move |error| KernelError::Map { action, map, reason: error.to_string() }
+}
+
+/// Whether a number is a process's, be it one that has ended and not been waited for.
+pub fn exists(tgid: u32) -> bool {
+    let Some(pid) = i32::try_from(tgid).ok().and_then(Pid::from_raw) else { return false };
+    rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH)
 }
 
 /// A poisoned lock guards a single system call's handle: there is no half-done state in it.

@@ -4,6 +4,7 @@
 mod btf;
 mod load;
 mod maps;
+mod marks;
 pub mod netns;
 mod pins;
 mod probe;
@@ -11,7 +12,7 @@ mod rules;
 mod sys;
 
 pub use load::{KernelConfig, KernelError, load};
-pub use maps::{EventStream, Kernel, address_of, flow_key};
+pub use maps::{EventStream, Kernel, address_of, exists, flow_key};
 pub use pins::Pins;
 pub use probe::probe;
 pub use rules::{EnrolRule, Rules};

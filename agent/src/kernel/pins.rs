@@ -9,9 +9,12 @@
 //! An agent with another layout leaves the old programs where they are, refusing, until their last process has ended.
 
 use std::{
-    fs::{self, File},
+    fs::{self, DirBuilder, File, Permissions},
     io,
-    os::fd::BorrowedFd,
+    os::{
+        fd::BorrowedFd,
+        unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
+    },
     path::{Path, PathBuf},
 };
 
@@ -32,6 +35,8 @@ const DEFAULT_ROOT: &str = "/sys/fs/bpf/lineal";
 pub const TASKS: &str = "TASKS";
 /// Ends the name of a tracing link that is about to take another's place.
 const COMING: &str = "_coming";
+/// Programs that can begin a job, in every layout.
+const TAKING_IN: [&str; 3] = ["lineal_exec", "lineal_cgroup_mkdir", "lineal_cgroup_rmdir"];
 /// `BPF_FS_MAGIC`.
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
 
@@ -53,12 +58,17 @@ impl Pins {
         };
         if !on_bpffs(&root) {
             let parent = Path::new(BPFFS);
-            rustix::mount::mount("bpffs", parent, "bpf", MountFlags::empty(), None)
+            rustix::mount::mount("bpffs", parent, "bpf", MountFlags::empty(), Some(c"mode=0700"))
                 .map_err(|errno| failed(parent)(errno.into()))?;
         }
         let dir = root.join(format!("v{LAYOUT}"));
-        fs::create_dir_all(&dir).map_err(failed(&dir))?;
+        // Nobody else's: who can open it can lock it, and who owns it can rename what is in it.
+        DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(failed(&dir))?;
         let held = File::open(&root).map_err(failed(&root))?;
+        if held.metadata().map_err(failed(&root))?.uid() != rustix::process::geteuid().as_raw() {
+            return Err(failed(&root)(io::Error::other("it belongs to another user")));
+        }
+        held.set_permissions(Permissions::from_mode(0o700)).map_err(failed(&root))?;
         match flock(&held, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Self { root, dir, _held: held }),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(KernelError::Held { path: root }),
@@ -135,6 +145,22 @@ impl Pins {
             }
         }
         left
+    }
+
+    /// Keeps other layouts' programs from taking anybody in: a rule means one agent's jobs. What they follow already they
+    /// go on following, and refuse.
+    pub fn silence_others(&self) {
+        for dir in fs::read_dir(&self.root).into_iter().flatten().flatten().map(|entry| entry.path()) {
+            for program in TAKING_IN.iter().filter(|_| dir != self.dir) {
+                let _ = fs::remove_file(dir.join(program));
+            }
+        }
+    }
+
+    /// Takes down what stands under this layout, and leaves other layouts' as it is.
+    pub fn remove_own(self) {
+        remove(&self.dir);
+        let _ = fs::remove_dir(&self.root);
     }
 
     /// Takes everything down, whatever its layout: no program stays attached, no process is followed any more.

@@ -396,13 +396,15 @@ impl Pump {
         message: &str,
         ended: Ended,
     ) -> Ended {
+        // A cancel costs the server a process: one that owes no answer runs nothing.
+        let runs = self.machine.awaited() > 0;
         self.put_goodbye(sqlstate, message);
         self.client.flush_last();
         self.account(session);
         let Self { server, mut client, key, .. } = *self;
         // Before the cancel: a server that has lost its client runs nothing of what else it was sent.
         server.reset();
-        if let Some(registered) = &key {
+        if let Some(registered) = key.filter(|_| runs) {
             let _ = tokio::time::timeout(CANCEL, registered.cancel(session)).await;
         }
         if !client.ended {
