@@ -1,8 +1,14 @@
 //! Many, slow and silent clients: bounded, counted, and no one else's trouble.
 
-use lineal_tests::{Lab, LabOptions, http, script::PYTHON};
+use lineal_tests::{Lab, LabOptions, command::PATIENCE, http, script::PYTHON};
 
-use crate::shared::{lines, own_lab};
+use crate::shared::{decisions_on, lines, own_lab};
+
+/// A lab whose agent has these `[limits]`.
+fn limited(limits: &str) -> Lab {
+    let agent_config = format!("[limits]\n{limits}\n");
+    Lab::start(&LabOptions { agent_config, ..LabOptions::default() }).unwrap()
+}
 
 #[test]
 fn a_thousand_idle_sessions_leave_room_for_others_and_are_counted() {
@@ -17,7 +23,7 @@ print(all(session.execute("SELECT 1").fetchone()[0] == 1 for session in open_ses
 "#;
     let job = lab.job("many", &[PYTHON, "-c", script]).unwrap();
     let mut job = lab.converse("many", &job).unwrap();
-    let patience = 4 * lineal_tests::command::PATIENCE;
+    let patience = 4 * PATIENCE;
     assert_eq!(job.line(patience).unwrap(), "1000");
     let metrics = http::get(lab.agent().unwrap().metrics(), "/metrics").unwrap();
     assert!(metrics.contains("lineal_sessions{protocol=\"postgres\"} 1000"), "{metrics}");
@@ -27,9 +33,91 @@ print(all(session.execute("SELECT 1").fetchone()[0] == 1 for session in open_ses
 }
 
 #[test]
+fn a_job_more_than_the_host_may_have_is_refused_until_one_has_ended() {
+    let mut lab = limited("jobs_max = 1");
+    let mut first =
+        lab.converse("first", &lab.job("first", &["sh", "-c", "echo up; read x"]).unwrap()).unwrap();
+    assert_eq!(first.line(PATIENCE).unwrap(), "up");
+    let refused = lab.run("second", &["true"]).unwrap();
+    assert!(refused.code == Some(125) && refused.stderr.contains("limits.jobs_max"), "{refused:?}");
+    let agent = lab.agent().unwrap();
+    let metrics = http::get(agent.metrics(), "/metrics").unwrap();
+    assert!(metrics.contains("lineal_enrolments_total{result=\"refused\"} 1"), "{metrics}");
+    first.say("").unwrap();
+    assert!(first.wait(PATIENCE).unwrap().success());
+    agent.wait_for_status(|status| status["jobs"] == 0).unwrap();
+    assert_eq!(lab.run("third", &["true"]).unwrap().code, Some(0));
+}
+
+#[test]
+fn a_session_more_than_the_host_may_have_is_refused_whosever_it_is() {
+    let mut lab = limited("sessions_max = 3\nsessions_per_job_max = 2");
+    let script = r#"
+import psycopg, sys
+held = [psycopg.connect() for _ in range(2)]
+print("held", flush=True)
+sys.stdin.readline()
+"#;
+    let mut first = lab.converse("first", &lab.job("first", &[PYTHON, "-c", script]).unwrap()).unwrap();
+    assert_eq!(first.line(PATIENCE).unwrap(), "held");
+    let second = "import psycopg\nwith psycopg.connect() as one:\n try: psycopg.connect()\n except psycopg.OperationalError: print('refused')";
+    assert_eq!(lines(&lab.python(second).unwrap()), ["refused"]);
+    let metrics = http::get(lab.agent().unwrap().metrics(), "/metrics").unwrap();
+    assert!(metrics.contains("lineal_connections_closed_total{reason=\"too_many_sessions\"} 1"), "{metrics}");
+    first.say("").unwrap();
+    assert!(first.wait(PATIENCE).unwrap().success());
+}
+
+/// The bound is of processes above the one that connects: the root stands below none.
+#[test]
+fn who_stands_too_deep_below_its_jobs_root_is_not_attributed() {
+    const DEPTH_MAX: u32 = 4_096;
+    let mut lab = own_lab();
+    // Each waits for the next, and the last executes: as deep as it was forked.
+    let script = "[ $1 -gt 0 ] || exec psql -XAtqc \"SELECT 'this deep: $2'\"\nsh $0 $(($1 - 1)) $2; exit $?";
+    let file = lab.directory().join("deep.sh");
+    std::fs::write(&file, script).unwrap();
+    let dive = |depth: u32| {
+        let depth = depth.to_string();
+        lab.run("deep", &["sh", file.to_str().unwrap(), &depth, &depth]).unwrap().code
+    };
+    assert_eq!(dive(DEPTH_MAX), Some(0));
+    assert_eq!(dive(DEPTH_MAX + 1), Some(2));
+    let [row] = decisions_on(&lab, &format!("this deep: {DEPTH_MAX}")).try_into().unwrap();
+    assert_eq!(row["process"]["ancestry"].as_array().map(Vec::len), Some(DEPTH_MAX as usize + 1));
+    assert!(decisions_on(&lab, &format!("this deep: {}", DEPTH_MAX + 1)).is_empty());
+    let metrics = http::get(lab.agent().unwrap().metrics(), "/metrics").unwrap();
+    assert!(metrics.contains("lineal_connections_closed_total{reason=\"unattributable\"} 1"), "{metrics}");
+}
+
+#[test]
+fn one_user_holds_so_many_control_connections_and_root_is_heard_all_the_same() {
+    let mut lab = own_lab();
+    let held = r#"
+import os, socket, sys
+os.setuid(65534)
+held = []
+for _ in range(65):
+    held.append(socket.socket(socket.AF_UNIX))
+    held[-1].connect(sys.argv[1])
+print("refused" if held[-1].recv(1) == b"" else "heard", flush=True)
+sys.stdin.readline()
+"#;
+    let control = lab.agent_options().control();
+    let mut python = std::process::Command::new(PYTHON);
+    python.args(["-c", held]).arg(&control);
+    let mut crowd = lab.converse("crowd", &lab.inside(&python)).unwrap();
+    assert_eq!(crowd.line(PATIENCE).unwrap(), "refused");
+    let metrics = http::get(lab.agent().unwrap().metrics(), "/metrics").unwrap();
+    assert!(metrics.contains("lineal_bounds_total{bound=\"control_connections\"} 1"), "{metrics}");
+    assert_eq!(lines(&lab.psql(&["SELECT 1"]).unwrap()), ["1"]);
+    crowd.say("").unwrap();
+    assert!(crowd.wait(PATIENCE).unwrap().success());
+}
+
+#[test]
 fn a_job_over_its_bound_of_sessions_is_refused_and_others_are_not() {
-    let more = "[limits]\nsessions_per_job_max = 3\nstartup_s = 2\n".to_owned();
-    let lab = Lab::start(&LabOptions { agent_config: more, ..LabOptions::default() }).unwrap();
+    let lab = limited("sessions_per_job_max = 3\nstartup_s = 2");
     let script = r#"
 import psycopg
 open_sessions = []
@@ -45,8 +133,7 @@ except psycopg.OperationalError:
 
 #[test]
 fn a_client_that_never_says_hello_is_cut_off() {
-    let more = "[limits]\nstartup_s = 1\n".to_owned();
-    let lab = Lab::start(&LabOptions { agent_config: more, ..LabOptions::default() }).unwrap();
+    let lab = limited("startup_s = 1");
     let script = r#"
 import os, socket
 raw = socket.create_connection(("127.0.0.1", int(os.environ["PGPORT"])), timeout=20)
@@ -62,8 +149,7 @@ print("cut")
 
 #[test]
 fn a_client_that_vanished_without_a_word_is_noticed() {
-    let more = "[limits]\nkeepalive_s = 1\n".to_owned();
-    let mut lab = Lab::start(&LabOptions { agent_config: more, ..LabOptions::default() }).unwrap();
+    let mut lab = limited("keepalive_s = 1");
     // A socket closed in repair mode sends nothing: to its peer the host has lost its power.
     let script = r#"
 import os, psycopg, socket, sys
@@ -81,7 +167,7 @@ sys.stdin.readline()
 "#;
     let job = lab.job("vanishing", &[PYTHON, "-c", script]).unwrap();
     let mut job = lab.converse("vanishing", &job).unwrap();
-    assert_eq!(job.line(lineal_tests::command::PATIENCE).unwrap(), "open");
+    assert_eq!(job.line(PATIENCE).unwrap(), "open");
     let address = lab.agent().unwrap().metrics().to_owned();
     let open = |count: u32| {
         let metrics = http::get(&address, "/metrics")?;
@@ -89,7 +175,7 @@ sys.stdin.readline()
     };
     assert!(open(1).unwrap());
     job.say("").unwrap();
-    assert_eq!(job.line(lineal_tests::command::PATIENCE).unwrap(), "gone");
+    assert_eq!(job.line(PATIENCE).unwrap(), "gone");
     lab.wait_until("the session is over", || open(0)).unwrap();
 }
 
@@ -107,12 +193,11 @@ raw.sendall(b"Q" + struct.pack("!I", len(query) + 4) + query)
 
 #[test]
 fn a_client_that_does_not_read_holds_up_nobody_and_is_cut() {
-    let more = "[limits]\nstalled_write_s = 2\n".to_owned();
-    let mut lab = Lab::start(&LabOptions { agent_config: more, ..LabOptions::default() }).unwrap();
+    let mut lab = limited("stalled_write_s = 2");
     let script = format!("{LARGE_RESULT}print('not reading', flush=True)\nsys.stdin.readline()\n");
     let job = lab.job("slow", &[PYTHON, "-c", &script]).unwrap();
     let mut job = lab.converse("slow", &job).unwrap();
-    assert_eq!(job.line(lineal_tests::command::PATIENCE).unwrap(), "not reading");
+    assert_eq!(job.line(PATIENCE).unwrap(), "not reading");
     for _ in 0..5 {
         assert_eq!(lines(&lab.psql(&["SELECT 1"]).unwrap()), ["1"]);
     }
@@ -124,8 +209,7 @@ fn a_client_that_does_not_read_holds_up_nobody_and_is_cut() {
 /// The pauses are the slowness itself: the whole takes three times what a client may rest.
 #[test]
 fn a_slow_client_that_goes_on_reading_gets_everything() {
-    let more = "[limits]\nstalled_write_s = 2\n".to_owned();
-    let lab = Lab::start(&LabOptions { agent_config: more, ..LabOptions::default() }).unwrap();
+    let lab = limited("stalled_write_s = 2");
     let script = format!(
         r#"{LARGE_RESULT}
 started, got = time.monotonic(), 0

@@ -43,6 +43,49 @@ fn a_fork_storm_ends_at_the_bound_of_processes_and_takes_no_other_job_along() {
 }
 
 #[test]
+fn no_job_begins_at_the_bound_of_processes() {
+    let mut lab = lab("processes_max = 64", "");
+    // Children that wait for the pipe's end, and then end with the number of bytes that they were sent.
+    let grow = r#"
+import os, sys
+held, holding = os.pipe()
+children = []
+for _ in range(int(sys.argv[1])):
+    children.append(os.fork())
+    if children[-1] == 0:
+        os.close(holding)
+        os._exit(len(os.read(held, 1)))
+print("grown", flush=True)
+sys.stdin.readline()
+os.close(holding)
+print(sum(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children), flush=True)
+"#;
+    let token = lab.token_file();
+    let token = token.to_str().unwrap();
+    // A tree too large by one is not taken, and runs on.
+    let mut outside = Command::new(PYTHON);
+    outside.args(["-c", grow, "64"]);
+    let mut outside = lab.converse("outside", &lab.inside(&outside)).unwrap();
+    assert_eq!(outside.line(PATIENCE).unwrap(), "grown");
+    let pid = outside.pid().to_string();
+    let refused = lab.ask(&["enroll", "--pid", &pid, "--token-file", token]).unwrap();
+    assert!(refused.code == Some(125) && refused.stderr.contains("kernel.processes_max"), "{refused:?}");
+    assert_eq!(lab.agent().unwrap().status().unwrap()["processes"], 0);
+    outside.say("").unwrap();
+    assert_eq!(outside.line(PATIENCE).unwrap(), "0");
+
+    let mut full = lab.converse("full", &lab.job("full", &[PYTHON, "-c", grow, "63"]).unwrap()).unwrap();
+    assert_eq!(full.line(PATIENCE).unwrap(), "grown");
+    let refused = lab.run("beyond", &["true"]).unwrap();
+    assert!(refused.code == Some(125) && refused.stderr.contains("kernel.processes_max"), "{refused:?}");
+    full.say("").unwrap();
+    assert_eq!(full.line(PATIENCE).unwrap(), "0");
+    assert!(full.wait(PATIENCE).unwrap().success());
+    lab.agent().unwrap().wait_for_status(|status| status["processes"] == 0).unwrap();
+    assert_eq!(lines(&lab.psql(&["SELECT 1"]).unwrap()), ["1"]);
+}
+
+#[test]
 fn who_executes_more_than_can_be_kept_is_shut_off() {
     let mut lab = lab("processes_max = 64", "");
     // One process, one image after the other: as many as there is room for are kept for a while.

@@ -176,6 +176,22 @@ fn who_ran_before_the_agent_or_without_it_is_followed() {
 }
 
 #[test]
+fn a_job_whose_root_has_ended_is_served_by_the_next_agent() {
+    let unit = unit();
+    let mut lab = lab(&unit, String::new());
+    // The shell ends, and what it started stays.
+    let leave = "exec 3<&0; \"$0\" -c \"$1\" <&3 &";
+    let mut left = in_unit(&lab, &unit, "", &["sh", "-c", leave, PYTHON, RUNNER]);
+    let said = tell(&mut left, "psql -XAtqc \"SELECT 1\"");
+    assert!(said.contains(NOTHING), "{said}");
+    assert!(left.wait(PATIENCE).unwrap().success());
+    lab.take_agent().unwrap().kill().unwrap();
+    lab.start_agent().unwrap();
+    let said = tell(&mut left, "psql -XAtqc \"SELECT 1\"");
+    assert!(said.contains(NOTHING), "{said}");
+}
+
+#[test]
 fn a_rule_may_mean_an_executable_or_a_user() {
     let dir = tempfile::tempdir().unwrap();
     let exe: PathBuf = dir.path().join("runner-of-this-test");
@@ -217,4 +233,19 @@ fn a_running_tree_that_a_rule_follows_may_be_given_a_credential_from_outside() {
     assert_eq!(tell(&mut runner, "psql -XAtqc \"SELECT 'identified'\""), "0 identified");
     let [job] = jobs(&lab).try_into().unwrap();
     assert_eq!(text(&job, "/state"), "valid");
+}
+
+#[test]
+fn no_token_leads_out_of_a_job_whose_access_has_ended() {
+    let unit = unit();
+    let lab = lab(&unit, String::new());
+    let mut runner = in_unit(&lab, &unit, "", &[PYTHON, "-c", RUNNER]);
+    assert!(tell(&mut runner, "psql -XAtqc \"SELECT 1\"").contains(NOTHING));
+    let [job] = jobs(&lab).try_into().unwrap();
+    let revoked =
+        lab.ask(&["revoke", "--job", text(&job, "/id"), "--reason", "the runner is seized"]).unwrap();
+    assert_eq!(revoked.code, Some(0), "{revoked:?}");
+    let run = format!("run --token-file {} -- true", lab.token_file().display());
+    let said = tell(&mut runner, &lineal(&lab, &run));
+    assert!(said.starts_with("125") && said.contains("the runner is seized"), "{said}");
 }

@@ -31,6 +31,9 @@ use crate::{
     tls::{Authority, Trust},
 };
 
+/// Processes that come into a job under one lock of the registry.
+const TAKEN_AT_ONCE: usize = 256;
+
 /// The running agent, as the control socket sees it.
 pub(super) struct Agent {
     pub(super) rules: Rules,
@@ -157,7 +160,8 @@ impl Agent {
     /// Enrols a tree that runs already while it is held still. Answers how many processes it has.
     fn enrol_tree(&self, enrolment: Enrolment, root: &Peer) -> Result<(Arc<Job>, usize), String> {
         let followed = |pid| self.standpoint(pid) == Standpoint::Inside;
-        let tree = Tree::hold(root.pid, Whole::OrNothing, followed).map_err(|error| error.to_string())?;
+        let tree = Tree::hold(root.pid, Whole::OrNothing, self.kernel.processes_max(), followed)
+            .map_err(|error| error.to_string())?;
         // What is followed already must not be let go.
         let bound = !self.rules.is_empty() || self.registry.knows_unidentified();
         let job = self.registry.enrol(enrolment, || root.alive()).map_err(|error| error.to_string())?;
@@ -186,7 +190,10 @@ impl Agent {
         let mut taken = 0;
         loop {
             let news = tree.members().get(taken..).unwrap_or_default();
-            self.registry.take_in(job, news).map_err(|error| error.to_string())?;
+            // Some at a time: others ask the registry, too.
+            for some in news.chunks(TAKEN_AT_ONCE) {
+                self.registry.take_in(job, some).map_err(|error| error.to_string())?;
+            }
             taken += news.len();
             if !tree.grow(&followed).map_err(|error| error.to_string())? {
                 return Ok(tree.len());
@@ -205,14 +212,25 @@ impl Agent {
         }
     }
 
+    /// Whether the agent listens where a job is.
+    fn serves(&self, job: &Job) -> bool {
+        job.netns.get().is_some_and(|home| self.listeners.serves(*home))
+    }
+
     /// Listens where a job is that did not ask for it, if it does not already.
     pub(super) fn serve(&self, job: &Job, processes: &[u32]) {
-        if self.listeners.serves(job.netns) {
+        if self.serves(job) {
             return;
         }
-        let at_home = |pid: &&u32| Netns::of(**pid).is_ok_and(|netns| netns.cookie == job.netns);
+        let at_home = |pid: &&u32| {
+            self.kernel.tag_of(**pid).is_some_and(|tag| tag.job == job.id.0)
+                && Netns::of(**pid)
+                    .is_ok_and(|netns| job.netns.get().is_none_or(|home| *home == netns.cookie))
+        };
         match processes.iter().find(at_home).map(|pid| self.listeners.ensure(*pid)) {
-            Some(Ok(_)) => {}
+            Some(Ok(cookie)) => {
+                job.netns.get_or_init(|| cookie);
+            }
             Some(Err(error)) => tracing::error!(%error, job = %job.id, "a job is shut off"),
             None => tracing::debug!(job = %job.id, "no process of a job is where it began"),
         }
@@ -221,7 +239,7 @@ impl Agent {
     /// Listens for every job that a rule began, as far as nobody has yet.
     pub(super) fn serve_unidentified(&self) {
         for (job, _) in self.registry.list() {
-            if job.credential.is_none() {
+            if job.credential.is_none() && !self.serves(&job) {
                 self.serve(&job, &self.registry.processes(job.id));
             }
         }
@@ -233,7 +251,8 @@ impl Agent {
             return;
         }
         for pid in processes() {
-            let Ok([_, uid, ..]) = user_of(pid) else { continue };
+            // The real one, as the kernel side asks.
+            let Ok([uid, ..]) = user_of(pid) else { continue };
             let Some(rule) = self.rules.of_process(pid, uid) else { continue };
             if self.kernel.tag_of(pid).is_some() {
                 continue;
@@ -252,7 +271,8 @@ impl Agent {
 
     fn enrol_running(&self, pid: u32, uid: u32, rule: &str) -> Result<(Arc<Job>, usize), String> {
         let followed = |pid| self.kernel.tag_of(pid).is_some();
-        let tree = Tree::hold(pid, Whole::OrWhatThereIs, followed).map_err(|error| error.to_string())?;
+        let tree = Tree::hold(pid, Whole::OrWhatThereIs, self.kernel.processes_max(), followed)
+            .map_err(|error| error.to_string())?;
         let job = self.registry.enrol_by_rule(pid, uid, rule).map_err(|error| error.to_string())?;
         self.take_in(&job, tree, followed).map(|processes| (job, processes))
     }

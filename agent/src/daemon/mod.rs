@@ -7,11 +7,13 @@ mod agent;
 mod detach;
 
 use std::{
+    collections::HashSet,
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use agent_abi::EventKind;
 use agent_core::audit::record::{AgentState, BundleRecord, BundleState, Record};
 use anyhow::Context;
 use tokio::{
@@ -26,9 +28,10 @@ use self::agent::Agent;
 use crate::{
     audit::Trail,
     config::Config,
-    control::{self},
+    control,
     credentials::Credentials,
     identity::{uses::UseStore, verify::Verifier},
+    ids::Id,
     jobs::{JobStore, Registry, RegistryConfig, RevocationList, RevocationStore},
     kernel::{self, EventStream, Rules},
     logging,
@@ -182,6 +185,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
         tokio::spawn(metrics::serve(scrape, Arc::clone(&agent.metrics), move || refreshed.refresh_metrics()));
     let control_served = tokio::spawn(control::server::serve(socket, Arc::clone(&agent)));
     let followed = tokio::spawn(follow(Arc::clone(&agent), events));
+    let leased = tokio::spawn(renew_lease(Arc::clone(&agent)));
     let kept = tokio::spawn(housekeeping(Arc::clone(&agent)));
     let proxied = tokio::spawn(Arc::clone(&proxy).run(accepted, Arc::new(workers)));
     let watched = tokio::spawn(Arc::clone(&agent.policy).watch());
@@ -221,7 +225,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     for task in [metrics_served, control_served] {
         task.abort();
     }
-    for task in [kept, followed, proxied, watched, bundles, listed] {
+    for task in [leased, kept, followed, proxied, watched, bundles, listed] {
         task.abort();
     }
     agent.kernel.end();
@@ -235,13 +239,16 @@ async fn run(config: Config) -> anyhow::Result<()> {
 async fn follow(agent: Arc<Agent>, events: EventStream) {
     let handled = events
         .run(|event| {
-            if event.kind == agent_abi::EventKind::Refused as u32 {
+            if event.kind == EventKind::Refused as u32 {
                 agent.proxy.on_refused(event);
             } else {
                 agent.registry.on_event(event, Instant::now());
-                if event.kind == agent_abi::EventKind::Enrol as u32 {
-                    let job = agent.registry.job(crate::ids::Id(event.job));
-                    job.iter().for_each(|job| agent.serve(job, &[event.tgid]));
+                let begins = event.kind == EventKind::Enrol as u32;
+                if begins || event.kind == EventKind::Fork as u32 {
+                    let job = agent.registry.job(Id(event.job));
+                    // A root may have ended by now: then its first child tells where the job is.
+                    let homeless = job.filter(|job| begins || job.netns.get().is_none());
+                    homeless.iter().for_each(|job| agent.serve(job, &[event.tgid]));
                 }
             }
         })
@@ -271,29 +278,35 @@ async fn record_bundles(agent: Arc<Agent>) {
     }
 }
 
+/// Keeps the lease: apart from what may wait for a lock or a disk.
+async fn renew_lease(agent: Arc<Agent>) {
+    let mut renew = interval(LEASE_RENEWAL);
+    loop {
+        renew.tick().await;
+        if let Err(error) = agent.kernel.renew_lease(LEASE) {
+            tracing::error!(%error, "the lease can't be renewed: connects will be refused");
+        }
+    }
+}
+
 /// What must happen again and again.
 async fn housekeeping(agent: Arc<Agent>) {
-    let mut renew = interval(LEASE_RENEWAL);
     let mut reconcile = interval(RECONCILE);
     loop {
-        tokio::select! {
-            _ = renew.tick() => {
-                if let Err(error) = agent.kernel.renew_lease(LEASE) {
-                    tracing::error!(%error, "the lease can't be renewed: connects will be refused");
-                }
+        reconcile.tick().await;
+        // Reads whole maps, and may wait for the registry.
+        tokio::task::block_in_place(|| {
+            let lost = agent.registry.reconcile(Instant::now(), false);
+            agent.serve_unidentified();
+            if lost > 0 {
+                agent.record_gap(lost);
             }
-            _ = reconcile.tick() => {
-                let lost = agent.registry.reconcile(Instant::now(), false);
-                agent.serve_unidentified();
-                if lost > 0 {
-                    agent.record_gap(lost);
-                }
-                agent.kernel.sweep_flows(FLOW_AGE_MAX);
-                agent.metrics.kernel_orphans.set(agent.kernel.sweep_pins() as i64);
-                let _ = agent.kernel.recount();
-                let live: Vec<u64> = agent.registry.list().iter().map(|(job, _)| job.netns).collect();
-                agent.listeners.retain(|cookie| live.contains(&cookie));
-            }
-        }
+            agent.kernel.sweep_flows(FLOW_AGE_MAX);
+            agent.metrics.kernel_orphans.set(agent.kernel.sweep_pins() as i64);
+            let _ = agent.kernel.recount();
+            let live: HashSet<u64> =
+                agent.registry.list().iter().filter_map(|(job, _)| job.netns.get().copied()).collect();
+            agent.listeners.retain(|cookie| live.contains(&cookie));
+        });
     }
 }

@@ -31,11 +31,12 @@ impl Registry {
         let revocation = Revocation { selector, reason, time_us, by_uid };
         let kept = self.revocations.add(&revocation);
         // Access ends before the trail is asked: a full disk must not keep it alive.
-        let meant = self.end_access(&revocation.selector, &revocation.reason);
-        let meant: Vec<Id> = meant.into_iter().map(|(job, _)| job).collect();
-        // Also those to whom it was no news.
-        for job in meant.iter().filter(|_| kill && !self.kill_revoked) {
-            kill_in_background(Arc::clone(&self.kernel), *job);
+        let told = self.tell(&revocation.selector, &revocation.reason);
+        self.settle(&told, &revocation.reason);
+        let meant: Vec<Id> = told.iter().map(|(job, _)| job.id).collect();
+        if kill && !self.kill_revoked {
+            // Also those to whom it was no news.
+            kill_in_background(Arc::clone(&self.kernel), meant.iter().copied().collect());
         }
         kept.map_err(|error| match error {
             RevocationError::Full => RevokeError::Full(error),
@@ -49,11 +50,12 @@ impl Registry {
     /// the file's doing; of the list that the agent starts with, `file` being none, only what ends a live job's access.
     pub fn relist(&self, listed: Vec<Listed>, file: Option<&Path>) {
         let before: HashSet<Listed> = self.revocations.list(listed.clone()).into_iter().collect();
-        // All of it before anything is recorded: a slow disk keeps nobody's access alive.
-        let ended: Vec<Vec<(Id, bool)>> =
-            listed.iter().map(|entry| self.end_access(&entry.selector, &entry.reason)).collect();
-        for (entry, meant) in listed.iter().zip(ended) {
-            let meant: Vec<Id> = meant.into_iter().filter(|(_, news)| *news).map(|(job, _)| job).collect();
+        // All of it before anything is kept or recorded: a slow disk keeps nobody's access alive.
+        let told: Vec<Vec<(Arc<Job>, bool)>> =
+            listed.iter().map(|entry| self.tell(&entry.selector, &entry.reason)).collect();
+        for (entry, told) in listed.iter().zip(told) {
+            self.settle(&told, &entry.reason);
+            let meant: Vec<Id> = told.iter().filter(|(_, news)| *news).map(|(job, _)| job.id).collect();
             let news = file.is_some() && !before.contains(entry);
             if !news && meant.is_empty() {
                 continue;
@@ -67,7 +69,7 @@ impl Registry {
     }
 
     /// Tells every live job that is meant; answers them, and whether it was news to them.
-    fn end_access(&self, selector: &Selector, reason: &str) -> Vec<(Id, bool)> {
+    fn tell(&self, selector: &Selector, reason: &str) -> Vec<(Arc<Job>, bool)> {
         let reason: Arc<str> = reason.into();
         let meant: Vec<Arc<Job>> = {
             let inner = self.locked();
@@ -75,17 +77,20 @@ impl Registry {
                 inner.jobs.values().filter(|job| selector.matches(Some(job.id), job.credential.as_ref()));
             meant.cloned().collect()
         };
-        let tell = |job: &Arc<Job>| {
+        let tell = |job: Arc<Job>| {
             let news = job.grounds.send_if_modified(|grounds| grounds.revoke(&reason));
-            if news && self.kill_revoked {
-                kill_in_background(Arc::clone(&self.kernel), job.id);
-            }
-            if news {
-                self.keep_ended(job, &reason);
-            }
-            (job.id, news)
+            (job, news)
         };
-        meant.iter().map(tell).collect()
+        meant.into_iter().map(tell).collect()
+    }
+
+    /// Sees to jobs that were told, as far as it was news to them: kills them where that is wanted, and keeps it.
+    fn settle(&self, told: &[(Arc<Job>, bool)], reason: &str) {
+        let news = || told.iter().filter(|(_, news)| *news).map(|(job, _)| job);
+        if self.kill_revoked {
+            kill_in_background(Arc::clone(&self.kernel), news().map(|job| job.id).collect());
+        }
+        news().for_each(|job| self.keep_ended(job, reason));
     }
 
     /// Ends a job's access until it ends, for a reason of the agent's own.
@@ -96,8 +101,8 @@ impl Registry {
 
     /// Keeps that a job's access has ended: what ended it may not be in force any more when the next agent starts.
     fn keep_ended(&self, job: &Job, reason: &str) {
-        let Some(credential) = job.credential.clone() else { return };
-        let mut kept = KeptJob::new(job.id, job.name.clone(), credential, job.root_pid, job.netns);
+        let Some(credential) = &job.credential else { return };
+        let mut kept = KeptJob::of(job, credential);
         kept.revoked = Some(reason.to_owned());
         // Under the lock: a job that has ended is kept no more.
         let inner = self.locked();

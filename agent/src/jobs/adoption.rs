@@ -1,7 +1,7 @@
 //! Taking over what an earlier agent followed.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io,
     sync::{Arc, atomic::AtomicUsize},
     time::Instant,
@@ -34,20 +34,19 @@ impl Registry {
             live.entry(tag.job).or_default().push(pid);
         }
         let mut adopted = Adopted::default();
+        let mut revoked = HashSet::new();
         for (id, kept) in self.store.all()? {
             match live.remove(&id.0) {
                 Some(processes) => {
-                    let revoked = kept.revoked.clone();
+                    let ended = kept.revoked.clone();
                     let job = Arc::new(revived(id, kept));
                     self.record(&job, JobState::Adopted);
                     self.locked().jobs.insert(id.0, Arc::clone(&job));
                     let credential = job.credential.as_ref();
                     let listed = credential.and_then(|found| self.revocations.find(Some(id), found));
-                    if let Some(reason) = revoked.or(listed) {
+                    if let Some(reason) = ended.or(listed) {
                         job.grounds.send_if_modified(|grounds| grounds.revoke(&reason.into()));
-                        if self.kill_revoked {
-                            kill_in_background(Arc::clone(&self.kernel), id);
-                        }
+                        revoked.insert(id);
                     }
                     adopted.jobs.push((job, processes));
                 }
@@ -56,6 +55,9 @@ impl Registry {
                     self.store.forget(id);
                 }
             }
+        }
+        if self.kill_revoked {
+            kill_in_background(Arc::clone(&self.kernel), revoked);
         }
         for (id, processes) in live {
             match self.meet(&mut self.locked(), id) {
@@ -88,5 +90,13 @@ fn revived(id: Id, kept: KeptJob) -> Job {
     let term =
         TokenTerm { expires_unix: credential.expires_unix, acts_until_unix: credential.acts_until_unix };
     let (grounds, _) = watch::channel(Grounds::of(term));
-    Job { id, name, credential: Some(credential), root_pid, netns, sessions: AtomicUsize::new(0), grounds }
+    Job {
+        id,
+        name,
+        credential: Some(credential),
+        root_pid,
+        netns: netns.into(),
+        sessions: AtomicUsize::new(0),
+        grounds,
+    }
 }

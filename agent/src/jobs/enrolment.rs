@@ -48,6 +48,14 @@ pub enum EnrolError {
         /// What the operator said.
         reason: String,
     },
+    /// Access of the job that it is in without a credential was ended: a token doesn't lead out of it.
+    #[error("access of job {job}, which this process is in, was revoked: {reason}")]
+    RevokedHere {
+        /// That job.
+        job: Id,
+        /// What the operator said.
+        reason: String,
+    },
     /// Too many jobs.
     #[error("{0} jobs are followed on this host already (limits.jobs_max)")]
     TooManyJobs(usize),
@@ -98,7 +106,7 @@ impl Registry {
             name,
             credential: Some(credential.clone()),
             root_pid: pid,
-            netns,
+            netns: netns.into(),
             sessions: AtomicUsize::new(0),
             grounds,
         });
@@ -107,6 +115,9 @@ impl Registry {
         let before = self.kernel.tag_of(pid);
         if let Some(tag) = before.filter(|tag| !self.is_unidentified(tag.job)) {
             return Err(EnrolError::AlreadyFollowed { job: Id(tag.job) });
+        }
+        if let Some((job, reason)) = before.and_then(|tag| self.revoked_here(tag.job)) {
+            return Err(EnrolError::RevokedHere { job, reason });
         }
         // Those without a credential have a bound of their own.
         if inner.jobs.values().filter(|job| job.credential.is_some()).count() >= self.jobs_max {
@@ -145,9 +156,8 @@ impl Registry {
         if let Some(reason) = self.revocations.find(None, credential) {
             return Err(EnrolError::Revoked { subject: credential.subject.clone(), reason });
         }
-        let Job { id, ref name, root_pid, netns, .. } = **job;
-        let kept = KeptJob::new(id, name.clone(), credential.clone(), root_pid, netns);
-        self.store.keep(&kept).map_err(EnrolError::Store)?;
+        let Job { id, root_pid, .. } = **job;
+        self.store.keep(&KeptJob::of(job, credential)).map_err(EnrolError::Store)?;
         let (node, image) = self.add_place(inner, id, 0, root_pid, uid)?;
         let text = id.to_string();
         self.trail.append(&Record::Job(JobRecord {
@@ -176,7 +186,9 @@ impl Registry {
             }
             let before = self.kernel.tag_of(pid);
             // Under the lock: it may have shown a token of its own meanwhile.
-            if before.is_some_and(|tag| !self.is_unidentified(tag.job)) {
+            if before
+                .is_some_and(|tag| !self.is_unidentified(tag.job) || self.revoked_here(tag.job).is_some())
+            {
                 continue;
             }
             let (node, image) = match self.add_place(&mut inner, job.id, parent.node, pid, uid) {

@@ -7,7 +7,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::Instant,
@@ -57,8 +57,9 @@ pub struct Job {
     pub credential: Option<Credential>,
     /// Host PID of its root.
     pub root_pid: u32,
-    /// Cookie of the network namespace its root was in.
-    pub netns: u64,
+    /// Cookie of the network namespace it is served in: its root's. Not known of a job that a rule began, and whose root
+    /// ended before it was heard of, until a process of it is found.
+    pub netns: OnceLock<u64>,
     /// Open sessions.
     pub sessions: AtomicUsize,
     pub(super) grounds: watch::Sender<Grounds>,
@@ -216,10 +217,8 @@ impl Registry {
             members.entry(tag.job).or_default().insert(*tgid);
             inner.places.get(&self.kernel, tag.node);
         }
-        let unheard_of: Vec<u64> =
-            members.keys().filter(|job| !inner.jobs.contains_key(job)).copied().collect();
-        for job in unheard_of {
-            self.meet(&mut inner, job);
+        for job in members.keys() {
+            self.meet(&mut inner, *job);
         }
         self.bury(&mut inner, begun, |job| members.contains_key(&job));
         // One look can miss a process: it forks into a part of the map that has been read, and ends. So nothing may be heard

@@ -232,4 +232,22 @@ mod tests {
         std::fs::write(&path, "{}\n").unwrap();
         assert!(RevocationStore::open(dir.path()).is_err());
     }
+
+    #[test]
+    fn one_more_than_are_kept_is_refused_and_forgets_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let line = |subject: usize| {
+            let revocation = revocation(Selector::Subject(subject.to_string()));
+            serde_json::to_string(&revocation).unwrap() + "\n"
+        };
+        let lines: String = (1..REVOCATIONS_MAX).map(line).collect();
+        std::fs::write(dir.path().join("revocations.jsonl"), lines).unwrap();
+        let store = RevocationStore::open(dir.path()).unwrap();
+        store.add(&revocation(Selector::Subject("last".into()))).unwrap();
+        let beyond = store.add(&revocation(Selector::Subject("beyond".into())));
+        assert!(matches!(beyond, Err(RevocationError::Full)), "{beyond:?}");
+        assert!(store.find(None, &credential("1")).is_some());
+        assert!(store.find(None, &credential("last")).is_some());
+        assert!(store.find(None, &credential("beyond")).is_none());
+    }
 }

@@ -12,6 +12,7 @@ use std::{
 use agent_core::credential::Credential;
 use serde::{Deserialize, Serialize};
 
+use super::Job;
 use crate::{files::replace_unsynced, ids::Id};
 
 /// Version of the files.
@@ -37,9 +38,17 @@ pub struct KeptJob {
 }
 
 impl KeptJob {
-    /// Of a live job.
-    pub fn new(id: Id, name: String, credential: Credential, root_pid: u32, netns: u64) -> Self {
-        Self { v: VERSION, id: id.to_string(), name, credential, root_pid, netns, revoked: None }
+    /// Of a live job, which has this credential.
+    pub fn of(job: &Job, credential: &Credential) -> Self {
+        Self {
+            v: VERSION,
+            id: job.id.to_string(),
+            name: job.name.clone(),
+            credential: credential.clone(),
+            root_pid: job.root_pid,
+            netns: job.netns.get().copied().unwrap_or_default(),
+            revoked: None,
+        }
     }
 }
 
@@ -72,13 +81,19 @@ impl JobStore {
         }
     }
 
-    /// Every kept job. What can't be read is told of, and is no job: its processes stay shut off.
+    /// Every kept job. What can't be read is told of, and is no job: its processes stay shut off. What an agent left half
+    /// written is removed: only the next one asks.
     pub fn all(&self) -> io::Result<Vec<(Id, KeptJob)>> {
         let mut jobs = Vec::new();
         for entry in fs::read_dir(&self.dir)? {
             let path = entry?.path();
-            if path.extension().is_none_or(|extension| extension != "json") {
-                continue;
+            match path.extension().and_then(|extension| extension.to_str()) {
+                Some("json") => {}
+                Some("new") => {
+                    fs::remove_file(&path)?;
+                    continue;
+                }
+                _ => continue,
             }
             match read(&path) {
                 Ok(job) => jobs.push(job),
@@ -110,7 +125,15 @@ mod tests {
             expires_unix: 5,
             acts_until_unix: 7,
         };
-        KeptJob::new(id, "nightly".into(), credential, 42, 7)
+        KeptJob {
+            v: VERSION,
+            id: id.to_string(),
+            name: "nightly".into(),
+            credential,
+            root_pid: 42,
+            netns: 7,
+            revoked: None,
+        }
     }
 
     #[test]
@@ -132,5 +155,6 @@ mod tests {
         fs::write(dir.path().join("jobs/torn.json"), "{").unwrap();
         fs::write(dir.path().join("jobs/0f3k2m9v7qwxy.new"), "{").unwrap();
         assert_eq!(store.all().unwrap().len(), 1);
+        assert!(!dir.path().join("jobs/0f3k2m9v7qwxy.new").exists());
     }
 }

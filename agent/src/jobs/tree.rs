@@ -3,7 +3,6 @@
 use std::{
     collections::{HashMap, HashSet},
     fs, io,
-    os::fd::OwnedFd,
     path::Path,
     time::{Duration, Instant},
 };
@@ -13,8 +12,8 @@ use thiserror::Error;
 
 /// How long it may take until all of a tree has stopped: one of it may wait for a disk.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Processes of one tree.
-const MEMBERS_MAX: usize = 50_000;
+/// How long a look at all of it rests before the next.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// Why a tree can't be held.
 #[derive(Debug, Error)]
@@ -48,8 +47,11 @@ pub enum TreeError {
         source: io::Error,
     },
     /// It has too many processes.
-    #[error("it has more than {MEMBERS_MAX} processes")]
-    TooLarge,
+    #[error("it has more than {most} processes (kernel.processes_max)")]
+    TooLarge {
+        /// How many may be followed on this host.
+        most: usize,
+    },
     /// Some of it did not stop.
     #[error("not all of it could be held still within {PATIENCE:?}")]
     Restless,
@@ -62,7 +64,7 @@ pub struct Member {
     pub pid: u32,
     /// Its parent's.
     pub parent: u32,
-    /// Its user id.
+    /// Its real user id.
     pub uid: u32,
 }
 
@@ -78,10 +80,12 @@ pub enum Whole {
 /// A tree held still. Dropping it lets those run that ran.
 pub struct Tree {
     whole: Whole,
+    most: usize,
     root: u32,
     /// Parents before their children.
     members: Vec<Member>,
-    stopped: Vec<OwnedFd>,
+    /// Each with when it began. No descriptor is held: that would be as many as sessions may need.
+    stopped: Vec<(Pid, u64)>,
     held: HashSet<u32>,
     network: (u64, u64),
 }
@@ -91,11 +95,19 @@ struct Stat {
     pid: u32,
     parent: u32,
     state: u8,
+    /// When it began, in clock ticks since the host did: with the number, what tells processes apart.
+    began: u64,
 }
 
 impl Tree {
-    /// Holds `root` and all that descends from it, but for what `followed` says is of a job already.
-    pub fn hold(root: u32, whole: Whole, followed: impl Fn(u32) -> bool) -> Result<Self, TreeError> {
+    /// Holds `root` and all that descends from it, at `most` so many processes, but for what `followed` says is of a job
+    /// already.
+    pub fn hold(
+        root: u32,
+        whole: Whole,
+        most: usize,
+        followed: impl Fn(u32) -> bool,
+    ) -> Result<Self, TreeError> {
         let gone = |source| TreeError::Gone { pid: root, source };
         let network = network_of(root).map_err(gone)?;
         if ancestors(std::process::id()).contains(&root) {
@@ -103,17 +115,18 @@ impl Tree {
         }
         let deadline = Instant::now() + PATIENCE;
         let held = HashSet::from([root]);
-        let mut tree = Self { whole, root, members: Vec::new(), stopped: Vec::new(), held, network };
+        let mut tree = Self { whole, most, root, members: Vec::new(), stopped: Vec::new(), held, network };
         tree.stop(&stat(root).map_err(gone)?).map_err(gone)?;
         loop {
-            let news = tree.grow(&followed)?;
-            if !news && tree.held.iter().all(|pid| is_still(*pid)) {
+            // Still before the look: what was about to fork has done so, and is seen.
+            let still = tree.held.iter().all(|pid| is_still(*pid));
+            if !tree.grow(&followed)? && still {
                 return Ok(tree);
             }
             if Instant::now() >= deadline {
                 return if whole == Whole::OrNothing { Err(TreeError::Restless) } else { Ok(tree) };
             }
-            std::thread::yield_now();
+            std::thread::park_timeout(PAUSE);
         }
     }
 
@@ -132,8 +145,8 @@ impl Tree {
             {
                 return Err(TreeError::OtherNetwork { pid: process.pid });
             }
-            if self.held.len() >= MEMBERS_MAX {
-                return Err(TreeError::TooLarge);
+            if self.held.len() >= self.most {
+                return Err(TreeError::TooLarge { most: self.most });
             }
             match self.stop(&process) {
                 // One that has ended by now has left its children, if any, to others: those are looked for no more.
@@ -144,7 +157,7 @@ impl Tree {
                 _ => {}
             }
             self.held.insert(process.pid);
-            let uid = user_of(process.pid).map_or(0, |[_, effective, ..]| effective);
+            let uid = user_of(process.pid).map_or(0, |[real, ..]| real);
             self.members.push(Member { pid: process.pid, parent: process.parent, uid });
         }
         Ok(self.members.len() > before)
@@ -165,12 +178,12 @@ impl Tree {
         let pid = i32::try_from(seen.pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidInput)?;
         let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
         let now = stat(seen.pid)?;
-        if now.parent != seen.parent && seen.pid != self.root {
+        if now.began != seen.began || now.parent != seen.parent && seen.pid != self.root {
             return Err(io::ErrorKind::NotFound.into());
         }
         if !still(now.state) {
             pidfd_send_signal(&pidfd, Signal::STOP)?;
-            self.stopped.push(pidfd);
+            self.stopped.push((pid, now.began));
         }
         Ok(())
     }
@@ -178,8 +191,13 @@ impl Tree {
 
 impl Drop for Tree {
     fn drop(&mut self) {
-        for pidfd in &self.stopped {
-            let _ = pidfd_send_signal(pidfd, Signal::CONT);
+        for (pid, began) in &self.stopped {
+            // The descriptor comes first: whose the number is then can't change unnoticed. What is gone needs nothing.
+            if let Ok(pidfd) = pidfd_open(*pid, PidfdFlags::empty())
+                && stat(pid.as_raw_nonzero().get().unsigned_abs()).is_ok_and(|now| now.began == *began)
+            {
+                let _ = pidfd_send_signal(pidfd, Signal::CONT);
+            }
         }
     }
 }
@@ -259,8 +277,8 @@ fn stats() -> Vec<Stat> {
 }
 
 fn stat(pid: u32) -> io::Result<Stat> {
-    let Stat { parent, state, .. } = stat_at(Path::new(&format!("/proc/{pid}/stat")))?;
-    Ok(Stat { pid, parent, state })
+    let stat = stat_at(Path::new(&format!("/proc/{pid}/stat")))?;
+    Ok(Stat { pid, ..stat })
 }
 
 fn stat_at(path: &Path) -> io::Result<Stat> {
@@ -271,5 +289,7 @@ fn stat_at(path: &Path) -> io::Result<Stat> {
     let mut fields = rest.split_whitespace();
     let state = fields.next().and_then(|state| state.bytes().next()).ok_or(io::ErrorKind::InvalidData)?;
     let parent = fields.next().and_then(|parent| parent.parse().ok()).ok_or(io::ErrorKind::InvalidData)?;
-    Ok(Stat { pid: 0, parent, state })
+    // Field 22; the parent is the fourth.
+    let began = fields.nth(17).and_then(|began| began.parse().ok()).ok_or(io::ErrorKind::InvalidData)?;
+    Ok(Stat { pid: 0, parent, state, began })
 }

@@ -1,23 +1,19 @@
 //! Jobs that a rule began: they have shown no token, and are granted what policies grant to such.
 
-use std::sync::{Arc, atomic::AtomicUsize};
+use std::sync::{Arc, OnceLock, atomic::AtomicUsize};
 
 use agent_abi::{NODE_RECORDED, RULE_NAME_BYTES, Unidentified};
 use agent_core::{audit::record::JobState, standing::Grounds};
 use tokio::sync::watch;
 
 use super::{EnrolError, Job, Registry, registry::Inner};
-use crate::{
-    ids::Id,
-    kernel::{exists, netns::Netns},
-};
+use crate::{ids::Id, kernel::exists};
 
 impl Job {
     fn unidentified(id: Id, rule: String, root_pid: u32) -> Self {
         let (grounds, _) = watch::channel(Grounds::unidentified());
-        // Of a root that has ended by now nothing needs serving.
-        let netns = Netns::of(root_pid).map_or(0, |netns| netns.cookie);
-        Self { id, name: rule, credential: None, root_pid, netns, sessions: AtomicUsize::new(0), grounds }
+        let (netns, sessions) = (OnceLock::new(), AtomicUsize::new(0));
+        Self { id, name: rule, credential: None, root_pid, netns, sessions, grounds }
     }
 }
 
@@ -89,6 +85,11 @@ impl Registry {
     /// Whether a job is one that a rule began and that has shown no token.
     pub fn is_unidentified(&self, job: u64) -> bool {
         self.kernel.unidentified(job).is_some()
+    }
+
+    /// Why the access of a job without a credential has ended, if it has.
+    pub(super) fn revoked_here(&self, job: u64) -> Option<(Id, String)> {
+        self.revocations.find_job(Id(job)).map(|reason| (Id(job), reason))
     }
 
     /// Lets a process go from the job that it was in without a credential, as it has one now.

@@ -160,6 +160,12 @@ pub enum KernelError {
         /// The link's pin.
         path: PathBuf,
     },
+    /// As many processes are followed as may be.
+    #[error("{most} processes are followed on this host already (kernel.processes_max)")]
+    TooManyProcesses {
+        /// The bound.
+        most: u32,
+    },
     /// A network namespace can't be entered or served.
     #[error("cannot serve network namespace of process {pid}: {source}")]
     Netns {

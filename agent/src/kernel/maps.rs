@@ -12,7 +12,7 @@ use std::{
 
 use agent_abi::{
     Datagram, EXECS_UNKNOWN, Event, Flow, FlowKey, Image, Listener, NODE_RECORDED, Node, SOCKET_LISTENS,
-    SocketTag, TaskTag, Unidentified, stat, word,
+    SocketTag, TaskTag, Unidentified, capacity, stat, word,
 };
 use aya::{
     Ebpf, Pod,
@@ -36,6 +36,7 @@ type Table<K, V> = Mutex<HashMap<MapData, K, V>>;
 /// The loaded and attached kernel side. It stays attached when the agent ends.
 pub struct Kernel {
     tasks: Table<u32, TaskTag>,
+    processes_max: u32,
     marks: Marks,
     nodes: Table<u64, Node>,
     images: Table<u64, Image>,
@@ -102,8 +103,10 @@ impl Kernel {
             resolvers.insert(key, 1, 0).map_err(failed("add to", "RESOLVERS"))?;
         }
         let events = RingBuf::try_from(take(ebpf, "EVENTS")?).map_err(unusable("EVENTS"))?;
+        let processes_max = capacity::processes(room(ebpf, "TASKS")?);
         let kernel = Self {
             tasks: table(ebpf, "TASKS")?,
+            processes_max,
             marks: Marks::of(take(ebpf, "MARKS")?).map_err(|error| KernelError::Map {
                 action: "map",
                 map: "MARKS",
@@ -155,19 +158,26 @@ impl Kernel {
         cgroup_contains(&self.cgroup, pid)
     }
 
-    /// Puts a process into a job, at a node that runs an image.
+    /// How many processes may be followed, of all jobs.
+    pub fn processes_max(&self) -> usize {
+        self.processes_max as usize
+    }
+
+    /// Puts a process into a job, at a node that runs an image. One process too many is refused.
     pub fn tag(&self, tgid: u32, job: u64, node: u64, image: u64) -> Result<(), KernelError> {
-        let fresh = self.tag_of(tgid).is_none();
         let tag = TaskTag { job, node, image, born_ns: 0, execs: EXECS_UNKNOWN, reserved: 0 };
-        self.marks.set(tgid);
-        locked(&self.tasks).insert(tgid, tag, 0).map_err(failed("add to", "TASKS"))?;
-        if fresh {
-            // It races with the kernel side's atomic additions, and may undo one: `recount` makes up for that.
+        if self.tag_of(tgid).is_none() {
+            // It races with the kernel side's atomic additions, and may undo one: `recount` makes up for that, and for one
+            // that is not tagged after all.
             let mut words = locked(&self.words);
             let tasks = words.get(&word::TASKS, 0).map_err(failed("read", "WORDS"))?;
+            if tasks as i64 >= i64::from(self.processes_max) {
+                return Err(KernelError::TooManyProcesses { most: self.processes_max });
+            }
             words.set(word::TASKS, tasks.wrapping_add(1), 0).map_err(failed("write", "WORDS"))?;
         }
-        Ok(())
+        self.marks.set(tgid);
+        locked(&self.tasks).insert(tgid, tag, 0).map_err(failed("add to", "TASKS"))
     }
 
     /// Takes a process out of its job: for an enrolment that did not complete, before its program ran.
@@ -458,6 +468,12 @@ pub fn netns_cookie(socket: &impl AsRawFd) -> std::io::Result<u64> {
 
 fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, KernelError> {
     ebpf.take_map(name).ok_or(KernelError::Missing(name))
+}
+
+/// How many entries a map has room for.
+fn room(ebpf: &Ebpf, name: &'static str) -> Result<u32, KernelError> {
+    let Some(Map::HashMap(map)) = ebpf.map(name) else { return Err(KernelError::Missing(name)) };
+    map.info().map(|info| info.max_entries()).map_err(unusable(name))
 }
 
 fn table<K: Pod, V: Pod>(ebpf: &mut Ebpf, name: &'static str) -> Result<Table<K, V>, KernelError> {

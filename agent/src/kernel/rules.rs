@@ -274,6 +274,16 @@ mod tests {
     }
 
     #[test]
+    fn there_are_as_many_rules_as_there_is_room_for() {
+        let many = |count: u32| -> String {
+            (1..=count).map(|uid| format!("[[enrol]]\nname = \"r{uid}\"\nuid = {uid}\n")).collect()
+        };
+        assert!(rules(&many(RULES_MAX)).is_ok());
+        let refused = rules(&many(RULES_MAX + 1)).err().unwrap_or_default();
+        assert_eq!(refused, "[[enrol]] \"r65\": it is one of more than 64");
+    }
+
+    #[test]
     fn a_process_that_runs_is_meant_as_when_it_executed() {
         let own = std::process::id();
         let exe = std::env::current_exe().unwrap();
