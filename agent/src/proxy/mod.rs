@@ -17,7 +17,7 @@ use std::{
 };
 
 use agent_abi::Event;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 pub use listeners::Listeners;
 pub use workers::Workers;
@@ -78,6 +78,9 @@ pub fn usable(connector: Arc<Connector>, credentials: Arc<Credentials>) -> Check
     })
 }
 
+/// Idle sessions that are closed at their servers at once when many are cut: each costs its server the end of a process.
+const CLOSINGS_AT_ONCE: usize = 4;
+
 /// How far the agent has come in stopping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Drain {
@@ -96,6 +99,8 @@ pub struct Proxy {
     idle: Notify,
     refusals_logged: Throttle,
     cancel_keys: postgres::cancel::Keys,
+    /// Idle sessions that are being closed at their servers.
+    closings: Semaphore,
 }
 
 impl Proxy {
@@ -107,6 +112,7 @@ impl Proxy {
             idle: Notify::new(),
             refusals_logged: Throttle::default(),
             cancel_keys: postgres::cancel::Keys::default(),
+            closings: Semaphore::new(CLOSINGS_AT_ONCE),
         }
     }
 

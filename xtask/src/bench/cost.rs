@@ -1,5 +1,5 @@
 //! What a host pays for lineal: its processes that are in no job, its jobs' connections, the agent at rest, with one live
-//! job and with many; and how fast access ends.
+//! job and with many.
 
 use std::{
     fs,
@@ -8,12 +8,11 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use lineal_tests::{Lab, LabOptions, command::finish, script::PYTHON, server::Server};
-use serde_json::Value;
+use lineal_tests::{Lab, LabOptions, command::finish, script::PYTHON};
 
 use super::{
+    Quantiles,
     kernel::{self, Event},
-    quantile,
 };
 use crate::say;
 
@@ -21,9 +20,6 @@ use crate::say;
 const JOBS: [usize; 2] = [1, 10_000];
 /// How long the agent is watched at rest.
 const AT_REST: Duration = Duration::from_secs(10);
-/// Sessions that are open when their job's access ends, and how often that is measured.
-const SESSIONS: usize = 1_000;
-const REVOCATIONS: usize = 3;
 /// How long anything may take to get ready.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -79,28 +75,6 @@ for child in children:
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
 "#;
-/// Holds sessions until they end, and says when each did, on the clock that every process shares.
-const HOLD: &str = r#"
-import psycopg, resource, select, sys, time
-from psycopg import pq
-resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
-held = [pq.PGconn.connect(b"") for _ in range(int(sys.argv[1]))]
-assert all(connection.status == pq.ConnStatus.OK for connection in held)
-poll = select.poll()
-by_socket = {connection.socket: connection for connection in held}
-for socket in by_socket:
-    poll.register(socket, select.POLLIN)
-print("held", flush=True)
-while by_socket:
-    for socket, _ in poll.poll():
-        try:
-            by_socket[socket].consume_input()
-        except psycopg.OperationalError:
-            print(time.monotonic(), flush=True)
-            poll.unregister(socket)
-            del by_socket[socket]
-"#;
-
 /// Everything, with so many live jobs.
 pub(super) struct WithJobs {
     pub(super) jobs: usize,
@@ -112,19 +86,6 @@ pub(super) struct WithJobs {
     /// `connect` of a job's process, and of one of no job.
     pub(super) tagged_us: Quantiles,
     pub(super) untagged_us: Quantiles,
-}
-
-/// The middle and the slow end.
-pub(super) struct Quantiles {
-    pub(super) p50: f64,
-    pub(super) p99: f64,
-}
-
-impl Quantiles {
-    fn of(values: &[f64]) -> Self {
-        let at = |share| quantile(values.iter().copied(), share);
-        Self { p50: at(0.5), p99: at(0.99) }
-    }
 }
 
 /// A rate with lineal attached as a share of that without, with the half-width of its 95 % interval.
@@ -139,8 +100,6 @@ pub(super) struct Share {
 pub(super) struct Cost {
     pub(super) with_jobs: Vec<WithJobs>,
     pub(super) rates: Vec<Share>,
-    /// From the call of `lineal revoke` to the end of each session, milliseconds.
-    pub(super) revocation_ms: Quantiles,
 }
 
 /// Measures on a lab of its own, whose agent follows a unit by rule.
@@ -173,10 +132,7 @@ pub(super) fn measure(rounds: usize) -> anyhow::Result<Cost> {
         many.wait(PATIENCE)?;
         lab.agent()?.wait_for_status(|status| status.get("jobs") == Some(&0.into()))?;
     }
-    say(format_args!("access ends, with {SESSIONS} open sessions: {REVOCATIONS} times"));
-    let ends: Vec<f64> =
-        (0..REVOCATIONS).map(|_| revocation(&lab)).collect::<anyhow::Result<Vec<_>>>()?.concat();
-    Ok(Cost { with_jobs, rates, revocation_ms: Quantiles::of(&ends) })
+    Ok(Cost { with_jobs, rates })
 }
 
 fn with(lab: &mut Lab, jobs: usize, port: &str) -> anyhow::Result<WithJobs> {
@@ -269,26 +225,6 @@ fn interval(name: &'static str, shares: &[f64]) -> Share {
     let variance = shares.iter().map(|share| (share - mean).powi(2)).sum::<f64>() / (count - 1.0);
     let t = T.get(shares.len().saturating_sub(2)).copied().unwrap_or(1.96);
     Share { name, mean, half_width: t * (variance / count).sqrt(), rounds: shares.len() }
-}
-
-/// Milliseconds from the call to the end of each of a job's sessions.
-fn revocation(lab: &Lab) -> anyhow::Result<Vec<f64>> {
-    let count = SESSIONS.to_string();
-    let mut job: Server = lab.converse("holder", &lab.job("holder", &[PYTHON, "-c", HOLD, &count])?)?;
-    ensure!(job.line(PATIENCE)? == "held", "not every session was opened");
-    let jobs: Vec<Value> = lab.ask(&["jobs", "--json"])?.json()?;
-    let id = jobs.iter().find(|listed| listed.get("name") == Some(&"holder".into()));
-    let id = id.and_then(|job| job.get("id")?.as_str()).context("the job is not listed")?;
-    let called = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    let called = called.tv_sec as f64 + called.tv_nsec as f64 / 1e9;
-    lab.ask(&["revoke", "--job", id, "--reason", "measured"])?.success()?;
-    let mut ends = Vec::new();
-    for _ in 0..SESSIONS {
-        let ended: f64 = job.line(PATIENCE)?.parse()?;
-        ends.push((ended - called) * 1e3);
-    }
-    job.wait(PATIENCE)?;
-    Ok(ends)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod contenders;
 mod cost;
 mod kernel;
 mod pgbench;
+mod revocation;
 mod rows;
 
 use clap::{Args, ValueEnum};
@@ -63,8 +64,10 @@ enum Measurement {
     Connect,
     /// What a session's memory comes to.
     Memory,
-    /// What a host pays, with one live job and with 10,000, and how fast access ends: some minutes.
+    /// What a host pays, with one live job and with 10,000: some minutes.
     Cost,
+    /// How fast access ends, with 1,000 open sessions.
+    Revocation,
 }
 
 /// Whether a path's legs are encrypted.
@@ -98,9 +101,13 @@ pub(crate) fn bench(args: &BenchArgs) -> anyhow::Result<()> {
     let mut report = Report::default();
     if args.wants(Measurement::Cost) {
         report.cost = Some(cost::measure(args.rounds.max(2))?);
-        if args.only == [Measurement::Cost] {
-            return Ok(report.print_as(args.json)?);
-        }
+    }
+    if args.wants(Measurement::Revocation) {
+        report.revocation_ms = Some(revocation::measure(args.rounds)?);
+    }
+    let alone = [Measurement::Cost, Measurement::Revocation];
+    if !args.only.is_empty() && args.only.iter().all(|wanted| alone.contains(wanted)) {
+        return Ok(report.print_as(args.json)?);
     }
     for (legs, tls) in [(Legs::Plain, false), (Legs::Tls, true)] {
         if args.legs.is_none_or(|only| only == legs) {
@@ -197,6 +204,19 @@ fn beginnings(tls: bool, runs: &[(Path, Vec<Vec<f64>>)]) -> Vec<Row> {
         }
     };
     runs.iter().map(row).collect()
+}
+
+/// The middle and the slow end.
+struct Quantiles {
+    p50: f64,
+    p99: f64,
+}
+
+impl Quantiles {
+    fn of(values: &[f64]) -> Self {
+        let at = |share| quantile(values.iter().copied(), share);
+        Self { p50: at(0.5), p99: at(0.99) }
+    }
 }
 
 /// The smallest value that this share of all values does not exceed.

@@ -17,7 +17,10 @@ use agent_core::{
     postgres::{ClientStep, Denial, Ending, Event, Outcome, Ruling, Transaction, UpstreamStep, Violation},
     standing::{Grounds, Standing},
 };
-use tokio::{sync::watch, time::Sleep};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::Sleep,
+};
 
 use super::{
     Machine,
@@ -28,7 +31,7 @@ use super::{
 };
 use crate::proxy::{Drain, session::Session};
 
-/// How long the agent tries to cancel what a session runs when it cuts the session.
+/// How long the agent tries to end what a session runs, or its place at the server, when it cuts the session.
 const CANCEL: Duration = Duration::from_secs(2);
 
 /// A running session.
@@ -396,20 +399,28 @@ impl Pump {
         message: &str,
         ended: Ended,
     ) -> Ended {
+        let idle = self.is_idle();
         // A cancel costs the server a process: one that owes no answer runs nothing.
         let runs = self.machine.awaited() > 0;
         self.put_goodbye(sqlstate, message);
         self.client.flush_last();
         self.account(session);
         let Self { server, mut client, key, .. } = *self;
+        let told = async {
+            if !client.ended {
+                linger(&mut client.stream).await;
+            }
+        };
+        if idle {
+            tokio::join!(told, close_idle(server, &session.proxy.closings));
+            return ended;
+        }
         // Before the cancel: a server that has lost its client runs nothing of what else it was sent.
         server.reset();
         if let Some(registered) = key.filter(|_| runs) {
             let _ = tokio::time::timeout(CANCEL, registered.cancel(session)).await;
         }
-        if !client.ended {
-            linger(&mut client.stream).await;
-        }
+        told.await;
         ended
     }
 
@@ -460,6 +471,16 @@ impl Pump {
         }
         ended
     }
+}
+
+/// Ends a session at a server that has nothing to do for it. A server's process takes longer to end than a client takes to
+/// be told: of many sessions that end at once all clients are told first.
+async fn close_idle(mut server: Side, closings: &Semaphore) {
+    let orderly = async {
+        let _turn = closings.acquire().await;
+        linger(&mut server.stream).await;
+    };
+    let _ = tokio::time::timeout(CANCEL, orderly).await;
 }
 
 /// What ends a wait.
