@@ -53,8 +53,10 @@ for package; do
         openssh-server) unit=ssh.service ;;
         *) continue ;;
     esac
-    # Nor after the next boot. This works where systemd does not run, too.
-    if command -v deb-systemd-helper >/dev/null; then deb-systemd-helper disable "$unit"; fi
+    # Nor after the next boot. This works where systemd does not run, too; it asks for whom it works.
+    if command -v deb-systemd-helper >/dev/null; then
+        DPKG_MAINTSCRIPT_PACKAGE=$package deb-systemd-helper disable "$unit"
+    fi
 done
 "#;
 

@@ -177,7 +177,10 @@ impl Kernel {
             words.set(word::TASKS, tasks.wrapping_add(1), 0).map_err(failed("write", "WORDS"))?;
         }
         self.marks.set(tgid);
-        locked(&self.tasks).insert(tgid, tag, 0).map_err(failed("add to", "TASKS"))
+        let tagged = locked(&self.tasks).insert(tgid, tag, 0).map_err(failed("add to", "TASKS"));
+        // Again: a process that ended in between took its mark with it, and an entry without one is never cleared.
+        self.marks.set(tgid);
+        tagged
     }
 
     /// Takes a process out of its job: for an enrolment that did not complete, before its program ran.

@@ -417,10 +417,12 @@ impl Pump {
         }
         // Before the cancel: a server that has lost its client runs nothing of what else it was sent.
         server.reset();
-        if let Some(registered) = key.filter(|_| runs) {
-            let _ = tokio::time::timeout(CANCEL, registered.cancel(session)).await;
-        }
-        told.await;
+        let cancelled = async {
+            if let Some(registered) = key.filter(|_| runs) {
+                let _ = tokio::time::timeout(CANCEL, registered.cancel(session)).await;
+            }
+        };
+        tokio::join!(told, cancelled);
         ended
     }
 
