@@ -11,6 +11,7 @@ pub mod http;
 pub mod issuer;
 pub mod lab;
 pub mod notify;
+pub mod package;
 pub mod paths;
 pub mod postgres;
 pub mod script;

@@ -22,6 +22,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
+use lineal_tests::{package, paths};
 
 /// The project's chores.
 #[derive(Parser)]
@@ -43,6 +44,8 @@ enum Chore {
     Test(test::TestArgs),
     /// Compare lineal with no proxy and with other proxies.
     Bench(bench::BenchArgs),
+    /// Build the Debian package.
+    Package,
     /// Check licences, sources and advisories of all dependencies.
     Deny,
 }
@@ -54,8 +57,18 @@ fn main() -> anyhow::Result<()> {
         Chore::Lab(args) => lab::lab(&args),
         Chore::Test(args) => test::test(&args),
         Chore::Bench(args) => bench::bench(&args),
+        Chore::Package => package(),
         Chore::Deny => test::deny(),
     }
+}
+
+/// Builds the package beside the agent.
+fn package() -> anyhow::Result<()> {
+    build::agent(setup::Purpose::Build, build::Profile::Release)?;
+    let binary = paths::lineal()?;
+    let package = package::build(&binary, binary.parent().context("the agent is in no directory")?)?;
+    say(format_args!("{}", package.display()));
+    Ok(())
 }
 
 /// Says what is being done: on standard error, for standard output may be read by a program.
