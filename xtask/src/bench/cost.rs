@@ -86,6 +86,8 @@ pub(super) struct WithJobs {
     /// `connect` of a job's process, and of one of no job.
     pub(super) tagged_us: Quantiles,
     pub(super) untagged_us: Quantiles,
+    /// As [`Cost::rates`], with so many live jobs.
+    pub(super) rates: Vec<Share>,
 }
 
 /// A rate with lineal attached as a share of that without, with the half-width of its 95 % interval.
@@ -127,10 +129,17 @@ pub(super) fn measure(rounds: usize) -> anyhow::Result<Cost> {
         let mut many = lab.converse("many", &many)?;
         ensure!(many.line(PATIENCE)? == "begun", "not every job has begun");
         lab.agent()?.wait_for_status(|status| status.get("jobs") == Some(&jobs.into()))?;
-        with_jobs.push(with(&mut lab, jobs, &port)?);
-        many.hang_up();
-        many.wait(PATIENCE)?;
-        lab.agent()?.wait_for_status(|status| status.get("jobs") == Some(&0.into()))?;
+        let mut measured = with(&mut lab, jobs, &port)?;
+        // Detached, what they are is no job any more, and can't be again: so one after the other, not in turn.
+        let attached = (0..rounds).map(|_| rate(&lab)).collect::<anyhow::Result<Vec<_>>>()?;
+        let detached = without(&mut lab, |lab| {
+            let detached = (0..rounds).map(|_| rate(lab)).collect::<anyhow::Result<Vec<_>>>()?;
+            many.hang_up();
+            many.wait(PATIENCE)?;
+            Ok(detached)
+        })?;
+        measured.rates = shares(&attached, &detached);
+        with_jobs.push(measured);
     }
     Ok(Cost { with_jobs, rates })
 }
@@ -143,7 +152,7 @@ fn with(lab: &mut Lab, jobs: usize, port: &str) -> anyhow::Result<WithJobs> {
     let mut untagged = Command::new(PYTHON);
     let untagged_us = times(&mut lab.inside(untagged.args(connect)))?;
     let tagged_us = times(&mut lab.job("connects", &[&[PYTHON], &connect[..]].concat())?)?;
-    Ok(WithJobs { jobs, events, idle_cpu_share, memory_mib, tagged_us, untagged_us })
+    Ok(WithJobs { jobs, events, idle_cpu_share, memory_mib, tagged_us, untagged_us, rates: Vec::new() })
 }
 
 fn times(command: &mut Command) -> anyhow::Result<Quantiles> {
@@ -173,26 +182,30 @@ fn processor_time(process: u32) -> anyhow::Result<f64> {
 
 /// Whole operations of no job, with lineal attached and not, in turn.
 fn rates(lab: &mut Lab, rounds: usize) -> anyhow::Result<Vec<Share>> {
-    let mut shares: [Vec<f64>; 2] = Default::default();
+    let (mut attached, mut detached) = (Vec::new(), Vec::new());
     for round in 0..rounds {
-        let mut attached = None;
-        let mut detached = None;
         // Another one begins each round.
         for turn in 0..2 {
             if (round + turn) % 2 == 0 {
-                attached = Some(rate(lab)?);
+                attached.push(rate(lab)?);
             } else {
-                detached = Some(without(lab, rate)?);
+                detached.push(without(lab, rate)?);
             }
         }
-        for (shares, (with, without)) in
-            shares.iter_mut().zip(attached.into_iter().flatten().zip(detached.into_iter().flatten()))
-        {
+    }
+    Ok(shares(&attached, &detached))
+}
+
+/// Rates attached as shares of those detached, round by round.
+fn shares(attached: &[[f64; 2]], detached: &[[f64; 2]]) -> Vec<Share> {
+    let mut shares: [Vec<f64>; 2] = Default::default();
+    for (attached, detached) in attached.iter().zip(detached) {
+        for (shares, (with, without)) in shares.iter_mut().zip(attached.iter().zip(detached)) {
             shares.push(with / without);
         }
     }
     let names = ["fork+exec+exit", "connect"];
-    Ok(names.into_iter().zip(&shares).map(|(name, shares)| interval(name, shares)).collect())
+    names.into_iter().zip(&shares).map(|(name, shares)| interval(name, shares)).collect()
 }
 
 fn rate(lab: &Lab) -> anyhow::Result<[f64; 2]> {

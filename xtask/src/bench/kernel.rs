@@ -38,6 +38,8 @@ pub(super) struct Event {
     pub(super) name: &'static str,
     pub(super) nanoseconds: f64,
     pub(super) count: u64,
+    /// Runs of programs for one of them.
+    pub(super) runs: f64,
 }
 
 /// Puts untagged load on the lab's programs and reads their times.
@@ -64,7 +66,9 @@ pub(super) fn measure(lab: &Lab) -> anyhow::Result<Vec<Event>> {
             let spent: Vec<(f64, u64)> = programs.iter().map(|program| spent(program)).collect();
             let time: f64 = spent.iter().map(|(time, _)| time).sum();
             let count = spent.first().map_or(0, |(_, runs)| *runs);
-            Event { name, nanoseconds: time / count.max(1) as f64, count }
+            let runs: u64 = spent.iter().map(|(_, runs)| runs).sum();
+            let each = |total: f64| total / count.max(1) as f64;
+            Event { name, nanoseconds: each(time), count, runs: each(runs as f64) }
         })
         .collect())
 }

@@ -103,7 +103,7 @@ pub(crate) fn bench(args: &BenchArgs) -> anyhow::Result<()> {
         report.cost = Some(cost::measure(args.rounds.max(2))?);
     }
     if args.wants(Measurement::Revocation) {
-        report.revocation_ms = Some(revocation::measure(args.rounds)?);
+        report.revocations = revocation::measure(args.rounds)?;
     }
     let alone = [Measurement::Cost, Measurement::Revocation];
     if !args.only.is_empty() && args.only.iter().all(|wanted| alone.contains(wanted)) {

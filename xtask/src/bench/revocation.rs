@@ -11,6 +11,8 @@ use crate::say;
 
 /// Sessions that are open when their job's access ends.
 const SESSIONS: usize = 1_000;
+/// How many of them run a statement then, beside none: each takes a cancel request.
+const BUSY: [usize; 2] = [0, 100];
 /// How long anything may take to get ready.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -21,6 +23,9 @@ from psycopg import pq
 resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
 held = [pq.PGconn.connect(b"") for _ in range(int(sys.argv[1]))]
 assert all(connection.status == pq.ConnStatus.OK for connection in held)
+for connection in held[:int(sys.argv[2])]:
+    connection.send_query(b"SELECT pg_sleep(600)")
+    connection.flush()
 poll, ends = select.epoll(), []
 for connection in held:
     poll.register(connection.socket, select.EPOLLIN)
@@ -33,22 +38,37 @@ while len(ends) < len(held):
 print("\n".join(map(str, ends)), flush=True)
 "#;
 
+/// How fast a job's sessions end when so many of them are busy.
+pub(super) struct Revocation {
+    pub(super) busy: usize,
+    pub(super) ms: Quantiles,
+}
+
 /// From the call of `lineal revoke` to the end of each session of a job, milliseconds, over all rounds.
-pub(super) fn measure(rounds: usize) -> anyhow::Result<Quantiles> {
-    say(format_args!("access ends, with {SESSIONS} open sessions: {rounds} rounds"));
+pub(super) fn measure(rounds: usize) -> anyhow::Result<Vec<Revocation>> {
     let mut lab = Lab::start(&LabOptions::default())?;
     lab.allow_all()?;
-    let ends: Vec<f64> = (0..rounds).map(|_| revocation(&lab)).collect::<anyhow::Result<Vec<_>>>()?.concat();
-    Ok(Quantiles::of(&ends))
+    let mut measured: Vec<(usize, Vec<f64>)> = BUSY.map(|busy| (busy, Vec::new())).into();
+    for round in 0..rounds {
+        for (busy, ends) in &mut measured {
+            say(format_args!("access ends, with {SESSIONS} open sessions, {busy} busy: round {}", round + 1));
+            ends.extend(revocation(&lab, *busy)?);
+        }
+    }
+    Ok(measured.into_iter().map(|(busy, ends)| Revocation { busy, ms: Quantiles::of(&ends) }).collect())
 }
 
 /// Milliseconds from the call to the end of each of a job's sessions.
-fn revocation(lab: &Lab) -> anyhow::Result<Vec<f64>> {
-    let count = SESSIONS.to_string();
-    let mut job: Server = lab.converse("holder", &lab.job("holder", &[PYTHON, "-c", HOLD, &count])?)?;
+fn revocation(lab: &Lab, busy: usize) -> anyhow::Result<Vec<f64>> {
+    let (count, busy) = (SESSIONS.to_string(), busy.to_string());
+    let mut job: Server =
+        lab.converse("holder", &lab.job("holder", &[PYTHON, "-c", HOLD, &count, &busy])?)?;
     ensure!(job.line(PATIENCE)? == "held", "not every session was opened");
     let jobs: Vec<Value> = lab.ask(&["jobs", "--json"])?.json()?;
-    let id = jobs.iter().find(|listed| listed.get("name") == Some(&"holder".into()));
+    // The round before may be ending yet.
+    let holds =
+        |job: &&Value| job.get("name") == Some(&"holder".into()) && job.get("state") == Some(&"valid".into());
+    let id = jobs.iter().find(holds);
     let id = id.and_then(|job| job.get("id")?.as_str()).context("the job is not listed")?;
     let called = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     let called = called.tv_sec as f64 + called.tv_nsec as f64 / 1e9;

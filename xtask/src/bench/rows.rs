@@ -10,6 +10,7 @@ use super::{
     contenders::Path,
     cost::{Cost, Share},
     kernel::Event,
+    revocation::Revocation,
 };
 
 /// What `lineal` must reach of `lineal-noaudit`'s throughput.
@@ -55,8 +56,8 @@ pub(super) struct Report {
     pub(super) memory: Vec<(bool, Memory)>,
     pub(super) events: Vec<Event>,
     pub(super) cost: Option<Cost>,
-    /// From the call of `lineal revoke` to a session's end, milliseconds.
-    pub(super) revocation_ms: Option<Quantiles>,
+    /// From the call of `lineal revoke` to a session's end.
+    pub(super) revocations: Vec<Revocation>,
 }
 
 impl Report {
@@ -96,9 +97,10 @@ impl Report {
         for event in &self.events {
             writeln!(out, "{}", event_json(event, 0))?;
         }
-        if let Some(Quantiles { p50, p99 }) = self.revocation_ms {
-            let (p50, p99) = (rounded(p50, 1), rounded(p99, 1));
-            writeln!(out, "{}", json!({"bench": "revocation", "p50_ms": p50, "p99_ms": p99}))?;
+        for Revocation { busy, ms } in &self.revocations {
+            let (p50, p99) = (rounded(ms.p50, 1), rounded(ms.p99, 1));
+            let row = json!({"bench": "revocation", "busy": busy, "p50_ms": p50, "p99_ms": p99});
+            writeln!(out, "{row}")?;
         }
         let Some(cost) = &self.cost else { return Ok(()) };
         for with in &cost.with_jobs {
@@ -113,11 +115,12 @@ impl Report {
             let (cpu, memory) = (rounded(with.idle_cpu_share, 4), rounded(with.memory_mib, 1));
             let row = json!({"bench": "idle", "jobs": with.jobs, "cpu_share": cpu, "memory_mib": memory});
             writeln!(out, "{row}")?;
+            for share in &with.rates {
+                writeln!(out, "{}", share_json(share, with.jobs))?;
+            }
         }
-        for Share { name, mean, half_width, rounds } in &cost.rates {
-            let (mean, half) = (rounded(*mean, 4), rounded(*half_width, 4));
-            let row = json!({"bench": "rate", "operation": name, "ratio": mean, "ratio_ci95": half, "rounds": rounds});
-            writeln!(out, "{row}")?;
+        for share in &cost.rates {
+            writeln!(out, "{}", share_json(share, 0))?;
         }
         Ok(())
     }
@@ -144,14 +147,15 @@ impl Report {
                 "a session's memory, {legs}, {path}: idle {idle_kib:.1} KiB, busy {busy_kib:.1} KiB"
             )?;
         }
-        for Event { name, nanoseconds, count } in &self.events {
-            writeln!(out, "an untagged {name}: {nanoseconds:.0} ns, the mean of {count}")?;
-        }
+        print_events(&mut out, "", &self.events)?;
         if let Some(cost) = &self.cost {
             print_cost(&mut out, cost)?;
         }
-        if let Some(Quantiles { p50, p99 }) = self.revocation_ms {
-            writeln!(out, "access ends: p50 {p50:.0} ms, p99 {p99:.0} ms after the call")?;
+        for Revocation { busy, ms: Quantiles { p50, p99 } } in &self.revocations {
+            writeln!(
+                out,
+                "access ends, {busy} sessions busy: p50 {p50:.0} ms, p99 {p99:.0} ms after the call"
+            )?;
         }
         for bar in self.bars() {
             writeln!(out, "{bar}")?;
@@ -193,8 +197,9 @@ impl Report {
                 verdict(*nanoseconds <= EVENT_NS_MAX, &format!("{what}, at most {EVENT_NS_MAX:.0}"))
             })
         });
-        let revocation = self.revocation_ms.iter().map(|Quantiles { p99, .. }| {
-            let what = format!("access ends: p99 {p99:.0} ms, below {REVOCATION_MS_MAX:.0}");
+        let revocation = self.revocations.iter().map(|Revocation { busy, ms: Quantiles { p99, .. } }| {
+            let what =
+                format!("access ends, {busy} sessions busy: p99 {p99:.0} ms, below {REVOCATION_MS_MAX:.0}");
             verdict(*p99 < REVOCATION_MS_MAX, &what)
         });
         rows.chain(memory).chain(events).chain(revocation).collect()
@@ -203,24 +208,48 @@ impl Report {
 
 fn event_json(event: &Event, jobs: usize) -> Value {
     let ns = rounded(event.nanoseconds, 0);
-    json!({"bench": "kernel", "event": event.name, "jobs": jobs, "ns_per_event": ns, "events": event.count})
+    let runs = rounded(event.runs, 1);
+    json!({"bench": "kernel", "event": event.name, "jobs": jobs, "ns_per_event": ns, "events": event.count, "runs_per_event": runs})
+}
+
+fn share_json(share: &Share, jobs: usize) -> Value {
+    let Share { name, mean, half_width, rounds } = share;
+    let (mean, half) = (rounded(*mean, 4), rounded(*half_width, 4));
+    json!({"bench": "rate", "operation": name, "jobs": jobs, "ratio": mean, "ratio_ci95": half, "rounds": rounds})
 }
 
 fn print_cost(out: &mut impl Write, cost: &Cost) -> io::Result<()> {
     for with in &cost.with_jobs {
         writeln!(out, "with {} live jobs:", with.jobs)?;
-        for Event { name, nanoseconds, count } in &with.events {
-            writeln!(out, "  an untagged {name}: {nanoseconds:.0} ns, the mean of {count}")?;
-        }
+        print_events(out, "  ", &with.events)?;
         for (kind, Quantiles { p50, p99 }) in [("a job's", &with.tagged_us), ("another's", &with.untagged_us)]
         {
             writeln!(out, "  {kind} connect: p50 {p50:.0} µs, p99 {p99:.0} µs")?;
         }
         let (cpu, memory) = (with.idle_cpu_share * 100.0, with.memory_mib);
         writeln!(out, "  the agent at rest: {cpu:.2} % of a processor, {memory:.1} MiB")?;
+        print_shares(out, "  ", &with.rates)?;
     }
-    for Share { name, mean, half_width, rounds } in &cost.rates {
-        writeln!(out, "{name}, attached by detached: {mean:.3} ± {half_width:.3} (95 %, {rounds} rounds)")?;
+    print_shares(out, "", &cost.rates)
+}
+
+fn print_events(out: &mut impl Write, indent: &str, events: &[Event]) -> io::Result<()> {
+    for Event { name, nanoseconds, count, runs } in events {
+        let each = nanoseconds / runs.max(1.0);
+        writeln!(
+            out,
+            "{indent}an untagged {name}: {nanoseconds:.0} ns, the mean of {count}; {runs:.1} runs of a program, {each:.0} ns each"
+        )?;
+    }
+    Ok(())
+}
+
+fn print_shares(out: &mut impl Write, indent: &str, shares: &[Share]) -> io::Result<()> {
+    for Share { name, mean, half_width, rounds } in shares {
+        writeln!(
+            out,
+            "{indent}{name}, attached by detached: {mean:.3} ± {half_width:.3} (95 %, {rounds} rounds)"
+        )?;
     }
     Ok(())
 }
