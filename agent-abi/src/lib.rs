@@ -4,10 +4,10 @@
 //! not spelled out, and means the same on both sides. Addresses are in network byte order as the kernel
 //! keeps them, ports in host byte order. A change of any layout raises [`LAYOUT`].
 
-#![no_std]
+#![cfg_attr(not(test), no_std)]
 
 /// Version of these layouts; pinned maps live in a directory of this name.
-pub const LAYOUT: u32 = 3;
+pub const LAYOUT: u32 = 4;
 
 /// Bytes kept of an executable's path (its components, leaf first, each ended by NUL).
 pub const EXE_BYTES_MAX: usize = 1024;
@@ -47,6 +47,16 @@ pub mod capacity {
     /// Executed images, likewise.
     pub const fn images(processes_max: u32) -> u32 {
         processes_max
+    }
+
+    /// What one job may take of [`nodes`], and of [`images`]: one that takes all of its share leaves the others theirs.
+    pub const fn share(capacity: u32) -> u32 {
+        capacity / 2
+    }
+
+    /// Jobs with live processes, or with places that are kept a while.
+    pub const fn jobs(processes_max: u32) -> u32 {
+        processes_max.saturating_mul(2)
     }
 
     /// Live jobs that have shown no token: more of them are followed and granted nothing, but not known by their rule.
@@ -103,7 +113,7 @@ pub struct TaskTag {
 }
 
 /// Words of the map of marks: a bit for each tgid there can be (`PID_MAX_LIMIT` of linux/threads.h). Who has no mark
-/// has no tag; the mark is set before or with the tag, and cleared after it.
+/// has no tag: the kernel side sets the mark before the tag and clears it before it, the agent sets it before and after.
 pub const MARKS_WORDS: u32 = 4 * 1024 * 1024 / u64::BITS;
 
 /// Of a process that the agent tagged.
@@ -131,6 +141,32 @@ pub struct Node {
 
 /// The trail holds this node.
 pub const NODE_RECORDED: u32 = 1;
+
+/// Value of the map of uses, keyed by job: how many nodes and images its processes have been given, ever. The kernel side
+/// alone writes it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JobUse {
+    /// Nodes.
+    pub nodes: u64,
+    /// Images.
+    pub images: u64,
+}
+
+/// Value of the map of jobs, keyed by job: what the agent has to say of one. The agent alone writes it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JobWord {
+    /// Nodes of it that the agent has let go of, ever.
+    pub nodes: u64,
+    /// Images, likewise.
+    pub images: u64,
+    /// [`JOB_SHUT_OFF`].
+    pub flags: u64,
+}
+
+/// The job may begin nothing: not even what the kernel side decides by itself.
+pub const JOB_SHUT_OFF: u64 = 1;
 
 /// What a process executed.
 #[repr(C)]
@@ -341,8 +377,10 @@ pub mod stat {
     pub const UNIDENTIFIED_FULL: u32 = 11;
     /// Map of cgroups full: what executes in the new one is followed only if it descends from what is.
     pub const CGROUPS_FULL: u32 = 12;
+    /// A job's share of nodes or images is taken: the process can't be attributed, so its traffic is denied.
+    pub const SHARE_FULL: u32 = 13;
     /// How many counters there are.
-    pub const COUNT: u32 = 13;
+    pub const COUNT: u32 = 14;
 }
 
 /// Words of the shared state map.
@@ -363,4 +401,53 @@ pub const fn mapped(v4: u32) -> [u32; 4] {
     [0, 0, 0x0000_ffffu32.to_be(), v4]
 }
 
-plain_data!(TaskTag, Node, Image, SocketTag, FlowKey, Flow, Listener, Datagram, Unidentified, Event);
+plain_data!(
+    TaskTag,
+    Node,
+    JobUse,
+    JobWord,
+    Image,
+    SocketTag,
+    FlowKey,
+    Flow,
+    Listener,
+    Datagram,
+    Unidentified,
+    Event
+);
+
+#[cfg(test)]
+mod tests {
+    use core::mem::offset_of;
+
+    use super::*;
+
+    /// An agent adopts pinned maps of its own layout's version without another look: whoever changes what they hold has to
+    /// raise [`LAYOUT`], and to write down here what it is now.
+    #[test]
+    fn pinned_maps_hold_what_their_version_says() {
+        let tags = [size_of::<TaskTag>(), offset_of!(TaskTag, image), offset_of!(TaskTag, execs)];
+        let nodes = [size_of::<Node>(), offset_of!(Node, image), offset_of!(Node, flags)];
+        let images = [size_of::<Image>(), offset_of!(Image, exe), offset_of!(Image, argv)];
+        let sockets = [size_of::<SocketTag>(), offset_of!(SocketTag, state), offset_of!(SocketTag, address)];
+        let begun =
+            [size_of::<Unidentified>(), offset_of!(Unidentified, tgid), offset_of!(Unidentified, flags)];
+        let jobs = [size_of::<JobUse>(), size_of::<JobWord>(), offset_of!(JobWord, flags)];
+        let words = [MARKS_WORDS, word::COUNT, stat::COUNT].map(|count| count as usize);
+        assert_eq!(
+            (LAYOUT, [tags, nodes, images, sockets, begun, jobs, words]),
+            (
+                4,
+                [
+                    [40, 16, 32],
+                    [40, 16, 32],
+                    [3_344, 16, 1_296],
+                    [48, 24, 32],
+                    [40, 32, 36],
+                    [16, 24, 16],
+                    [65_536, 3, 14]
+                ]
+            )
+        );
+    }
+}

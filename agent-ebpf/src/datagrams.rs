@@ -6,6 +6,7 @@ use aya_ebpf::{bindings::bpf_sock_addr, macros::cgroup_sock_addr, programs::Sock
 use crate::{
     maps::{RESOLVERS, current_tgid, refused},
     redirect::{ALLOW, address_v6, deny, port_of, sender},
+    shares::is_shut_off,
 };
 
 /// `sendto` and `sendmsg` on an unconnected IPv4 UDP socket.
@@ -25,12 +26,12 @@ pub fn lineal_sendmsg6(ctx: SockAddrContext) -> i32 {
     judge(ctx.sock_addr, &tag, address)
 }
 
-/// Allows a datagram to a resolver; refuses every other.
+/// Allows a datagram of a job that may act to a resolver; refuses every other.
 #[inline(always)]
 pub fn judge(context: *mut bpf_sock_addr, tag: &TaskTag, address: [u32; 4]) -> i32 {
     let port = port_of(context);
     // SAFETY: only presence is asked.
-    if unsafe { RESOLVERS.get(Datagram { address, port }) }.is_some() {
+    if unsafe { RESOLVERS.get(Datagram { address, port }) }.is_some() && !is_shut_off(tag.job) {
         return ALLOW;
     }
     refused(Refusal::Datagram, tag, current_tgid(), address, port);

@@ -22,11 +22,33 @@ use crate::{
         OFF_MOUNT_MNT, OFF_MOUNT_MOUNTPOINT, OFF_MOUNT_PARENT, OFF_PATH_DENTRY, OFF_PATH_MNT, OFF_QSTR_NAME,
         OFF_TASK_MM, OFF_VFSMOUNT_ROOT, read,
     },
+    shares::{give_image_back, take_image},
 };
 
-/// Records the image that `task` has just executed from `bprm`; answers its id, 0 if it can't be kept.
+/// Records the image that `task` has just executed from `bprm`, as of a job's share; answers its id, 0 if it can't be kept.
 #[inline(always)]
-pub fn record(task: *const u8, bprm: *const u8) -> u64 {
+pub fn record(task: *const u8, bprm: *const u8, job: u64) -> u64 {
+    if !take_image(job) {
+        return 0;
+    }
+    let image = record_first(task, bprm);
+    if image == 0 {
+        give_image_back(job);
+    }
+    image
+}
+
+/// Lets go of an image of a job's that no node names: nobody else ever would.
+#[inline(always)]
+pub fn forget(image: u64, job: u64) {
+    if image != 0 && IMAGES.remove(image).is_ok() {
+        give_image_back(job);
+    }
+}
+
+/// The same of a process that begins a job, which has nothing yet.
+#[inline(always)]
+pub fn record_first(task: *const u8, bprm: *const u8) -> u64 {
     let Some(image) = IMAGE_SCRATCH.get_ptr_mut(0) else { return 0 };
     // SAFETY: this CPU's scratch slot; the whole value is written before it is copied into the map.
     let image = unsafe { &mut *image };

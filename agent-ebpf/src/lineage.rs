@@ -23,6 +23,7 @@ use crate::{
         OFF_SIGNAL_LIVE, OFF_TASK_BORN, OFF_TASK_EXECS, OFF_TASK_PID, OFF_TASK_SIGNAL, OFF_TASK_TGID, field,
     },
     rules,
+    shares::{give_node_back, take_node},
 };
 
 const SIGKILL: u32 = 9;
@@ -93,11 +94,10 @@ pub fn lineal_exec(ctx: BtfTracePointContext) -> i32 {
     // An unattributable process stays one: a lost edge must not turn it into a root.
     let (mut image, mut node) = (0, 0);
     if parent != LOST {
-        image = image::record(ctx.arg(0), ctx.arg(2));
+        image = image::record(ctx.arg(0), ctx.arg(2), before.job);
         node = add_node(before.job, parent, image, tgid);
         if node == 0 {
-            // Nobody would ever let go of an image that no node names.
-            let _ = IMAGES.remove(image);
+            image::forget(image, before.job);
             image = 0;
         }
     }
@@ -164,7 +164,11 @@ pub fn lineal_exit(ctx: BtfTracePointContext) -> i32 {
 fn add_node(job: u64, parent: u64, image: u64, tgid: u32) -> u64 {
     let id = next_id();
     let node = Node { job, parent, image, tgid, uid: uid(), flags: 0, reserved: 0 };
-    if image == 0 || NODES.insert(id, node, BPF_ANY.into()).is_err() {
+    if image == 0 || !take_node(job) {
+        return 0;
+    }
+    if NODES.insert(id, node, BPF_ANY.into()).is_err() {
+        give_node_back(job);
         count(stat::NODES_FULL);
         return 0;
     }

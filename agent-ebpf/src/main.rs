@@ -3,7 +3,7 @@
 //! These programs follow processes ([`lineage`]), from a root that the agent names or a rule means ([`rules`]), stamp
 //! their sockets ([`sockets`]), send their TCP connections to the agent's listener ([`redirect`]), which nobody else may
 //! become ([`binds`]), and refuse what can't be sent there. They decide nothing about content: that is the agent's work.
-//! A task outside every job costs one look-up an event.
+//! A task outside every job costs a test of one bit an event.
 
 #![no_std]
 #![no_main]
@@ -18,6 +18,7 @@ mod maps;
 mod offsets;
 mod redirect;
 mod rules;
+mod shares;
 mod sockets;
 
 #[panic_handler]

@@ -6,9 +6,9 @@
 use core::arch::asm;
 
 use agent_abi::{
-    Datagram, EVENTS_BYTES, Event, EventKind, FILE_NAME_BYTES, FLOWS_MAX, Flow, FlowKey, Image, Listener,
-    MARKS_WORDS, NAMESPACES_MAX, Node, PROCESSES_MAX, RESOLVERS_MAX, RULE_NAME_BYTES, RULE_PATH_BYTES,
-    RULES_MAX, Refusal, RuleKeys, SocketTag, TaskTag, Unidentified, capacity, stat, word,
+    Datagram, EVENTS_BYTES, Event, EventKind, FILE_NAME_BYTES, FLOWS_MAX, Flow, FlowKey, Image, JobUse,
+    JobWord, Listener, MARKS_WORDS, NAMESPACES_MAX, Node, PROCESSES_MAX, RESOLVERS_MAX, RULE_NAME_BYTES,
+    RULE_PATH_BYTES, RULES_MAX, Refusal, RuleKeys, SocketTag, TaskTag, Unidentified, capacity, stat, word,
 };
 use aya_ebpf::{
     bindings::{BPF_ANY, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
@@ -36,6 +36,16 @@ pub static NODES: HashMap<u64, Node> =
 #[map]
 pub static IMAGES: HashMap<u64, Image> =
     HashMap::with_max_entries(capacity::images(PROCESSES_MAX), BPF_F_NO_PREALLOC);
+
+/// Job → what it was given of the two maps above.
+#[map]
+pub static USES: HashMap<u64, JobUse> =
+    HashMap::with_max_entries(capacity::jobs(PROCESSES_MAX), BPF_F_NO_PREALLOC);
+
+/// Job → what the agent says of it.
+#[map]
+pub static JOBS: HashMap<u64, JobWord> =
+    HashMap::with_max_entries(capacity::jobs(PROCESSES_MAX), BPF_F_NO_PREALLOC);
 
 /// Connections on their way to the agent. The agent removes what it has accepted, and what is old.
 #[map]
@@ -135,19 +145,20 @@ pub fn insert_tag(tgid: u32, tag: &TaskTag) -> Result<(), i32> {
     TASKS.insert(tgid, tag, BPF_ANY.into())
 }
 
-/// Takes a process's tag away, if it has one.
+/// Takes a process's tag away, if it has one. The mark goes first: the agent may be tagging a number that is another's by
+/// now, and what it tags last must not stay without a mark, which nothing would ever clear.
 #[inline(always)]
 pub fn remove_tag(tgid: u32) {
     if !is_marked(tgid) {
         return;
     }
-    let _ = TASKS.remove(tgid);
     if let Some(word) = MARKS.get_ptr_mut(tgid / u64::BITS) {
         // SAFETY: as above.
         unsafe {
             asm!("lock *(u64 *)({word} + 0) &= {rest}", word = in(reg) word, rest = in(reg) !(1u64 << (tgid % u64::BITS)));
         }
     }
+    let _ = TASKS.remove(tgid);
 }
 
 /// Whether a process may have a tag.
@@ -190,14 +201,24 @@ pub fn count(index: u32) {
 /// Adds to a shared word, atomically; answers what it was before.
 #[inline(always)]
 pub fn fetch_add(index: u32, delta: u64) -> Option<u64> {
-    let word = WORDS.get_ptr_mut(index)?;
+    // SAFETY: an aligned slot that lives as long as the map.
+    WORDS.get_ptr_mut(index).map(|word| unsafe { add(word, delta) })
+}
+
+/// Adds to a word of a map, atomically; answers what it was before. `core` has no read-modify-write for this target, the
+/// instruction set (v3) has.
+///
+/// # Safety
+///
+/// `word` must be an aligned word of an entry that lives as long as the program runs.
+#[inline(always)]
+pub unsafe fn add(word: *mut u64, delta: u64) -> u64 {
     let mut value = delta;
-    // SAFETY: an aligned slot that lives as long as the map. `core` has no read-modify-write for this
-    // target, the instruction set (v3) has.
+    // SAFETY: the caller's.
     unsafe {
         asm!("{value} = atomic_fetch_add((u64 *)({word} + 0), {value})", word = in(reg) word, value = inout(reg) value);
     }
-    Some(value)
+    value
 }
 
 /// A fresh node or image id.

@@ -42,7 +42,7 @@ const BY_NAME: u32 = u32::MAX;
 #[inline(always)]
 pub fn on_exec(task: *const u8, bprm: *const u8, tgid: u32, uid: u32) {
     let Some(mut rule) = meaning(bprm, uid) else { return };
-    let image = image::record(task, bprm);
+    let image = image::record_first(task, bprm);
     if rule == BY_NAME {
         rule = match executable() {
             Some(rule) => rule,

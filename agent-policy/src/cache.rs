@@ -37,12 +37,13 @@ pub struct DecisionCache {
     session: Session,
     recent: HashMap<Facts, Arc<Decided>>,
     older: HashMap<Facts, Arc<Decided>>,
+    forgotten: u64,
 }
 
 impl DecisionCache {
     /// An empty cache for a session.
     pub fn new(session: Session) -> Self {
-        Self { session, recent: HashMap::new(), older: HashMap::new() }
+        Self { session, recent: HashMap::new(), older: HashMap::new(), forgotten: 0 }
     }
 
     /// The session whose decisions these are.
@@ -69,9 +70,15 @@ impl DecisionCache {
 
     fn keep(&mut self, facts: Facts, decided: Arc<Decided>) {
         if self.recent.len() >= DECISIONS_MAX / 2 {
-            self.older = std::mem::take(&mut self.recent);
+            let older = std::mem::replace(&mut self.older, std::mem::take(&mut self.recent));
+            self.forgotten += older.len() as u64;
         }
         self.recent.insert(facts, decided);
+    }
+
+    /// Decisions that were let go of for lack of room.
+    pub fn forgotten(&self) -> u64 {
+        self.forgotten
     }
 
     #[cfg(test)]

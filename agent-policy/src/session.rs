@@ -158,7 +158,8 @@ impl Session {
         if !self.subject.identified {
             let judged = judged.map_err(|error| Refusal::Always(error.to_string()))?;
             let granted = |judgement: &Judgement| grants_unidentified(&self.bundle, judgement);
-            return if judged.iter().all(granted) {
+            // Observed policies are asked only once the others have granted it: theirs is the last word to tell.
+            return if part == Part::All || judged.iter().all(granted) {
                 Ok(judged)
             } else {
                 Err(Refusal::Always(NOT_GRANTED.to_owned()))

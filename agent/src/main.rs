@@ -1,6 +1,7 @@
 //! `lineal`: the host agent and its command line.
 
 mod audit;
+mod bounds;
 mod changes;
 mod cli;
 mod clock;

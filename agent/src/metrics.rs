@@ -18,6 +18,8 @@ use prometheus::{
 };
 use tokio::net::TcpListener;
 
+use crate::bounds::Bound;
+
 /// Scrapes served at once.
 const SCRAPES_MAX: usize = 16;
 /// How long accepting rests after it failed, as when descriptors ran out.
@@ -48,6 +50,8 @@ pub struct Metrics {
     pub enrolments: IntCounterVec,
     /// `lineal_revocations_total`.
     pub revocations: IntCounter,
+    /// `lineal_revocation_list_refused`.
+    pub revocation_list_refused: IntGauge,
     /// `lineal_bundle_loads_total{result}`.
     pub bundle_loads: IntCounterVec,
     /// `lineal_command_duration_seconds`.
@@ -56,8 +60,8 @@ pub struct Metrics {
     pub kernel_refusals: IntCounterVec,
     /// `lineal_kernel_bounds_total{bound}`.
     pub kernel_bounds: IntCounterVec,
-    /// `lineal_bounds_total{bound}`: what the agent itself bounds and no other metric tells of.
-    pub bounds: IntCounterVec,
+    /// `lineal_bounds_total{bound}`: see [`Bound`].
+    bounds: IntCounterVec,
     /// `lineal_kernel_redirects_total`.
     pub kernel_redirects: IntCounter,
     /// `lineal_kernel_own_listener_total`.
@@ -112,6 +116,11 @@ impl Metrics {
         let build = IntGaugeVec::new(Opts::new("lineal_build_info", "The agent's version."), &["version"])?;
         registry.register(Box::new(build.clone()))?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let bounds = counters("lineal_bounds_total", "Times a bound of the agent was reached.", &["bound"])?;
+        // Each is there from the start: what has not been reached yet reads 0.
+        for bound in Bound::ALL {
+            bounds.with_label_values(&[bound.label()]);
+        }
         Ok(Self {
             jobs: gauge("lineal_jobs", "Jobs followed.")?,
             processes: gauge("lineal_processes", "Processes followed.")?,
@@ -130,6 +139,10 @@ impl Metrics {
             sessions_ended: counters("lineal_sessions_ended_total", "Sessions ended.", &["reason"])?,
             enrolments: counters("lineal_enrolments_total", "Enrolments asked for.", &["result"])?,
             revocations: counter("lineal_revocations_total", "Revocations.")?,
+            revocation_list_refused: gauge(
+                "lineal_revocation_list_refused",
+                "1 while what the list of revocations holds now is not in force.",
+            )?,
             bundle_loads: counters("lineal_bundle_loads_total", "Policy bundles read.", &["result"])?,
             command_duration,
             kernel_refusals: counters(
@@ -142,7 +155,7 @@ impl Metrics {
                 "Times a bound of the kernel side was reached.",
                 &["bound"],
             )?,
-            bounds: counters("lineal_bounds_total", "Times a bound of the agent was reached.", &["bound"])?,
+            bounds,
             kernel_redirects: counter("lineal_kernel_redirects_total", "Connections redirected.")?,
             kernel_own_listener: counter(
                 "lineal_kernel_own_listener_total",
@@ -166,6 +179,11 @@ impl Metrics {
             )?,
             registry,
         })
+    }
+
+    /// Counts how often a bound was reached.
+    pub fn bound(&self, bound: Bound) -> IntCounter {
+        self.bounds.with_label_values(&[bound.label()])
     }
 
     fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
@@ -201,7 +219,10 @@ pub async fn serve(
                 continue;
             }
         };
-        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { continue };
+        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+            metrics.bound(Bound::Scrapes).inc();
+            continue;
+        };
         let (metrics, refresh) = (Arc::clone(&metrics), refresh.clone());
         tokio::spawn(async move {
             let service = service_fn(move |request: Request<Incoming>| {

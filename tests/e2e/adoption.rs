@@ -270,7 +270,22 @@ except BlockingIOError:
     print("safe", flush=True)
 "#
     );
-    let connect = "import socket, sys\nfor line in sys.stdin:\n try:\n  s = socket.socket(); s.connect(('127.0.0.1', 9)); print('connected', flush=True)\n except OSError as e: print(e.errno, flush=True)";
+    // Each connection is over before the answer: nothing of the agent's is left at its port when it is killed.
+    let connect = r#"
+import socket, sys
+for line in sys.stdin:
+    with socket.socket() as stream:
+        try:
+            stream.connect(("127.0.0.1", 9))
+        except OSError as error:
+            print(error.errno, flush=True)
+            continue
+        try:
+            stream.recv(1)
+        except ConnectionResetError:
+            pass
+    print("connected", flush=True)
+"#;
     let job = lab.job("alone", &[PYTHON, "-c", connect]).unwrap();
     let mut outside = Command::new("unshare");
     outside.args(["-n", PYTHON, "-c", &script]);
@@ -295,6 +310,12 @@ fn the_glass_can_be_broken_and_that_is_on_record() {
     let early = lab.ask(&detach).unwrap();
     assert!(early.code == Some(125) && early.stderr.contains("stop the agent first"), "{early:?}");
     lab.take_agent().unwrap().kill().unwrap();
+    assert!(say(&mut job, "while").starts_with("refused"));
+    let mut nobody = Command::new("setpriv");
+    nobody.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"]);
+    nobody.arg(paths::lineal().unwrap()).args(detach);
+    let refused = finish(&mut lab.inside(&nobody)).unwrap();
+    assert!(refused.code == Some(125) && refused.stderr.contains("only root"), "{refused:?}");
     assert!(say(&mut job, "while").starts_with("refused"));
     assert_eq!(lines(&lab.ask(&detach).unwrap()), ["detached: 1 processes are followed no more"]);
     assert_eq!(say(&mut job, "free"), "free");
@@ -329,4 +350,56 @@ fn what_cannot_be_recorded_is_detached_only_if_that_is_said() {
     let done = lab.ask(&["detach", "--unrecorded", "--config", config.to_str().unwrap()]).unwrap();
     assert!(done.code == Some(0) && done.stderr.contains("not on record"), "{done:?}");
     assert_eq!(say(&mut job, "free"), "free");
+}
+
+#[test]
+fn a_job_that_is_a_new_process_at_every_moment_is_adopted() {
+    let mut lab = own_lab();
+    let chain = env!("CARGO_BIN_EXE_chain");
+    let mut job = lab.converse("chain", &lab.job("chain", &[chain, "120"]).unwrap()).unwrap();
+    assert_eq!(job.line(PATIENCE).unwrap(), "running");
+    let [before] = jobs(&lab).try_into().unwrap();
+    for _ in 0..5 {
+        lab.take_agent().unwrap().kill().unwrap();
+        lab.start_agent().unwrap();
+        let [after] = jobs(&lab).try_into().unwrap();
+        assert_eq!((&after["id"], text(&after, "/state")), (&before["id"], "valid"));
+    }
+    let id = text(&before, "/id");
+    lines(&lab.ask(&["revoke", "--job", id, "--kill"]).unwrap());
+    job.silence(PATIENCE).unwrap();
+}
+
+/// What another program says of a pinned link: its own id, and its program's.
+fn link(pins: &std::path::Path, name: &str) -> (u64, u64) {
+    let [layout] = fs::read_dir(pins)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect::<Vec<_>>()
+        .try_into()
+        .unwrap();
+    let mut show = Command::new("bpftool");
+    show.args(["--json", "link", "show", "pinned"]).arg(layout.join(name));
+    let shown: Value = serde_json::from_str(&finish(&mut show).unwrap().success().unwrap()).unwrap();
+    (shown["id"].as_u64().unwrap(), shown["prog_id"].as_u64().unwrap())
+}
+
+#[test]
+fn programs_are_exchanged_in_their_links_and_not_one_after_the_other() {
+    let mut lab = own_lab();
+    let pins = lab.agent_options().pins.clone();
+    let all = || {
+        let names =
+            ["lineal_connect4", "lineal_connect6", "lineal_sock_create", "lineal_publish", "lineal_fork"];
+        names.map(|name| link(&pins, name))
+    };
+    let before = all();
+    lab.take_agent().unwrap().stop().unwrap();
+    lab.start_agent().unwrap();
+    let after = all();
+    for (before, after) in before.iter().zip(&after).take(4) {
+        assert!(before.0 == after.0 && before.1 != after.1, "{before:?} {after:?}");
+    }
+    // Tracing links can't be updated: the new one is attached before the old one goes.
+    assert!(before[4].0 != after[4].0 && before[4].1 != after[4].1, "{before:?} {after:?}");
 }

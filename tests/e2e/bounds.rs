@@ -43,6 +43,7 @@ fn a_job_more_than_the_host_may_have_is_refused_until_one_has_ended() {
     let agent = lab.agent().unwrap();
     let metrics = http::get(agent.metrics(), "/metrics").unwrap();
     assert!(metrics.contains("lineal_enrolments_total{result=\"refused\"} 1"), "{metrics}");
+    assert!(metrics.contains("lineal_bounds_total{bound=\"jobs\"} 1"), "{metrics}");
     first.say("").unwrap();
     assert!(first.wait(PATIENCE).unwrap().success());
     agent.wait_for_status(|status| status["jobs"] == 0).unwrap();

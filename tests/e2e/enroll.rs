@@ -128,3 +128,68 @@ fn who_may_enrol_whom() {
     assert_eq!(inside.unwrap().code, Some(125));
     running.say("").unwrap();
 }
+
+#[test]
+fn a_tree_that_grows_while_it_is_enrolled_is_had_whole() {
+    // Each child forks on, to a depth of four: new ones appear wherever one looks, until the pipe is closed.
+    let script = r#"
+import os, sys
+held, holding = os.pipe()
+def grow(depth):
+    for _ in range(6):
+        if os.fork() == 0:
+            if depth == 0:
+                os.close(holding)
+            if depth < 3:
+                grow(depth + 1)
+            os.read(held, 1)
+            os._exit(0)
+print("growing", flush=True)
+grow(0)
+print("grown", flush=True)
+sys.stdin.readline()
+"#;
+    const ALL: usize = 1 + 6 + 36 + 216 + 1_296;
+    let mut lab = own_lab();
+    let mut running = start(&lab, script);
+    assert_eq!(running.line(PATIENCE).unwrap(), "growing");
+    let done = enroll(&lab, running.pid());
+    assert_eq!(done.code, Some(0), "{done:?}");
+    assert_eq!(running.line(PATIENCE).unwrap(), "grown");
+    lab.agent().unwrap().wait_for_status(|status| status["processes"] == ALL).unwrap();
+    assert_eq!(lab.cgroup().processes().unwrap().iter().filter(|pid| is_of(**pid, "growing")).count(), ALL);
+    running.say("").unwrap();
+    assert!(running.wait(PATIENCE).unwrap().success());
+    lab.agent().unwrap().wait_for_status(|status| status["processes"] == 0).unwrap();
+}
+
+/// Whether a process runs a script with this word in it.
+fn is_of(pid: u32, word: &str) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains(word))
+}
+
+#[test]
+fn a_tree_that_cannot_be_had_whole_is_left_as_it_was() {
+    // One of it is in another network namespace, and all of it can still reach the shop afterwards.
+    let script = r#"
+import os, psycopg, subprocess, sys
+apart = subprocess.Popen(["unshare", "-n", "sh", "-c", "echo apart; read x"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+apart.stdout.readline()
+print("ready", flush=True)
+sys.stdin.readline()
+print(psycopg.connect().execute("SELECT 'as it was'").fetchone()[0], flush=True)
+apart.communicate(b"x")
+"#;
+    let mut lab = own_lab();
+    let mut running = start(&lab, script);
+    assert_eq!(running.line(PATIENCE).unwrap(), "ready");
+    let refused = enroll(&lab, running.pid());
+    assert!(refused.code == Some(125) && refused.stderr.contains("another network namespace"), "{refused:?}");
+    assert_eq!(lab.agent().unwrap().status().unwrap()["processes"], 0);
+    running.say("").unwrap();
+    assert_eq!(running.line(PATIENCE).unwrap(), "as it was");
+    assert!(running.wait(PATIENCE).unwrap().success());
+    assert!(decisions_on(&lab, "as it was").is_empty());
+    // A refusal before anything began: no job was on record.
+    assert!(lab.audit(&["--kind", "job"]).unwrap().is_empty());
+}

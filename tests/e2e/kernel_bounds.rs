@@ -3,22 +3,15 @@
 use std::{fs, process::Command};
 
 use agent_abi::{EVENTS_BYTES, Event};
-use lineal_tests::{Lab, LabOptions, command::PATIENCE, http, script::PYTHON};
+use lineal_tests::{Lab, LabOptions, command::PATIENCE, script::PYTHON, server::Server};
 use rustix::process::Signal;
 
-use crate::shared::{decisions_on, lines, text};
+use crate::shared::{counted, decisions_on, lines, text};
 
 /// A lab whose kernel side has smaller bounds: its configuration has a `[kernel]` table already, which this ends.
 fn lab(bounds: &'static str, more: &str) -> Lab {
     Lab::start(&LabOptions { kernel: bounds, agent_config: more.to_owned(), ..LabOptions::default() })
         .unwrap()
-}
-
-/// A counter's value; 0 if there is none.
-fn counted(lab: &mut Lab, series: &str) -> u64 {
-    let metrics = http::get(lab.agent().unwrap().metrics(), "/metrics").unwrap();
-    let line = metrics.lines().find_map(|line| line.strip_prefix(series));
-    line.map_or(0, |value| value.trim().parse().unwrap())
 }
 
 fn reached(lab: &mut Lab, bound: &str) -> u64 {
@@ -78,6 +71,7 @@ print(sum(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in childr
     assert_eq!(full.line(PATIENCE).unwrap(), "grown");
     let refused = lab.run("beyond", &["true"]).unwrap();
     assert!(refused.code == Some(125) && refused.stderr.contains("kernel.processes_max"), "{refused:?}");
+    assert_eq!(counted(&mut lab, "lineal_bounds_total{bound=\"processes\"}"), 2);
     full.say("").unwrap();
     assert_eq!(full.line(PATIENCE).unwrap(), "0");
     assert!(full.wait(PATIENCE).unwrap().success());
@@ -85,16 +79,73 @@ print(sum(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in childr
     assert_eq!(lines(&lab.psql(&["SELECT 1"]).unwrap()), ["1"]);
 }
 
+/// Executes itself so often, `exec`, or forks a child and ends so often, `fork`; then says `there`, and connects when it is
+/// told to.
+const CHAIN: &str = r#"
+import os, sys
+kind, left = sys.argv[1], int(sys.argv[2])
+if kind == "exec" and left:
+    os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", open("/proc/self/cmdline").read().split("\0")[-4], kind, str(left - 1)])
+while kind == "fork" and left:
+    left -= 1
+    if os.fork():
+        os._exit(0)
+print("there", flush=True)
+sys.stdin.readline()
+if os.fork() == 0:
+    os.execvp("psql", ["psql", "-XAtqc", "SELECT 'beyond'"])
+print(os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
+"#;
+
+fn chain(lab: &Lab, kind: &str, links: u32) -> Server {
+    let links = links.to_string();
+    let job = lab.job("chain", &[PYTHON, "-I", "-S", "-c", CHAIN, kind, &links]).unwrap();
+    let mut job = lab.converse("chain", &job).unwrap();
+    assert_eq!(job.line(PATIENCE).unwrap(), "there");
+    job
+}
+
+/// What becomes of a chain when it connects: the exit status of psql.
+fn connects(chain: &mut Server) -> String {
+    chain.say("").unwrap();
+    chain.line(PATIENCE).unwrap()
+}
+
+/// Of 64 processes there is room for 64 images and 256 places; half of that is a job's share.
 #[test]
-fn who_executes_more_than_can_be_kept_is_shut_off() {
+fn a_job_that_takes_more_than_its_share_shuts_off_itself_alone() {
     let mut lab = lab("processes_max = 64", "");
-    // One process, one image after the other: as many as there is room for are kept for a while.
-    let chain = "import os, sys\nleft = int(sys.argv[1])\nif left: os.execv(sys.executable, [sys.executable, '-I', '-S', '-c', open('/proc/self/cmdline').read().split('\\0')[-3], str(left - 1)])\nos.execvp('psql', ['psql', '-XAtqc', \"SELECT 'beyond'\"])";
-    let done = lab.run("chain", &[PYTHON, "-I", "-S", "-c", chain, "80"]).unwrap();
-    assert_eq!(done.code, Some(2), "{done:?}");
+    let other = "import psycopg, sys\nfor line in sys.stdin: print(psycopg.connect().execute('SELECT 1').fetchone()[0], flush=True)";
+    let mut other = lab.converse("other", &lab.job("other", &[PYTHON, "-c", other]).unwrap()).unwrap();
+    for (kind, links, share) in [("exec", 80, 1), ("fork", 300, 2)] {
+        let mut chain = chain(&lab, kind, links);
+        assert_eq!(connects(&mut chain), "2", "{kind}");
+        assert!(reached(&mut lab, "share") >= share);
+        assert_eq!(reached(&mut lab, "nodes"), 0, "{kind}");
+        // Who runs already goes on, and who comes is let in.
+        other.say("").unwrap();
+        assert_eq!(other.line(PATIENCE).unwrap(), "1");
+        assert_eq!(lines(&lab.psql(&["SELECT 1"]).unwrap()), ["1"]);
+    }
     assert!(decisions_on(&lab, "beyond").is_empty());
-    assert!(reached(&mut lab, "nodes") >= 1);
-    assert_eq!(counted(&mut lab, "lineal_connections_closed_total{reason=\"unattributable\"}"), 1);
+    assert_eq!(counted(&mut lab, "lineal_connections_closed_total{reason=\"unattributable\"}"), 2);
+    // What it took it gives back.
+    lab.agent().unwrap().wait_for_status(|status| status["processes"] == 1).unwrap();
+    lab.wait_until("there is room again", || Ok(lab.run("new", &[PYTHON, "-c", "pass"])?.code == Some(0)))
+        .unwrap();
+}
+
+#[test]
+fn who_executes_or_forks_when_nothing_more_can_be_kept_is_shut_off() {
+    for (kind, links) in [("exec", 40), ("fork", 140)] {
+        let mut lab = lab("processes_max = 64", "");
+        let mut last = chain(&lab, kind, 0);
+        let full = [chain(&lab, kind, links), chain(&lab, kind, links)];
+        assert_eq!(connects(&mut last), "2", "{kind}");
+        assert!(reached(&mut lab, "nodes") >= 1, "{kind}");
+        assert!(decisions_on(&lab, "beyond").is_empty());
+        drop(full);
+    }
 }
 
 #[test]
@@ -117,7 +168,7 @@ print(subprocess.run(["psql", "-XAtqc", "SELECT 'a root?'"], stderr=subprocess.D
     let job = lab.job("chain", &[PYTHON, "-I", "-S", "-c", chain, "80"]).unwrap();
     let mut job = lab.converse("chain", &job).unwrap();
     assert_eq!(job.line(PATIENCE).unwrap(), "beyond");
-    // They are kept for half a minute.
+    // They are kept for ten seconds.
     lab.agent().unwrap().wait_for_status(|status| status["places"] == 0).unwrap();
     job.say("").unwrap();
     assert_eq!(job.line(PATIENCE).unwrap(), "2");
@@ -196,7 +247,7 @@ echo done
 
 #[test]
 fn one_network_namespace_too_many_is_refused() {
-    let lab = lab("namespaces_max = 1", "");
+    let mut lab = lab("namespaces_max = 1", "");
     let mut waiting =
         lab.converse("first", &lab.job("first", &["sh", "-c", "echo up; read x"]).unwrap()).unwrap();
     assert_eq!(waiting.line(PATIENCE).unwrap(), "up");
@@ -205,7 +256,8 @@ fn one_network_namespace_too_many_is_refused() {
     apart.arg("-n").arg(job.get_program()).args(job.get_args());
     apart.envs(job.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let refused = lineal_tests::command::finish(&mut lab.inside(&apart)).unwrap();
-    assert!(refused.code == Some(125) && refused.stderr.contains("LISTENERS"), "{refused:?}");
+    assert!(refused.code == Some(125) && refused.stderr.contains("kernel.namespaces_max"), "{refused:?}");
+    assert_eq!(counted(&mut lab, "lineal_bounds_total{bound=\"namespaces\"}"), 1);
     // The first one's is served on.
     assert_eq!(lines(&lab.psql(&["SELECT 1"]).unwrap()), ["1"]);
 }
@@ -239,6 +291,61 @@ fn jobs_of_rules_beyond_their_bound_are_followed_and_granted_nothing() {
     }
     assert_eq!(reached(&mut lab, "unidentified"), 1);
     assert_eq!(reached(&mut lab, "cgroups"), 2);
+}
+
+#[test]
+fn what_a_rule_means_is_killed_at_the_bound_of_processes() {
+    let unit = format!("lineal-test-full-{}.service", std::process::id());
+    let mut lab = lab("processes_max = 8", &format!("[[enrol]]\nname = \"runner\"\nunit = \"{unit}\"\n"));
+    let grow = "import os, sys\nheld, holding = os.pipe()\nfor _ in range(7):\n if os.fork() == 0:\n  os.close(holding); os.read(held, 1); os._exit(0)\nprint('grown', flush=True)\nsys.stdin.readline()";
+    let mut full = lab.converse("full", &lab.job("full", &[PYTHON, "-c", grow]).unwrap()).unwrap();
+    assert_eq!(full.line(PATIENCE).unwrap(), "grown");
+    let cgroup = lab.cgroup().path().join(&unit);
+    fs::create_dir(&cgroup).unwrap();
+    let start = || {
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", "echo $$ > $0/cgroup.procs && exec true"]).arg(&cgroup);
+        lineal_tests::command::finish(&mut lab.inside(&shell)).unwrap()
+    };
+    // By a signal.
+    assert_eq!(start().code, None);
+    full.say("").unwrap();
+    assert!(full.wait(PATIENCE).unwrap().success());
+    lab.agent().unwrap().wait_for_status(|status| status["processes"] == 0).unwrap();
+    assert!(reached(&mut lab, "tasks") >= 1);
+}
+
+#[test]
+fn an_agent_that_finds_more_cgroups_than_it_can_tell_apart_does_not_start() {
+    let unit = format!("lineal-test-many-{}.service", std::process::id());
+    let mut lab = lab("processes_max = 8", &format!("[[enrol]]\nname = \"runner\"\nunit = \"{unit}\"\n"));
+    lab.take_agent().unwrap().stop().unwrap();
+    for index in 0..9 {
+        fs::create_dir_all(lab.cgroup().path().join(&unit).join(index.to_string())).unwrap();
+    }
+    let mut starting = lab.start_agent_unready().unwrap();
+    assert_eq!(starting.wait(PATIENCE).unwrap().code(), Some(125));
+    assert!(starting.log().contains("CGROUPS"), "{}", starting.log());
+}
+
+#[test]
+fn an_agent_that_cannot_follow_whom_a_rule_means_does_not_start() {
+    let unit = format!("lineal-test-crowd-{}.service", std::process::id());
+    let mut lab = lab("processes_max = 8", "");
+    lab.take_agent().unwrap().stop().unwrap();
+    let cgroup = lab.cgroup().path().join(&unit);
+    fs::create_dir(&cgroup).unwrap();
+    let crowd = "echo $$ > $0/cgroup.procs; exec 3<&0; for i in 1 2 3 4 5 6 7 8 9; do (read x) <&3 & done; echo up; wait";
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", crowd]).arg(&cgroup);
+    let mut crowd = lab.converse("crowd", &lab.inside(&shell)).unwrap();
+    assert_eq!(crowd.line(PATIENCE).unwrap(), "up");
+    lab.agent_options().more = format!("[[enrol]]\nname = \"runner\"\nunit = \"{unit}\"\n");
+    let mut starting = lab.start_agent_unready().unwrap();
+    let ended = starting.wait(PATIENCE);
+    assert_eq!(ended.ok().and_then(|status| status.code()), Some(125), "{}", starting.log());
+    assert!(starting.log().contains("which rule runner means"), "{}", starting.log());
+    crowd.hang_up();
 }
 
 #[test]

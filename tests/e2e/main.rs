@@ -11,6 +11,7 @@
 )]
 
 mod adoption;
+mod agent_bounds;
 mod audit;
 mod bounds;
 mod clients;
@@ -28,6 +29,7 @@ mod observe;
 mod opaque;
 mod operator;
 mod outage;
+mod package;
 mod policy;
 mod protocol;
 mod reading;

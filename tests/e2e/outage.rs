@@ -178,3 +178,35 @@ fn a_dead_upstream_is_told_and_others_live() {
     assert!(done.stderr.contains("lineal: "), "{done:?}");
     assert_eq!(lines(&lab.psql(&["SELECT 1"]).unwrap()), ["1"]);
 }
+
+#[test]
+fn an_agent_that_stands_still_loses_its_lease_and_with_it_every_connect_is_refused() {
+    let mut lab = own_lab();
+    let script = r#"
+import os, socket, sys
+address = ("127.0.0.1", int(os.environ["PGPORT"]))
+def refused():
+    try:
+        socket.create_connection(address, 1).close()
+        return False
+    except TimeoutError:
+        return False  # Nobody accepts, and there is no room for more that wait.
+    except ConnectionRefusedError:
+        return True
+for line in sys.stdin:
+    while refused() != (line.strip() == "refused"):
+        pass
+    print(line.strip(), flush=True)
+"#;
+    let mut job = lab.converse("knocking", &lab.job("knocking", &[PYTHON, "-c", script]).unwrap()).unwrap();
+    let mut say = |word: &str| {
+        job.say(word).unwrap();
+        assert_eq!(job.line(PATIENCE).unwrap(), word);
+    };
+    say("let in");
+    lab.agent().unwrap().signal(rustix::process::Signal::STOP).unwrap();
+    say("refused");
+    lab.agent().unwrap().signal(rustix::process::Signal::CONT).unwrap();
+    say("let in");
+    assert!(crate::shared::counted(&mut lab, "lineal_kernel_refusals_total{reason=\"no_lease\"}") >= 1);
+}

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::shared::{decisions_on, lab, lines, own_lab, text};
+use crate::shared::{WIRE, decisions_on, lab, lines, own_lab, text};
 
 #[test]
 fn a_bad_bundle_is_refused_and_the_last_good_one_stays() {
@@ -52,6 +52,41 @@ with psycopg.connect(autocommit=True) as connection:
     }
     job.hang_up();
     assert!(job.wait(patience).unwrap().success());
+}
+
+#[test]
+fn what_was_prepared_under_another_bundle_is_judged_again() {
+    let mut lab = own_lab();
+    let script = format!(
+        r#"{WIRE}
+raw.sendall(parse("named", "SELECT price FROM products WHERE id = 1") + bind("", "named") + execute("") + SYNC)
+print(told(1), flush=True)
+raw.sendall(query("PREPARE by_sql AS SELECT price FROM products WHERE id = 2"))
+print(told(1), flush=True)
+sys.stdin.readline()
+raw.sendall(bind("", "named") + execute("") + SYNC)
+print(told(1), flush=True)
+raw.sendall(query("EXECUTE by_sql"))
+print(told(1), flush=True)
+raw.sendall(query("SELECT 1"))
+print(told(1), flush=True)
+"#
+    );
+    let job = lab.job("prepared", &[lineal_tests::script::PYTHON, "-c", &script]).unwrap();
+    let mut job = lab.converse("prepared", &job).unwrap();
+    let patience = lineal_tests::command::PATIENCE;
+    assert_eq!(job.line(patience).unwrap(), "['row', 'SELECT 1']");
+    assert_eq!(job.line(patience).unwrap(), "['PREPARE']");
+    lab.set_policies(
+        "@id(\"closed\")\nforbid (principal, action in Action::\"sql:read\", resource is Table)\nwhen { resource.name == \"products\" };\n",
+    )
+    .unwrap();
+    job.say("").unwrap();
+    for _ in 0..2 {
+        let said = job.line(patience).unwrap();
+        assert!(said.starts_with("['42501") && said.contains("policy closed forbids"), "{said}");
+    }
+    assert_eq!(job.line(patience).unwrap(), "['row', 'SELECT 1']");
 }
 
 #[test]

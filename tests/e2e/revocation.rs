@@ -1,8 +1,18 @@
 //! Revocation ends what runs, and what was sent to run next.
 
-use lineal_tests::{command::PATIENCE, script::PYTHON, story::SUBJECT};
+use std::os::unix::process::ExitStatusExt;
 
-use crate::shared::{WIRE, decisions_on, own_lab};
+use lineal_tests::{Lab, LabOptions, command::PATIENCE, script::PYTHON, server::Server, story::SUBJECT};
+use serde_json::{Value, json};
+
+use crate::shared::{WIRE, decisions_on, lines, own_lab, text};
+
+/// The id of the one live job of a name.
+fn id_of(lab: &Lab, name: &str) -> String {
+    let jobs: Vec<Value> = lab.ask(&["jobs", "--json"]).unwrap().json().unwrap();
+    let [job] = jobs.iter().filter(|job| text(job, "/name") == name).collect::<Vec<_>>().try_into().unwrap();
+    text(job, "/id").to_owned()
+}
 
 #[test]
 fn statements_that_were_sent_ahead_do_not_run_after_a_revocation() {
@@ -59,7 +69,6 @@ signal.pause()
     let id = lab.ask(&["jobs", "--json"]).unwrap().json().unwrap();
     let id = id[0]["id"].as_str().unwrap().to_owned();
     lab.ask(&["revoke", "--job", &id, "--kill"]).unwrap().success().unwrap();
-    use std::os::unix::process::ExitStatusExt;
     assert_eq!(job.wait(PATIENCE).unwrap().signal(), Some(9));
     lab.wait_until("nothing of it is left", || Ok(lab.ask(&["jobs", "--json"])?.json()?.is_empty())).unwrap();
     // Nor anything that is followed no more: what is left are the lab's own.
@@ -68,4 +77,137 @@ signal.pause()
         std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|c| c.contains("signal.pause"))
     };
     assert!(!left.iter().any(python), "{left:?}");
+}
+
+#[test]
+fn a_job_that_is_a_new_process_at_every_moment_is_killed_too() {
+    let lab = own_lab();
+    let chain = env!("CARGO_BIN_EXE_chain");
+    let mut job = lab.converse("chain", &lab.job("chain", &[chain, "120"]).unwrap()).unwrap();
+    assert_eq!(job.line(PATIENCE).unwrap(), "running");
+    lab.ask(&["revoke", "--job", &id_of(&lab, "chain"), "--kill"]).unwrap().success().unwrap();
+    job.silence(PATIENCE).unwrap();
+    lab.wait_until("the job has ended", || Ok(lab.ask(&["jobs", "--json"])?.json()?.is_empty())).unwrap();
+}
+
+#[test]
+fn where_the_configuration_says_so_whoever_loses_access_is_killed() {
+    let agent_config = "[revocations]\nkill = true\n".to_owned();
+    let lab = Lab::start(&LabOptions { agent_config, ..LabOptions::default() }).unwrap();
+    let start = |name: &'static str| {
+        let mut job = lab.converse(name, &lab.job(name, &["sh", "-c", "echo up; read x"]).unwrap()).unwrap();
+        assert_eq!(job.line(PATIENCE).unwrap(), "up");
+        job
+    };
+    let (mut meant, mut other) = (start("meant"), start("other"));
+    lab.ask(&["revoke", "--job", &id_of(&lab, "meant")]).unwrap().success().unwrap();
+    assert_eq!(meant.wait(PATIENCE).unwrap().signal(), Some(9));
+    other.say("").unwrap();
+    assert!(other.wait(PATIENCE).unwrap().success());
+}
+
+#[test]
+fn a_claim_ends_the_access_of_who_has_it_and_of_nobody_else() {
+    let lab = own_lab();
+    let start = |name: &'static str, actor: &str| -> Server {
+        let token = lab.issuer.mint(&json!({"claims": {"actor": actor}})).unwrap();
+        let file = lab.directory().join(format!("{name}.token"));
+        std::fs::write(&file, token).unwrap();
+        let script = "import psycopg, sys\nfor line in sys.stdin:\n try: print(psycopg.connect().execute('SELECT 1').fetchone()[0], flush=True)\n except psycopg.Error as e: print('offboarded' in str(e), flush=True)";
+        let run = ["run", "--name", name, "--token-file", file.to_str().unwrap(), "--", PYTHON, "-c", script];
+        lab.converse(name, &lab.lineal(&run).unwrap()).unwrap()
+    };
+    let say = |job: &mut Server| {
+        job.say("").unwrap();
+        job.line(PATIENCE).unwrap()
+    };
+    let (mut dana, mut erin) = (start("of-dana", "dana"), start("of-erin", "erin"));
+    assert_eq!((say(&mut dana), say(&mut erin)), ("1".to_owned(), "1".to_owned()));
+    let revoked = lab.ask(&["revoke", "--claim", "actor=dana", "--reason", "offboarded"]).unwrap();
+    assert_eq!(lines(&revoked).len(), 1, "{revoked:?}");
+    assert_eq!((say(&mut dana), say(&mut erin)), ("True".to_owned(), "1".to_owned()));
+    let refused = lab.run("again", &["true"]).unwrap();
+    assert_eq!(refused.code, Some(0));
+}
+
+#[test]
+fn no_session_slips_past_a_revocation() {
+    let lab = own_lab();
+    lab.postgres.admin("postgres", "ALTER ROLE app SET log_statement = 'all'").unwrap();
+    // Each of them connects and asks without a rest, and goes on being refused.
+    let script = r#"
+import os, psycopg, sys, threading
+stop = threading.Event()
+served = [0] * 8
+def hammer(index):
+    while not stop.is_set():
+        try:
+            with psycopg.connect(autocommit=True) as connection:
+                for _ in range(3):
+                    connection.execute("SELECT '%s'" % sys.argv[1])
+                served[index] += 1
+        except psycopg.Error:
+            pass
+threads = [threading.Thread(target=hammer, args=(index,)) for index in range(len(served))]
+for thread in threads: thread.start()
+while min(served) < 2: pass
+print("hammering", flush=True)
+sys.stdin.readline()
+before = list(served)
+sys.stdin.readline()
+print(served == before, flush=True)
+stop.set()
+for thread in threads: thread.join()
+"#;
+    let executed = |mark: &str| {
+        let log = std::fs::read_to_string(lab.directory().join("logs/postgres.log")).unwrap();
+        log.matches(&format!("statement: SELECT '{mark}'")).count()
+    };
+    for round in 0..3 {
+        let mark = format!("round {round}");
+        let mut job =
+            lab.converse("hammer", &lab.job(&mark, &[PYTHON, "-c", script, &mark]).unwrap()).unwrap();
+        assert_eq!(job.line(PATIENCE).unwrap(), "hammering");
+        lab.ask(&["revoke", "--job", &id_of(&lab, &mark)]).unwrap().success().unwrap();
+        // What was under way is cut; from then on nothing is served or forwarded.
+        let open = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'app' AND state IS NOT NULL";
+        lab.wait_until("all are cut", || Ok(lab.postgres.admin("shop", open)?.trim() == "0")).unwrap();
+        job.say("").unwrap();
+        let then = executed(&mark);
+        lab.wait_until("they were refused again and again", || {
+            let denied = lab.audit(&["--decision", "deny"])?;
+            Ok(denied.iter().filter(|row| text(row, "/job/name") == mark).count() >= 50)
+        })
+        .unwrap();
+        job.say("").unwrap();
+        assert_eq!(job.line(PATIENCE).unwrap(), "True");
+        assert_eq!(executed(&mark), then);
+        assert!(job.wait(PATIENCE).unwrap().success());
+    }
+}
+
+#[test]
+fn a_revoked_job_asks_no_resolver_either() {
+    let resolver = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = resolver.local_addr().unwrap();
+    let kernel: &'static str = format!("resolvers = [\"{address}\"]").leak();
+    let lab = Lab::start(&LabOptions { kernel, ..LabOptions::default() }).unwrap();
+    let script = format!(
+        r#"
+import socket, sys
+for line in sys.stdin:
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"who is", ("127.0.0.1", {}))
+        print("sent", flush=True)
+    except OSError as error:
+        print(error.errno, flush=True)
+"#,
+        address.port()
+    );
+    let mut job = lab.converse("asks", &lab.job("asks", &[PYTHON, "-c", &script]).unwrap()).unwrap();
+    job.say("").unwrap();
+    assert_eq!(job.line(PATIENCE).unwrap(), "sent");
+    lab.ask(&["revoke", "--subject", SUBJECT]).unwrap().success().unwrap();
+    job.say("").unwrap();
+    assert_eq!(job.line(PATIENCE).unwrap(), "111");
 }

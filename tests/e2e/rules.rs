@@ -249,3 +249,48 @@ fn no_token_leads_out_of_a_job_whose_access_has_ended() {
     let said = tell(&mut runner, &lineal(&lab, &run));
     assert!(said.starts_with("125") && said.contains("the runner is seized"), "{said}");
 }
+
+#[test]
+fn what_a_list_ended_of_a_job_without_a_credential_stays_ended() {
+    let unit = unit();
+    let mut lab = lab(&unit, String::new());
+    let mut runner = in_unit(&lab, &unit, "", &[PYTHON, "-c", RUNNER]);
+    assert!(tell(&mut runner, "psql -XAtqc \"SELECT 1\"").contains(NOTHING));
+    let [job] = jobs(&lab).try_into().unwrap();
+    let file = lab.directory().join("revoked.toml");
+    let entry =
+        format!("[[revocation]]\njob = \"{}\"\nreason = \"the runner is seized\"\n", text(&job, "/id"));
+    fs::write(&file, entry).unwrap();
+    lab.take_agent().unwrap().stop().unwrap();
+    lab.agent_options().more += &format!("[revocations]\nfile = {file:?}\n");
+    lab.start_agent().unwrap();
+    assert_eq!(text(&jobs(&lab)[0], "/state"), "revoked");
+    lab.take_agent().unwrap().kill().unwrap();
+    fs::write(&file, "").unwrap();
+    lab.start_agent().unwrap();
+    assert_eq!(text(&jobs(&lab)[0], "/state"), "revoked");
+    assert!(tell(&mut runner, "psql -XAtqc \"SELECT 1\"").contains("the runner is seized"));
+}
+
+#[test]
+fn a_rule_may_mean_a_cgroup_by_its_path() {
+    let mut lab = Lab::start(&LabOptions::default()).unwrap();
+    let root = lineal_tests::cgroup::root().unwrap();
+    let path = std::path::Path::new("/").join(lab.cgroup().path().strip_prefix(root).unwrap()).join("ci");
+    lab.take_agent().unwrap().stop().unwrap();
+    // One that is there already, and one below it that is made later.
+    fs::create_dir(lab.cgroup().path().join("ci")).unwrap();
+    lab.agent_options().more = format!("[[enrol]]\nname = \"by-path\"\ncgroup = {path:?}\n");
+    lab.start_agent().unwrap();
+    for below in ["", "later/still"] {
+        let mut runner = in_unit(&lab, "ci", below, &[PYTHON, "-c", RUNNER]);
+        assert!(tell(&mut runner, "psql -XAtqc \"SELECT 1\"").contains(NOTHING), "{below}");
+    }
+    // What is called alike elsewhere is another.
+    let mut elsewhere = in_unit(&lab, "other/ci", "", &["psql", "-XAtqc", "SELECT 'free'"]);
+    assert_eq!(elsewhere.line(PATIENCE).unwrap(), "free");
+    // Made when the path is gone and comes again.
+    fs::remove_dir(lab.cgroup().path().join("ci/later/still")).unwrap();
+    let mut again = in_unit(&lab, "ci", "later/still", &[PYTHON, "-c", RUNNER]);
+    assert!(tell(&mut again, "psql -XAtqc \"SELECT 1\"").contains(NOTHING));
+}

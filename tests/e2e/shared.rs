@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use lineal_tests::{Lab, LabOptions, command::Finished};
+use lineal_tests::{Lab, LabOptions, command::Finished, http};
 use serde_json::Value;
 
 /// One lab for all tests that leave it as they found it. The guard takes it down when the process ends.
@@ -68,6 +68,13 @@ def told(readies):
             said.append(fields[b"C"] + " " + fields[b"M"])
     return said
 "#;
+
+/// A metric's value; 0 if there is none.
+pub(crate) fn counted(lab: &mut Lab, series: &str) -> u64 {
+    let metrics = http::get(lab.agent().unwrap().metrics(), "/metrics").unwrap();
+    let line = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    line.map_or(0, |value| value.trim().parse().unwrap())
+}
 
 /// Decisions on statements that contain a mark, in their order.
 pub(crate) fn decisions_on(lab: &Lab, mark: &str) -> Vec<Value> {

@@ -162,3 +162,26 @@ except psycopg.Error as error:
     assert_eq!(text(revocation, "/subject"), SUBJECT);
     assert_eq!(revocation["jobs"].as_array().map(Vec::len), Some(1), "{revocation}");
 }
+
+#[test]
+fn an_expired_job_cancels_nothing_and_what_runs_runs_on() {
+    let script = r#"
+import psycopg, sys, threading, time
+connection = psycopg.connect(autocommit=True)
+connection.execute("SELECT 1")
+def cancel():
+    while time.time() < int(sys.argv[1]) + 0.5:
+        time.sleep(0.05)
+    connection.cancel()
+thread = threading.Thread(target=cancel)
+thread.start()
+try:
+    print(connection.execute("SELECT 'slept' FROM pg_sleep(10)").fetchone()[0], flush=True)
+except psycopg.Error as error:
+    print(error.sqlstate, flush=True)
+thread.join()
+"#;
+    let lab = lab();
+    let mut job = lab.converse("cancelling", &short_lived(lab, "cancelling", 6, script)).unwrap();
+    assert_eq!(job.line(PATIENCE).unwrap(), "slept");
+}

@@ -109,6 +109,17 @@ impl Server {
         }
     }
 
+    /// Waits until nobody can say anything more: it, and all that had its standard output from it, have ended.
+    pub fn silence(&mut self, patience: Duration) -> anyhow::Result<()> {
+        let lines = self.lines.as_mut().with_context(|| format!("nobody listens to {}", self.name))?;
+        let lines = lines.get_mut().unwrap_or_else(PoisonError::into_inner);
+        match lines.recv_timeout(patience) {
+            Err(mpsc::RecvTimeoutError::Disconnected) => Ok(()),
+            Err(mpsc::RecvTimeoutError::Timeout) => bail!("{} is not silent after {patience:?}", self.name),
+            Ok(line) => bail!("{} says {line:?}", self.name),
+        }
+    }
+
     /// Writes a line to its standard input.
     pub fn say(&mut self, line: &str) -> anyhow::Result<()> {
         let stdin = self.stdin.as_mut().with_context(|| format!("{} listens no more", self.name))?;

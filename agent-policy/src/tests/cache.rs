@@ -21,6 +21,12 @@ const POLICIES: &[&str] = &[
     "forbid(principal, action, resource) when { context has sql && context.sql.statements > 1 && context has time && context.time.minute == 0 }",
     "forbid(principal, action == Action::\"sql:show\", resource) when { (if principal.subject like \"c*\" then context else context).time.hour == 3 }",
     "forbid(principal, action == Action::\"sql:insert\", resource) when { context.sql.statements + 9223372036854775806 > 0 }",
+    "forbid(principal, action in Action::\"sql:write\", resource) when { context.sql.writesInCte }",
+    "forbid(principal, action == Action::\"sql:set\", resource) when { context.sql.settings.contains(\"timezone\") }",
+    "forbid(principal, action, resource) when { context has sql && context.sql.user == \"app\" && context.process.depth > 1 }",
+    "forbid(principal, action in Action::\"sql\", resource is Table) when { resource.schema == \"public\" || resource.tags.contains(\"pii\") }",
+    "@mode(\"observe\") forbid(principal, action in Action::\"sql:read\", resource) when { context.sql.statements > 1 }",
+    "@mode(\"observe\") forbid(principal, action in Action::\"sql\", resource) when { context.time.weekday == 1 }",
 ];
 
 const ACCESSES: &[&str] = &[
@@ -36,23 +42,26 @@ const ACCESSES: &[&str] = &[
 ];
 
 fn any_facts() -> impl Strategy<Value = Facts> {
-    let sql = (1..3_u32, any::<bool>(), any::<bool>(), subsequence(vec!["f", "now"], 0..=2));
+    let names = (subsequence(vec!["f", "now"], 0..=2), subsequence(vec!["role", "timezone"], 0..=2));
+    let reading = select(vec![None, Some("client_encoding"), Some("?")]);
+    let sql = (1..3_u32, any::<bool>(), any::<bool>(), names, reading);
     (subsequence(ACCESSES, 1..=2), proptest::option::of(sql)).prop_map(|(accesses, sql)| {
         let mut facts = facts(&accesses, SqlFacts::default());
-        facts.sql = sql.map(|(statements, has_where, writes_in_cte, functions)| SqlFacts {
-            statements,
-            has_where,
-            functions: functions.into_iter().map(Into::into).collect(),
-            settings: vec![],
-            alters_reading: None,
-            writes_in_cte,
-        });
+        facts.sql =
+            sql.map(|(statements, has_where, writes_in_cte, (functions, settings), reading)| SqlFacts {
+                statements,
+                has_where,
+                functions: functions.into_iter().map(Into::into).collect(),
+                settings: settings.into_iter().map(Into::into).collect(),
+                alters_reading: reading.map(Into::into),
+                writes_in_cte,
+            });
         facts
     })
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_remembered_decision_is_the_decision_that_would_be_made_now(
@@ -116,6 +125,7 @@ fn the_cache_is_bounded_and_keeps_what_is_in_use() {
         assert!(Arc::ptr_eq(&used, &cache.decide(&select_from("used"), NOON, &[])), "after {i}");
         assert!(cache.len() <= 256, "{} decisions", cache.len());
     }
+    assert_eq!(601, cache.forgotten() + cache.len() as u64);
     let lost = cache.decide(&select_from("t0"), NOON, &[]);
     assert!(Arc::ptr_eq(&lost, &cache.decide(&select_from("t0"), NOON, &[])));
 }

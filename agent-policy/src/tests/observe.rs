@@ -85,3 +85,15 @@ fn a_mode_that_would_mean_nothing_is_refused() {
     let misspelt = refused("@id(\"a\") @mode(\"observed\") forbid(principal, action, resource);");
     assert!(misspelt.to_string().contains("not \"observed\""), "{misspelt}");
 }
+
+#[test]
+fn an_observed_policy_is_named_where_it_speaks_of_who_shows_no_token() {
+    let policies = "@id(\"runner\") permit(principal in Group::\"unidentified\", action == Action::\"connect\", resource);\n\
+         @id(\"no-ci\") @mode(\"observe\") forbid(principal, action == Action::\"connect\", resource);";
+    let bundle = bundle_of(&[("default/x.cedar", policies)]);
+    let nobody = Subject::new(Principal::Unidentified { rule: "runner" }, "job-1", &lineage()).unwrap();
+    let session = bundle.session(&nobody, &shop(), "", "").unwrap();
+    let decision = session.decide(&Facts::connect(), NOON, &[]);
+    assert_eq!((decision.verdict, decision.passes()), (Verdict::Deny, true));
+    assert_eq!(decision.policies, ["no-ci".into()], "{}", decision.reason);
+}

@@ -10,9 +10,11 @@ use agent_core::{
     identity::token::Token,
 };
 use serde_json::{Value, json};
+use tokio::task::block_in_place;
 
 use crate::{
     audit::Trail,
+    bounds::{Bound, Bounded},
     clock::unix_now,
     control::{
         Request,
@@ -23,7 +25,7 @@ use crate::{
         uses::{UseStore, enroller},
         verify::Verifier,
     },
-    jobs::{Adopted, Enrolment, Job, Registry, RevocationList, Tree, Whole, processes, user_of},
+    jobs::{Adopted, Enrolment, Job, Registry, RevocationList, Selector, Tree, Whole, processes, user_of},
     kernel::{Kernel, Rules, netns::Netns},
     metrics::{Metrics, raise_to},
     policy::PolicyStore,
@@ -31,6 +33,9 @@ use crate::{
     tls::{Authority, Trust},
 };
 
+/// Looks for processes that a rule means and that run already, before one that can't be followed keeps the agent from
+/// starting.
+const SWEEPS_MAX: usize = 8;
 /// Processes that come into a job under one lock of the registry.
 const TAKEN_AT_ONCE: usize = 256;
 
@@ -68,7 +73,7 @@ impl Handler for Agent {
     }
 
     fn on_full(&self) {
-        self.metrics.bounds.with_label_values(&["control_connections"]).inc();
+        self.metrics.bound(Bound::ControlConnections).inc();
     }
 
     async fn handle(&self, request: Request, peer: &Peer) -> Result<Vec<Value>, String> {
@@ -82,32 +87,55 @@ impl Handler for Agent {
                 }
                 enrolled
             }
-            Request::Jobs => {
-                Ok(self.registry.list().iter().map(|(job, processes)| job.to_json(*processes)).collect())
-            }
-            Request::Status => Ok(vec![self.status()]),
+            // These wait for locks and disks.
+            Request::Jobs => Ok(block_in_place(|| self.jobs())),
+            Request::Status => Ok(vec![block_in_place(|| self.status())]),
             Request::Revoke { selector, reason, kill } => {
-                let ended = self
-                    .registry
-                    .revoke(selector, reason, kill, peer.uid)
-                    .map_err(|error| error.to_string())?;
-                self.metrics.revocations.inc();
-                Ok(ended.iter().map(|id| json!({"id": id.to_string()})).collect())
+                block_in_place(|| self.revoke(selector, reason, kill, peer))
             }
-            Request::Rotate => {
-                self.authority.rotate().map_err(|error| error.to_string())?;
-                self.record(AgentState::Rotate, "the host's certificate authority was replaced")
-                    .map_err(|error| error.to_string())?;
-                tracing::info!(uid = peer.uid, "the host's certificate authority was replaced");
-                let Trust { authority, .. } = self.authority.trust();
-                Ok(vec![json!({"authority": authority})])
+            Request::Rotate => block_in_place(|| self.rotate(peer)),
+            Request::Reload => {
+                block_in_place(|| self.reload()).map(|version| vec![json!({"bundle": version})])
             }
-            Request::Reload => self.reload().map(|version| vec![json!({"bundle": version})]),
         }
     }
 }
 
 impl Agent {
+    /// A refusal in words, counted where a bound is the reason.
+    fn refusal(&self, error: &impl Bounded) -> String {
+        if let Some(bound) = error.bound() {
+            self.metrics.bound(bound).inc();
+        }
+        error.to_string()
+    }
+
+    fn jobs(&self) -> Vec<Value> {
+        self.registry.list().iter().map(|(job, processes)| job.to_json(*processes)).collect()
+    }
+
+    fn revoke(
+        &self,
+        selector: Selector,
+        reason: String,
+        kill: bool,
+        peer: &Peer,
+    ) -> Result<Vec<Value>, String> {
+        let ended =
+            self.registry.revoke(selector, reason, kill, peer.uid).map_err(|error| self.refusal(&error))?;
+        self.metrics.revocations.inc();
+        Ok(ended.iter().map(|id| json!({"id": id.to_string()})).collect())
+    }
+
+    fn rotate(&self, peer: &Peer) -> Result<Vec<Value>, String> {
+        self.authority.rotate().map_err(|error| error.to_string())?;
+        self.record(AgentState::Rotate, "the host's certificate authority was replaced")
+            .map_err(|error| error.to_string())?;
+        tracing::info!(uid = peer.uid, "the host's certificate authority was replaced");
+        let Trust { authority, .. } = self.authority.trust();
+        Ok(vec![json!({"authority": authority})])
+    }
+
     /// Verifies a token and puts the peer, or the process `pid` with all that descends from it, into a job. The order: who
     /// is it, may the token be used here, is the namespace served, and only then the tag.
     async fn enrol(
@@ -134,17 +162,19 @@ impl Agent {
         drop(token);
         self.uses
             .admit(&verified, &enroller(peer.pid, peer.uid), now_unix)
-            .map_err(|error| error.to_string())?;
-        let netns = self.listeners.ensure(peer.pid).map_err(|error| error.to_string())?;
+            .map_err(|error| self.refusal(&error))?;
+        let netns = self.listeners.ensure(peer.pid).map_err(|error| self.refusal(&error))?;
         let subject = verified.credential.subject.clone();
         let enrolment =
             Enrolment { pid: peer.pid, uid: peer.uid, name, credential: verified.credential, netns };
-        let (job, processes) = if tree {
-            // Reads all of /proc, and waits until the tree has stopped.
-            tokio::task::block_in_place(|| self.enrol_tree(enrolment, peer))?
-        } else {
-            (self.registry.enrol(enrolment, || peer.alive()).map_err(|error| error.to_string())?, 1)
-        };
+        // Waits for the disk; for a tree also until it has stopped.
+        let (job, processes) = block_in_place(|| {
+            if tree {
+                return self.enrol_tree(enrolment, peer);
+            }
+            let enrolled = self.registry.enrol(enrolment, || peer.alive());
+            enrolled.map(|job| (job, 1)).map_err(|error| self.refusal(&error))
+        })?;
         tracing::info!(
             job = %job.id,
             pid = peer.pid,
@@ -160,12 +190,13 @@ impl Agent {
     /// Enrols a tree that runs already while it is held still. Answers how many processes it has.
     fn enrol_tree(&self, enrolment: Enrolment, root: &Peer) -> Result<(Arc<Job>, usize), String> {
         let followed = |pid| self.standpoint(pid) == Standpoint::Inside;
-        let tree = Tree::hold(root.pid, Whole::OrNothing, self.kernel.processes_max(), followed)
-            .map_err(|error| error.to_string())?;
+        let mut tree = Tree::hold(root.pid, Whole::OrNothing, self.kernel.processes_max(), followed)
+            .map_err(|error| self.refusal(&error))?;
         // What is followed already must not be let go.
         let bound = !self.rules.is_empty() || self.registry.knows_unidentified();
-        let job = self.registry.enrol(enrolment, || root.alive()).map_err(|error| error.to_string())?;
-        match self.take_in(&job, tree, followed) {
+        let job = self.registry.enrol(enrolment, || root.alive()).map_err(|error| self.refusal(&error))?;
+        // It is held until all of it is in or none.
+        match self.take_in(&job, &mut tree, followed) {
             Ok(processes) => Ok((job, processes)),
             // It is granted nothing from here on.
             Err(error) if bound => {
@@ -184,7 +215,7 @@ impl Agent {
     fn take_in(
         &self,
         job: &Arc<Job>,
-        mut tree: Tree,
+        tree: &mut Tree,
         followed: impl Fn(u32) -> bool,
     ) -> Result<usize, String> {
         let mut taken = 0;
@@ -192,10 +223,10 @@ impl Agent {
             let news = tree.members().get(taken..).unwrap_or_default();
             // Some at a time: others ask the registry, too.
             for some in news.chunks(TAKEN_AT_ONCE) {
-                self.registry.take_in(job, some).map_err(|error| error.to_string())?;
+                self.registry.take_in(job, some).map_err(|error| self.refusal(&error))?;
             }
             taken += news.len();
-            if !tree.grow(&followed).map_err(|error| error.to_string())? {
+            if !tree.grow(&followed).map_err(|error| self.refusal(&error))? {
                 return Ok(tree.len());
             }
         }
@@ -231,50 +262,65 @@ impl Agent {
             Some(Ok(cookie)) => {
                 job.netns.get_or_init(|| cookie);
             }
-            Some(Err(error)) => tracing::error!(%error, job = %job.id, "a job is shut off"),
+            Some(Err(error)) => {
+                tracing::error!(error = self.refusal(&error), job = %job.id, "a job is shut off");
+            }
             None => tracing::debug!(job = %job.id, "no process of a job is where it began"),
         }
     }
 
-    /// Listens for every job that a rule began, as far as nobody has yet.
-    pub(super) fn serve_unidentified(&self) {
+    /// Listens for every job, as far as nobody does yet: of one that was adopted or that a rule began, the processes that
+    /// were asked may have gone.
+    pub(super) fn serve_all(&self) {
         for (job, _) in self.registry.list() {
-            if job.credential.is_none() && !self.serves(&job) {
+            if !self.serves(&job) {
                 self.serve(&job, &self.registry.processes(job.id));
             }
         }
     }
 
-    /// Puts processes that run already and that a rule means into jobs, each with all that descends from it.
-    pub(super) fn sweep(&self) {
+    /// Puts processes that run already and that a rule means into jobs, each with all that descends from it, until a look
+    /// finds none. Who can't be followed would go free: then there is no agent.
+    pub(super) fn sweep(&self) -> anyhow::Result<()> {
         if self.rules.is_empty() {
-            return;
+            return Ok(());
         }
-        for pid in processes() {
-            // The real one, as the kernel side asks.
-            let Ok([uid, ..]) = user_of(pid) else { continue };
-            let Some(rule) = self.rules.of_process(pid, uid) else { continue };
-            if self.kernel.tag_of(pid).is_some() {
-                continue;
+        let mut unfollowed = String::new();
+        for _ in 0..SWEEPS_MAX {
+            unfollowed.clear();
+            let meant = processes().into_iter().filter_map(|pid| {
+                // The real one, as the kernel side asks.
+                let [uid, ..] = user_of(pid).ok()?;
+                let rule = self.rules.of_process(pid, uid)?;
+                self.kernel.tag_of(pid).is_none().then_some((pid, uid, rule))
+            });
+            for (pid, uid, rule) in meant {
+                match self.enrol_running(pid, uid, rule) {
+                    Ok((job, processes)) => {
+                        tracing::info!(job = %job.id, rule, pid, processes, "ran already");
+                        self.serve(&job, &[pid]);
+                    }
+                    // It may have ended, or come into another's tree: the next look tells.
+                    Err(error) => {
+                        tracing::warn!(error, rule, pid, "a process that a rule means is not followed yet");
+                        unfollowed =
+                            format!("process {pid}, which rule {rule} means, can't be followed: {error}");
+                    }
+                }
             }
-            match self.enrol_running(pid, uid, rule) {
-                Ok((job, processes)) => {
-                    tracing::info!(job = %job.id, rule, pid, processes, "ran already");
-                    self.serve(&job, &[pid]);
-                }
-                Err(error) => {
-                    tracing::error!(%error, rule, pid, "a process that a rule means is not followed")
-                }
+            if unfollowed.is_empty() {
+                return Ok(());
             }
         }
+        anyhow::bail!(unfollowed)
     }
 
     fn enrol_running(&self, pid: u32, uid: u32, rule: &str) -> Result<(Arc<Job>, usize), String> {
         let followed = |pid| self.kernel.tag_of(pid).is_some();
-        let tree = Tree::hold(pid, Whole::OrWhatThereIs, self.kernel.processes_max(), followed)
-            .map_err(|error| error.to_string())?;
-        let job = self.registry.enrol_by_rule(pid, uid, rule).map_err(|error| error.to_string())?;
-        self.take_in(&job, tree, followed).map(|processes| (job, processes))
+        let mut tree = Tree::hold(pid, Whole::OrWhatThereIs, self.kernel.processes_max(), followed)
+            .map_err(|error| self.refusal(&error))?;
+        let job = self.registry.enrol_by_rule(pid, uid, rule).map_err(|error| self.refusal(&error))?;
+        self.take_in(&job, &mut tree, followed).map(|processes| (job, processes))
     }
 
     fn status(&self) -> Value {
@@ -335,6 +381,8 @@ impl Agent {
         self.metrics.jobs.set(jobs as i64);
         self.metrics.processes.set(processes as i64);
         self.metrics.places.set(places as i64);
+        let refused = self.list.as_ref().and_then(|list| list.last_error());
+        self.metrics.revocation_list_refused.set(i64::from(refused.is_some()));
         let kernel = self.kernel.statistics();
         let reasons = ["socket_kind", "datagram", "no_listener", "no_lease", "no_storage"];
         for (reason, total) in reasons.into_iter().zip(kernel.refused) {
@@ -347,6 +395,7 @@ impl Agent {
             ("tasks", kernel.tasks_full),
             ("unidentified", kernel.unidentified_full),
             ("cgroups", kernel.cgroups_full),
+            ("share", kernel.share_full),
         ] {
             raise_to(&self.metrics.kernel_bounds.with_label_values(&[bound]), total);
         }

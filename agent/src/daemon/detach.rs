@@ -2,12 +2,19 @@
 
 use std::path::Path;
 
+use agent_abi::Unidentified;
 use agent_core::audit::record::{
     AgentRecord, AgentState, Detail, Details, JobRecord, JobRef, JobState, Record,
 };
 use anyhow::{Context, bail};
 
-use crate::{audit::Trail, config::Config, jobs::JobStore, kernel::Pins};
+use crate::{
+    audit::Trail,
+    config::Config,
+    ids::Id,
+    jobs::{JobStore, rule_of},
+    kernel::Pins,
+};
 
 /// What was let go.
 pub struct Detached {
@@ -26,7 +33,7 @@ pub fn detach(config_path: &Path, reason: &str, unrecorded: bool) -> anyhow::Res
     let config = Config::read(config_path)?;
     let pins = Pins::hold(config.kernel.bpffs.as_deref()).context("stop the agent first")?;
     let processes = pins.followed()?;
-    let recorded = record(&config, reason, processes);
+    let recorded = record(&config, reason, processes, &pins.unidentified());
     if let (Err(error), false) = (&recorded, unrecorded) {
         bail!(
             "nothing was detached, as it cannot be recorded (--unrecorded does it all the same): {error:#}"
@@ -37,7 +44,12 @@ pub fn detach(config_path: &Path, reason: &str, unrecorded: bool) -> anyhow::Res
 }
 
 /// Writes to the trail who let go of what, and that every job has ended for lineal.
-fn record(config: &Config, reason: &str, processes: usize) -> anyhow::Result<()> {
+fn record(
+    config: &Config,
+    reason: &str,
+    processes: usize,
+    unidentified: &[(u64, Unidentified)],
+) -> anyhow::Result<()> {
     let trail = Trail::open(&config.audit, &config.state_dir, &config.hostname())?;
     let details = [
         ("version", Detail::Text(env!("CARGO_PKG_VERSION"))),
@@ -56,6 +68,14 @@ fn record(config: &Config, reason: &str, processes: usize) -> anyhow::Result<()>
             root_pid: job.root_pid,
         }))?;
         store.forget(id);
+    }
+    for (id, begun) in unidentified {
+        trail.append(&Record::Job(JobRecord {
+            state: JobState::Ended,
+            job: JobRef { id: &Id(*id).to_string(), name: &rule_of(begun) },
+            credential: None,
+            root_pid: begun.tgid,
+        }))?;
     }
     trail.close()?;
     Ok(())

@@ -5,6 +5,7 @@
 
 mod agent;
 mod detach;
+mod lease;
 
 use std::{
     collections::HashSet,
@@ -24,9 +25,13 @@ use tokio::{
 
 pub use detach::{Detached, detach};
 
-use self::agent::Agent;
+use self::{
+    agent::Agent,
+    lease::{LEASE, Lease},
+};
 use crate::{
     audit::Trail,
+    bounds::Bound,
     config::Config,
     control,
     credentials::Credentials,
@@ -43,10 +48,6 @@ use crate::{
 
 /// How long sessions that are cut at the end get for that.
 const CUT: Duration = Duration::from_secs(10);
-/// How long connects go on being redirected after the agent's last sign of life.
-const LEASE: Duration = Duration::from_secs(5);
-/// How often the lease is renewed.
-const LEASE_RENEWAL: Duration = Duration::from_secs(1);
 /// How often the registry is compared with the kernel side's maps.
 const RECONCILE: Duration = Duration::from_secs(5);
 /// How long a redirected connection may wait in the kernel before its entry is dropped.
@@ -111,7 +112,8 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let rules = Rules::new(&config.rules)?;
     let trail = Trail::open(&config.audit, &config.state_dir, &host)?;
     let metrics = Arc::new(Metrics::new()?);
-    let authority = Arc::new(Authority::open(&config.state_dir, &config.tls)?);
+    let made_anew = metrics.bound(Bound::Certificates);
+    let authority = Arc::new(Authority::open(&config.state_dir, &config.tls, made_anew)?);
     let connector = Arc::new(Connector::new());
     let credentials = Arc::new(Credentials::new(&config.credentials)?);
     let check = proxy::usable(Arc::clone(&connector), Arc::clone(&credentials));
@@ -134,10 +136,11 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let list = config.revocations.file.as_deref();
     let list =
         list.map(|file| RevocationList::open(file, Arc::clone(&registry)).map(Arc::new)).transpose()?;
-    let (listeners, accepted) = Listeners::new(Arc::clone(&kernel));
+    let waiting = metrics.bound(Bound::AcceptedConnections);
+    let (listeners, accepted) = Listeners::new(Arc::clone(&kernel), waiting.clone());
     let listeners = Arc::new(listeners);
     let (draining, drain) = watch::channel(Drain::No);
-    let workers = Workers::start(config.limits.session_threads)?;
+    let workers = Workers::start(config.limits.session_threads, &waiting)?;
     let proxy = Arc::new(Proxy::new(ProxyParts {
         kernel: Arc::clone(&kernel),
         registry: Arc::clone(&registry),
@@ -177,15 +180,15 @@ async fn run(config: Config) -> anyhow::Result<()> {
     });
     agent.take_over(&adopted);
     agent.record(AgentState::Start, "the agent started")?;
-    tokio::task::block_in_place(|| agent.sweep());
+    tokio::task::block_in_place(|| agent.sweep())?;
     agent.kernel.renew_lease(LEASE)?;
+    let lease = Lease::keep(Arc::clone(&agent.kernel))?;
 
     let refreshed = Arc::clone(&agent);
     let metrics_served =
         tokio::spawn(metrics::serve(scrape, Arc::clone(&agent.metrics), move || refreshed.refresh_metrics()));
     let control_served = tokio::spawn(control::server::serve(socket, Arc::clone(&agent)));
     let followed = tokio::spawn(follow(Arc::clone(&agent), events));
-    let leased = tokio::spawn(renew_lease(Arc::clone(&agent)));
     let kept = tokio::spawn(housekeeping(Arc::clone(&agent)));
     let proxied = tokio::spawn(Arc::clone(&proxy).run(accepted, Arc::new(workers)));
     let watched = tokio::spawn(Arc::clone(&agent.policy).watch());
@@ -225,9 +228,10 @@ async fn run(config: Config) -> anyhow::Result<()> {
     for task in [metrics_served, control_served] {
         task.abort();
     }
-    for task in [leased, kept, followed, proxied, watched, bundles, listed] {
+    for task in [kept, followed, proxied, watched, bundles, listed] {
         task.abort();
     }
+    lease.give_up();
     agent.kernel.end();
     agent.record(AgentState::Stop, "the agent was asked to stop")?;
     agent.trail.close()?;
@@ -278,17 +282,6 @@ async fn record_bundles(agent: Arc<Agent>) {
     }
 }
 
-/// Keeps the lease: apart from what may wait for a lock or a disk.
-async fn renew_lease(agent: Arc<Agent>) {
-    let mut renew = interval(LEASE_RENEWAL);
-    loop {
-        renew.tick().await;
-        if let Err(error) = agent.kernel.renew_lease(LEASE) {
-            tracing::error!(%error, "the lease can't be renewed: connects will be refused");
-        }
-    }
-}
-
 /// What must happen again and again.
 async fn housekeeping(agent: Arc<Agent>) {
     let mut reconcile = interval(RECONCILE);
@@ -297,7 +290,7 @@ async fn housekeeping(agent: Arc<Agent>) {
         // Reads whole maps, and may wait for the registry.
         tokio::task::block_in_place(|| {
             let lost = agent.registry.reconcile(Instant::now(), false);
-            agent.serve_unidentified();
+            agent.serve_all();
             if lost > 0 {
                 agent.record_gap(lost);
             }

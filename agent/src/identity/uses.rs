@@ -10,7 +10,10 @@ use std::{
 use agent_core::identity::replay::{Admitted, Enroller, Refusal, UnknownVersion, UseTable};
 
 use super::verify::VerifiedToken;
-use crate::files;
+use crate::{
+    bounds::{Bound, Bounded},
+    files,
+};
 
 /// Unexpired tokens that are remembered.
 const USES_MAX: usize = 65_536;
@@ -30,6 +33,12 @@ pub(crate) enum UseError {
     /// It was stored by another version.
     #[error(transparent)]
     Version(#[from] UnknownVersion),
+}
+
+impl Bounded for UseError {
+    fn bound(&self) -> Option<Bound> {
+        matches!(self, Self::Refused(Refusal::Full { .. })).then_some(Bound::UsedTokens)
+    }
 }
 
 /// The stored table.

@@ -1,6 +1,6 @@
 //! Ending access: by an operator, and by the list that others keep.
 
-use std::{collections::HashSet, path::Path, sync::Arc};
+use std::{collections::HashMap, path::Path, sync::Arc};
 
 use agent_core::audit::record::{Record, RevocationRecord, Texts};
 use thiserror::Error;
@@ -9,13 +9,17 @@ use super::{
     Job, Registry,
     kill::kill_in_background,
     revocations::{Listed, Revocation, RevocationError, Selector},
-    store::KeptJob,
+    standings::{Told, now_us, tell},
 };
-use crate::{audit::AuditError, ids::Id};
+use crate::{
+    audit::AuditError,
+    bounds::{Bound, Bounded},
+    ids::Id,
+};
 
 impl Registry {
-    /// Ends access: known first, so that no enrolment slips past; then told to every live job it means; then kept
-    /// on disk and recorded. Answers the jobs' ids. Access has ended whatever this answers.
+    /// Ends access: known first, so that no enrolment slips past; then told to every live job it means, which waits for no
+    /// disk; then kept and recorded. Answers the jobs' ids. Access has ended whatever this answers.
     ///
     /// With `kill` the jobs' processes are killed, too, whatever the configuration says of that.
     pub fn revoke(
@@ -25,92 +29,75 @@ impl Registry {
         kill: bool,
         by_uid: u32,
     ) -> Result<Vec<Id>, RevokeError> {
-        let time_us = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .map_or(0, |since| since.as_micros() as u64);
-        let revocation = Revocation { selector, reason, time_us, by_uid };
-        let kept = self.revocations.add(&revocation);
-        // Access ends before the trail is asked: a full disk must not keep it alive.
-        let told = self.tell(&revocation.selector, &revocation.reason);
-        self.settle(&told, &revocation.reason);
-        let meant: Vec<Id> = told.iter().map(|(job, _)| job.id).collect();
+        let revocation = Revocation { selector, reason, time_us: now_us(), by_uid };
+        let known = self.standings.revocations.know(&revocation);
+        let told = self.tell([(&revocation.selector, revocation.reason.as_str())]);
+        let meant: Vec<Id> = told.iter().map(|told| told.job.id).collect();
         if kill && !self.kill_revoked {
             // Also those to whom it was no news.
             kill_in_background(Arc::clone(&self.kernel), meant.iter().copied().collect());
         }
-        kept.map_err(|error| match error {
-            RevocationError::Full => RevokeError::Full(error),
-            error => RevokeError::Store(error),
-        })?;
+        // The trail comes last: a full disk must not keep access alive.
+        let kept = if known.is_ok() { self.standings.revocations.keep(&revocation) } else { Ok(()) };
+        self.keep_told(&told, |_| &revocation.reason);
+        known.map_err(RevokeError::Full)?;
+        kept.map_err(RevokeError::Store)?;
         self.record_revocation(&revocation.selector, &revocation.reason, &format!("uid {by_uid}"), &meant)?;
         Ok(meant)
     }
 
     /// Puts the list that others keep in force, known first as in [`Registry::revoke`]. What is new in it is recorded as
     /// the file's doing; of the list that the agent starts with, `file` being none, only what ends a live job's access.
-    pub fn relist(&self, listed: Vec<Listed>, file: Option<&Path>) {
-        let before: HashSet<Listed> = self.revocations.list(listed.clone()).into_iter().collect();
+    pub fn relist(&self, listed: &[Listed], file: Option<&Path>) {
+        let new = self.standings.revocations.list(listed);
         // All of it before anything is kept or recorded: a slow disk keeps nobody's access alive.
-        let told: Vec<Vec<(Arc<Job>, bool)>> =
-            listed.iter().map(|entry| self.tell(&entry.selector, &entry.reason)).collect();
-        for (entry, told) in listed.iter().zip(told) {
-            self.settle(&told, &entry.reason);
-            let meant: Vec<Id> = told.iter().filter(|(_, news)| *news).map(|(job, _)| job.id).collect();
-            let news = file.is_some() && !before.contains(entry);
+        let told = self.tell(listed.iter().map(|entry| (&entry.selector, entry.reason.as_str())));
+        self.keep_told(&told, |by| listed.get(by).map_or("", |entry| &entry.reason));
+        let mut ended: HashMap<usize, Vec<Id>> = HashMap::new();
+        for told in told.iter().filter(|told| told.news) {
+            ended.entry(told.by).or_default().push(told.job.id);
+        }
+        let by = file.map_or_else(|| "the list".to_owned(), |file| format!("the list {}", file.display()));
+        for (index, entry) in listed.iter().enumerate() {
+            let meant = ended.remove(&index).unwrap_or_default();
+            let news = file.is_some() && new.contains(&entry.selector);
             if !news && meant.is_empty() {
                 continue;
             }
-            let by =
-                file.map_or_else(|| "the list".to_owned(), |file| format!("the list {}", file.display()));
             if let Err(error) = self.record_revocation(&entry.selector, &entry.reason, &by, &meant) {
                 tracing::error!(%error, "a revocation could not be recorded");
             }
         }
     }
 
-    /// Tells every live job that is meant; answers them, and whether it was news to them.
-    fn tell(&self, selector: &Selector, reason: &str) -> Vec<(Arc<Job>, bool)> {
-        let reason: Arc<str> = reason.into();
-        let meant: Vec<Arc<Job>> = {
-            let inner = self.locked();
-            let meant =
-                inner.jobs.values().filter(|job| selector.matches(Some(job.id), job.credential.as_ref()));
-            meant.cloned().collect()
-        };
-        let tell = |job: Arc<Job>| {
-            let news = job.grounds.send_if_modified(|grounds| grounds.revoke(&reason));
-            (job, news)
-        };
-        meant.into_iter().map(tell).collect()
+    /// Tells every live job that is meant, and sees to those to whom it is news: nothing of it waits for a disk.
+    fn tell<'a>(&self, revocations: impl IntoIterator<Item = (&'a Selector, &'a str)>) -> Vec<Told> {
+        let told = tell(&self.locked().jobs, revocations);
+        let news = || told.iter().filter(|told| told.news);
+        news().for_each(|told| told.job.shut_off(&self.kernel));
+        if self.kill_revoked {
+            kill_in_background(Arc::clone(&self.kernel), news().map(|told| told.job.id).collect());
+        }
+        told
     }
 
-    /// Sees to jobs that were told, as far as it was news to them: kills them where that is wanted, and keeps it.
-    fn settle(&self, told: &[(Arc<Job>, bool)], reason: &str) {
-        let news = || told.iter().filter(|(_, news)| *news).map(|(job, _)| job);
-        if self.kill_revoked {
-            kill_in_background(Arc::clone(&self.kernel), news().map(|job| job.id).collect());
+    /// Keeps what was told, as far as it was news.
+    fn keep_told<'a>(&self, told: &[Told], reason: impl Fn(usize) -> &'a str) {
+        for Told { job, by, .. } in told.iter().filter(|told| told.news) {
+            self.keep_ended(job, reason(*by));
         }
-        news().for_each(|job| self.keep_ended(job, reason));
     }
 
     /// Ends a job's access until it ends, for a reason of the agent's own.
     pub fn shut_off(&self, job: &Job, reason: &str) {
         job.grounds.send_if_modified(|grounds| grounds.revoke(&reason.into()));
+        job.shut_off(&self.kernel);
         self.keep_ended(job, reason);
     }
 
-    /// Keeps that a job's access has ended: what ended it may not be in force any more when the next agent starts.
+    /// Keeps that a job's access has ended, if it is a live one.
     fn keep_ended(&self, job: &Job, reason: &str) {
-        let Some(credential) = &job.credential else { return };
-        let mut kept = KeptJob::of(job, credential);
-        kept.revoked = Some(reason.to_owned());
-        // Under the lock: a job that has ended is kept no more.
-        let inner = self.locked();
-        if inner.jobs.contains_key(&job.id.0)
-            && let Err(error) = self.store.keep(&kept)
-        {
-            tracing::error!(%error, job = %job.id, "the next agent will not know that a job's access has ended");
-        }
+        self.standings.keep_ended(&self.locked().jobs, job, reason);
     }
 
     fn record_revocation(
@@ -154,4 +141,10 @@ pub enum RevokeError {
     /// It is kept and in force, but the trail lacks it.
     #[error("access has ended, but that cannot be recorded: {0}")]
     Audit(#[from] AuditError),
+}
+
+impl Bounded for RevokeError {
+    fn bound(&self) -> Option<Bound> {
+        matches!(self, Self::Full(_)).then_some(Bound::Revocations)
+    }
 }

@@ -3,18 +3,17 @@
 use std::{
     collections::{HashMap, HashSet},
     io,
-    sync::{Arc, atomic::AtomicUsize},
+    sync::Arc,
     time::Instant,
 };
 
-use agent_core::{
-    audit::record::{JobRecord, JobState, Record},
-    standing::{Grounds, TokenTerm},
-};
-use tokio::sync::watch;
+use agent_core::audit::record::{JobRecord, JobState, Record};
 
-use super::{Job, Registry, kill::kill_in_background, store::KeptJob};
-use crate::ids::Id;
+use super::{Job, Registry, kill::kill_in_background, standings::revived};
+
+/// How often the kernel side is looked at before a job without processes has ended.
+/// One look can miss a process: it forks into a part of the map that has been read, and ends.
+const LOOKS: u32 = 24;
 
 /// What was taken over.
 #[derive(Default)]
@@ -29,30 +28,36 @@ impl Registry {
     /// Takes over every job that the kernel side still follows, with credential and ancestry, and records the end of those
     /// whose last process has gone meanwhile. What ended a job's access before ends it now.
     pub fn adopt(&self, now: Instant) -> io::Result<Adopted> {
+        let kept = self.standings.store.all()?;
+        let mut found: HashMap<u32, u64> = HashMap::new();
+        for _ in 0..LOOKS {
+            found.extend(self.kernel.tasks().into_iter().map(|(pid, tag)| (pid, tag.job)));
+            let jobs: HashSet<u64> = found.values().copied().collect();
+            if kept.iter().all(|(id, _)| jobs.contains(&id.0)) {
+                break;
+            }
+        }
         let mut live: HashMap<u64, Vec<u32>> = HashMap::new();
-        for (pid, tag) in self.kernel.tasks() {
-            live.entry(tag.job).or_default().push(pid);
+        for (pid, job) in found {
+            live.entry(job).or_default().push(pid);
         }
         let mut adopted = Adopted::default();
         let mut revoked = HashSet::new();
-        for (id, kept) in self.store.all()? {
+        for (id, kept) in kept {
             match live.remove(&id.0) {
                 Some(processes) => {
-                    let ended = kept.revoked.clone();
-                    let job = Arc::new(revived(id, kept));
+                    let (job, ended) = self.standings.revive(id, kept);
+                    let job = Arc::new(job);
                     self.record(&job, JobState::Adopted);
                     self.locked().jobs.insert(id.0, Arc::clone(&job));
-                    let credential = job.credential.as_ref();
-                    let listed = credential.and_then(|found| self.revocations.find(Some(id), found));
-                    if let Some(reason) = ended.or(listed) {
-                        job.grounds.send_if_modified(|grounds| grounds.revoke(&reason.into()));
+                    if ended {
                         revoked.insert(id);
                     }
                     adopted.jobs.push((job, processes));
                 }
                 None => {
                     self.record(&revived(id, kept), JobState::Ended);
-                    self.store.forget(id);
+                    self.standings.store.forget(id);
                 }
             }
         }
@@ -82,21 +87,5 @@ impl Registry {
         if let Err(error) = self.trail.append(&record) {
             tracing::error!(%error, job = id, "a change of a job could not be recorded");
         }
-    }
-}
-
-fn revived(id: Id, kept: KeptJob) -> Job {
-    let KeptJob { name, credential, root_pid, netns, .. } = kept;
-    let term =
-        TokenTerm { expires_unix: credential.expires_unix, acts_until_unix: credential.acts_until_unix };
-    let (grounds, _) = watch::channel(Grounds::of(term));
-    Job {
-        id,
-        name,
-        credential: Some(credential),
-        root_pid,
-        netns: netns.into(),
-        sessions: AtomicUsize::new(0),
-        grounds,
     }
 }

@@ -2,7 +2,10 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, atomic::AtomicUsize},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize},
+    },
 };
 
 use agent_abi::Node;
@@ -15,7 +18,12 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use super::{Job, Registry, lineage::image_of, registry::Inner, store::KeptJob, tree::Member};
-use crate::{audit::AuditError, ids::Id, kernel::KernelError};
+use crate::{
+    audit::AuditError,
+    bounds::{Bound, Bounded},
+    ids::Id,
+    kernel::KernelError,
+};
 
 /// A request to put a process into a new job.
 pub struct Enrolment {
@@ -75,6 +83,12 @@ pub enum EnrolError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The process has executed another program meanwhile: whose it would be on record as is not what it is.
+    #[error("process {pid} executed another program while it was enrolled")]
+    Changed {
+        /// The process.
+        pid: u32,
+    },
     /// The kernel side refused.
     #[error(transparent)]
     Kernel(#[from] KernelError),
@@ -84,6 +98,16 @@ pub enum EnrolError {
     /// The enrolment can't be recorded, so it doesn't happen.
     #[error("the enrolment cannot be recorded: {0}")]
     Audit(#[from] AuditError),
+}
+
+impl Bounded for EnrolError {
+    fn bound(&self) -> Option<Bound> {
+        match self {
+            Self::TooManyJobs(_) => Some(Bound::Jobs),
+            Self::Kernel(error) => error.bound(),
+            _ => None,
+        }
+    }
 }
 
 impl Registry {
@@ -109,6 +133,7 @@ impl Registry {
             netns: netns.into(),
             sessions: AtomicUsize::new(0),
             grounds,
+            shut: AtomicBool::new(false),
         });
         let mut inner = self.locked();
         // Under the lock: the process may have asked twice at once.
@@ -127,13 +152,17 @@ impl Registry {
         inner.jobs.insert(id.0, Arc::clone(&job));
         inner.members.entry(id.0).or_default().insert(pid);
         let enrolled = self.complete(&mut inner, &job, &credential, uid, &alive);
-        if enrolled.is_err() {
+        if let Err((_, on_record)) = &enrolled {
             // Tagging comes last: a process that isn't enrolled has no tag of this job's.
-            self.store.forget(id);
+            if *on_record {
+                self.record(&job, JobState::Ended);
+            }
+            self.standings.store.forget(id);
             inner.jobs.remove(&id.0);
             inner.members.remove(&id.0);
+            inner.over.insert(id.0);
         }
-        enrolled?;
+        let exe = enrolled.map_err(|(error, _)| error)?;
         if let Some(before) = before {
             self.leave_unidentified(&mut inner, before.job, pid, before.node);
         }
@@ -142,9 +171,15 @@ impl Registry {
             self.shut_off(&job, "its process ended while it was enrolled");
             return Err(ended(pid));
         }
+        // From the tag on the kernel side tells what it executes; what it was read to run before must have been true then.
+        if exe_of(pid).ok() != Some(exe) {
+            self.shut_off(&job, "its process executed another program while it was enrolled");
+            return Err(EnrolError::Changed { pid });
+        }
         Ok(job)
     }
 
+    /// Answers which program the process runs; or why it isn't enrolled, and whether the trail says that it was.
     fn complete(
         &self,
         inner: &mut Inner,
@@ -152,34 +187,44 @@ impl Registry {
         credential: &Credential,
         uid: u32,
         alive: &impl Fn() -> bool,
-    ) -> Result<(), EnrolError> {
-        if let Some(reason) = self.revocations.find(None, credential) {
-            return Err(EnrolError::Revoked { subject: credential.subject.clone(), reason });
+    ) -> Result<PathBuf, (EnrolError, bool)> {
+        let unrecorded = |error| (error, false);
+        if let Some(reason) = self.standings.objection(credential) {
+            return Err(unrecorded(EnrolError::Revoked { subject: credential.subject.clone(), reason }));
         }
         let Job { id, root_pid, .. } = **job;
-        self.store.keep(&KeptJob::of(job, credential)).map_err(EnrolError::Store)?;
-        let (node, image) = self.add_place(inner, id, 0, root_pid, uid)?;
+        let kept = KeptJob::of(job, credential);
+        self.standings.store.keep(&kept).map_err(EnrolError::Store).map_err(unrecorded)?;
+        let gone = |source| EnrolError::Gone { pid: root_pid, source };
+        let exe = exe_of(root_pid).map_err(gone).map_err(unrecorded)?;
+        let (node, image) = self.add_place(inner, id, 0, root_pid, uid).map_err(unrecorded)?;
         let text = id.to_string();
-        self.trail.append(&Record::Job(JobRecord {
-            state: JobState::Enrolled,
-            job: job.to_ref(&text),
-            credential: Some(credential.into()),
-            root_pid,
-        }))?;
-        self.record_places(inner, &text, &[node])?;
+        self.trail
+            .append(&Record::Job(JobRecord {
+                state: JobState::Enrolled,
+                job: job.to_ref(&text),
+                credential: Some(credential.into()),
+                root_pid,
+            }))
+            .map_err(EnrolError::Audit)
+            .map_err(unrecorded)?;
+        let recorded = |error| (error, true);
+        self.record_places(inner, &text, &[node]).map_err(EnrolError::Audit).map_err(recorded)?;
         if !alive() {
-            return Err(ended(root_pid));
+            return Err(recorded(ended(root_pid)));
         }
-        self.kernel.tag(root_pid, id.0, node, image)?;
-        Ok(())
+        self.kernel.tag(root_pid, id.0, node, image).map_err(EnrolError::Kernel).map_err(recorded)?;
+        Ok(exe)
     }
 
     /// Puts the rest of a stopped tree into its root's job, parents first. What is not in it when this fails is in no job.
     pub fn take_in(&self, job: &Arc<Job>, members: &[Member]) -> Result<(), EnrolError> {
         let mut inner = self.locked();
         for Member { pid, parent, uid } in members.iter().copied() {
-            let Some(parent) = self.kernel.tag_of(parent).filter(|tag| tag.job == job.id.0) else {
-                continue;
+            let of_it = |pid| self.kernel.tag_of(pid).filter(|tag| tag.job == job.id.0);
+            // Whose parent was killed meanwhile stands below the root, as the eldest that is left.
+            let Some(parent) = of_it(parent).or_else(|| of_it(job.root_pid)) else {
+                return Err(ended(job.root_pid));
             };
             if !self.kernel.covers(pid).map_err(|source| EnrolError::Gone { pid, source })? {
                 return Err(EnrolError::Uncovered { pid, cgroup: self.kernel.cgroup().to_owned() });
@@ -239,4 +284,9 @@ impl Registry {
 
 fn ended(pid: u32) -> EnrolError {
     EnrolError::Gone { pid, source: std::io::Error::other("it ended while it was enrolled") }
+}
+
+/// The program that a process runs.
+fn exe_of(pid: u32) -> std::io::Result<PathBuf> {
+    std::fs::read_link(format!("/proc/{pid}/exe"))
 }

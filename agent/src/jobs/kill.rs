@@ -21,6 +21,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const ENDING_MAX: usize = 512;
 /// How long those that were told to end get before the next look.
 const ROUND: Duration = Duration::from_millis(100);
+/// Looks that must find nobody, one after the other: a single one can miss a process that forks into a part of the map that
+/// has been read, and ends.
+const QUIET_LOOKS: u32 = 8;
+/// How far apart these are.
+const QUIET: Duration = Duration::from_millis(10);
 
 /// Kills every process of these jobs, on a thread of their own.
 pub fn kill_in_background(kernel: Arc<Kernel>, jobs: HashSet<Id>) {
@@ -44,38 +49,33 @@ pub fn kill_in_background(kernel: Arc<Kernel>, jobs: HashSet<Id>) {
 fn kill(kernel: &Kernel, jobs: &HashSet<Id>) -> Result<usize, usize> {
     let deadline = Instant::now() + PATIENCE;
     let mut killed = HashSet::new();
+    let mut quiet = 0;
     loop {
-        // What forks meanwhile is found by the next look: the kernel side tags a child before it runs.
-        let live: Vec<u32> = kernel
-            .tasks()
-            .into_iter()
-            .filter(|(_, tag)| jobs.contains(&Id(tag.job)))
-            .map(|(pid, _)| pid)
-            .collect();
-        if live.is_empty() {
+        let mut ending: Vec<OwnedFd> = Vec::new();
+        let mut met = 0;
+        // Each as soon as it is found: who forks and ends again and again is met while it lives, or never.
+        kernel.visit(jobs, |pid, is_of_them| {
+            // One that has ended by now has left its tag to the exit that is under way.
+            let Ok(Some(pidfd)) = signal(pid, is_of_them) else { return };
+            met += 1;
+            killed.insert(pid);
+            if ending.len() < ENDING_MAX {
+                ending.push(pidfd);
+            }
+        });
+        quiet = if met == 0 { quiet + 1 } else { 0 };
+        if quiet == QUIET_LOOKS {
             return Ok(killed.len());
         }
-        if Instant::now() >= deadline {
-            return Err(live.len());
+        if met > 0 && Instant::now() >= deadline {
+            return Err(met);
         }
-        for some in live.chunks(ENDING_MAX) {
-            // One that has ended by now is gone from the next look.
-            let ending: Vec<OwnedFd> = some
-                .iter()
-                .filter_map(|pid| {
-                    let pidfd = signal(kernel, jobs, *pid).ok()??;
-                    killed.insert(*pid);
-                    Some(pidfd)
-                })
-                .collect();
-            let round = Instant::now() + ROUND;
-            for pidfd in &ending {
-                wait(&mut [PollFd::new(pidfd, PollFlags::IN)], round);
-            }
-            if ending.is_empty() {
-                // Each had ended by itself: its tag is about to go.
-                wait(&mut [], round);
-            }
+        if met == 0 {
+            wait(&mut [], Instant::now() + QUIET);
+        }
+        let round = Instant::now() + ROUND;
+        for pidfd in &ending {
+            wait(&mut [PollFd::new(pidfd, PollFlags::IN)], round);
         }
     }
 }
@@ -88,10 +88,10 @@ fn wait(ends: &mut [PollFd<'_>], until: Instant) {
 }
 
 /// Tells a process to end, if it is of one of the jobs. The pidfd comes first: whose the PID is then can't change unnoticed.
-fn signal(kernel: &Kernel, jobs: &HashSet<Id>, pid: u32) -> io::Result<Option<OwnedFd>> {
+fn signal(pid: u32, is_of_them: &dyn Fn() -> bool) -> io::Result<Option<OwnedFd>> {
     let process = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidInput)?;
     let pidfd = pidfd_open(process, PidfdFlags::empty())?;
-    if kernel.tag_of(pid).is_none_or(|tag| !jobs.contains(&Id(tag.job))) {
+    if !is_of_them() {
         return Ok(None);
     }
     pidfd_send_signal(&pidfd, Signal::KILL)?;

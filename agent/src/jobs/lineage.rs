@@ -21,7 +21,7 @@ use thiserror::Error;
 use crate::kernel::Kernel;
 
 /// How long a process's place is kept after its end: its last connections may still wait to be accepted.
-pub const GRACE: Duration = Duration::from_secs(30);
+pub const GRACE: Duration = Duration::from_secs(10);
 /// Ancestors above one process; a deeper lineage is unattributable.
 pub const DEPTH_MAX: usize = 4_096;
 
@@ -79,6 +79,8 @@ pub struct Places {
     places: HashMap<u64, Place>,
     /// Image → its text and how many places run it.
     images: HashMap<u64, (Arc<ImageText>, u32)>,
+    /// Job → how many places it has.
+    jobs: HashMap<u64, usize>,
 }
 
 impl Places {
@@ -116,6 +118,7 @@ impl Places {
             parent.children += 1;
         }
         let (cwd, container) = surroundings(read.tgid);
+        *self.jobs.entry(read.job).or_default() += 1;
         self.places.insert(
             node,
             Place {
@@ -159,9 +162,13 @@ impl Places {
         };
         let mut over: Vec<u64> =
             self.places.iter().filter(|(_, place)| is_over(place)).map(|(node, _)| *node).collect();
+        // Job → nodes and images that it has less.
+        let mut freed: HashMap<u64, (u64, u64)> = HashMap::new();
         while let Some(node) = over.pop() {
             let Some(place) = self.places.remove(&node) else { continue };
             kernel.remove_node(node);
+            let (nodes, images) = freed.entry(place.job).or_default();
+            *nodes += 1;
             if let Some(parent) = self.places.get_mut(&place.parent) {
                 parent.children = parent.children.saturating_sub(1);
                 if is_over(parent) {
@@ -173,9 +180,22 @@ impl Places {
                 if *users == 0 {
                     self.images.remove(&place.image);
                     kernel.remove_image(place.image);
+                    *images += 1;
                 }
             }
         }
+        for (job, (nodes, images)) in freed {
+            kernel.give_back(job, nodes, images);
+            if let Some(places) = self.jobs.get_mut(&job) {
+                *places = places.saturating_sub(nodes as usize);
+            }
+        }
+        self.jobs.retain(|_, places| *places > 0);
+    }
+
+    /// Whether a job has any place yet.
+    pub fn holds(&self, job: u64) -> bool {
+        self.jobs.contains_key(&job)
     }
 
     /// How many places are kept.

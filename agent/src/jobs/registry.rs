@@ -8,7 +8,7 @@ use std::{
     collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Instant,
 };
@@ -23,13 +23,22 @@ use agent_core::{
 use thiserror::Error;
 use tokio::sync::watch;
 
-use super::{Unattributable, lineage::Places, revocations::RevocationStore, store::JobStore};
+use super::{
+    Unattributable,
+    lineage::Places,
+    revocations::RevocationStore,
+    standings::{Live, Standings},
+    store::JobStore,
+};
 use crate::{
     audit::{AuditError, Trail},
     clock::unix_now,
     ids::Id,
     kernel::Kernel,
 };
+
+/// Nodes that are read under one lock when many went unheard of: sessions wait for it, too.
+const UNSEEN_AT_ONCE: usize = 256;
 
 /// What the registry is made of.
 pub struct RegistryConfig {
@@ -63,6 +72,8 @@ pub struct Job {
     /// Open sessions.
     pub sessions: AtomicUsize,
     pub(super) grounds: watch::Sender<Grounds>,
+    /// The kernel side knows that it may begin nothing any more.
+    pub(super) shut: AtomicBool,
 }
 
 impl Job {
@@ -74,6 +85,13 @@ impl Job {
     /// Its standing now.
     pub fn standing(&self) -> Standing {
         self.grounds.borrow().at(unix_now())
+    }
+
+    /// Has the kernel side shut it off, too, once: what that decides by itself asks nobody.
+    pub(super) fn shut_off(&self, kernel: &Kernel) {
+        if !self.shut.swap(true, Ordering::AcqRel) {
+            kernel.shut_off(self.id.0);
+        }
     }
 
     /// The job as `lineal jobs --json` shows it.
@@ -122,12 +140,14 @@ impl Drop for Place {
 }
 
 pub(super) struct Inner {
-    pub(super) jobs: HashMap<u64, Arc<Job>>,
+    pub(super) jobs: Live,
     pub(super) places: Places,
     /// Live processes by job.
     pub(super) members: HashMap<u64, HashSet<u32>>,
     /// Jobs of which the last look found no process, and that nothing has been heard of since.
     missing: HashSet<u64>,
+    /// Jobs that have ended or never began, and of which places are kept yet.
+    pub(super) over: HashSet<u64>,
     /// Lost events that have been made up for.
     events_lost: u64,
 }
@@ -136,8 +156,7 @@ pub(super) struct Inner {
 pub struct Registry {
     pub(super) kernel: Arc<Kernel>,
     pub(super) trail: Arc<Trail>,
-    pub(super) revocations: RevocationStore,
-    pub(super) store: JobStore,
+    pub(super) standings: Standings,
     pub(super) jobs_max: usize,
     pub(super) kill_revoked: bool,
     inner: Mutex<Inner>,
@@ -147,14 +166,16 @@ impl Registry {
     /// An empty registry.
     pub fn new(config: RegistryConfig) -> Self {
         let RegistryConfig { kernel, trail, revocations, store, jobs_max, kill_revoked } = config;
+        let standings = Standings { revocations, store };
         let inner = Inner {
             jobs: HashMap::new(),
             places: Places::default(),
             members: HashMap::new(),
             missing: HashSet::new(),
+            over: HashSet::new(),
             events_lost: kernel.statistics().events_lost,
         };
-        Self { kernel, trail, revocations, store, jobs_max, kill_revoked, inner: Mutex::new(inner) }
+        Self { kernel, trail, standings, jobs_max, kill_revoked, inner: Mutex::new(inner) }
     }
 
     /// Takes in one event of the kernel side.
@@ -200,17 +221,22 @@ impl Registry {
     /// After lost events it also reads the nodes of processes that came and went unseen, and jobs that did; `all` does so
     /// anyway. Answers how many events were lost since the last time.
     pub fn reconcile(&self, now: Instant, all: bool) -> u64 {
-        let mut inner = self.locked();
         let events_lost = self.kernel.statistics().events_lost;
-        let lost = events_lost.saturating_sub(inner.events_lost);
+        let lost = events_lost.saturating_sub(self.locked().events_lost);
         let all = all || lost > 0;
-        // Nodes before tasks: a process that forks in between is found among the tasks.
-        let unseen = if all { self.kernel.node_ids() } else { Vec::new() };
+        // All else before tasks: what begins in between is found among the tasks.
+        let held = if all { self.kernel.jobs() } else { HashSet::new() };
         let begun = if all { self.kernel.all_unidentified() } else { Vec::new() };
-        let tasks = self.kernel.tasks();
-        for node in unseen {
-            inner.places.get(&self.kernel, node);
+        let unseen = if all { self.kernel.node_ids() } else { Vec::new() };
+        for some in unseen.chunks(UNSEEN_AT_ONCE) {
+            let mut inner = self.locked();
+            for node in some {
+                inner.places.get(&self.kernel, *node);
+            }
         }
+        let mut inner = self.locked();
+        let inner = &mut *inner;
+        let tasks = self.kernel.tasks();
         let live: HashSet<u64> = tasks.iter().map(|(_, tag)| tag.node).collect();
         let mut members: HashMap<u64, HashSet<u32>> = HashMap::new();
         for (tgid, tag) in &tasks {
@@ -218,9 +244,9 @@ impl Registry {
             inner.places.get(&self.kernel, tag.node);
         }
         for job in members.keys() {
-            self.meet(&mut inner, *job);
+            self.meet(inner, *job);
         }
-        self.bury(&mut inner, begun, |job| members.contains_key(&job));
+        self.bury(inner, begun, |job| members.contains_key(&job));
         // One look can miss a process: it forks into a part of the map that has been read, and ends. So nothing may be heard
         // of a job between two looks that both find nobody.
         let missing: HashSet<u64> =
@@ -231,9 +257,19 @@ impl Registry {
         inner.events_lost = events_lost;
         inner.places.reconcile(&live, now);
         for job in ended {
-            self.end(&mut inner, job);
+            self.end(inner, job);
         }
         inner.places.prune(&self.kernel, now);
+        let unheard =
+            held.into_iter().filter(|job| !inner.jobs.contains_key(job) && !inner.members.contains_key(job));
+        inner.over.extend(unheard);
+        let places = &inner.places;
+        for job in inner.over.extract_if(|job| !places.holds(*job)) {
+            self.kernel.forget_job(job);
+        }
+        for job in inner.jobs.values().filter(|job| job.standing().objection().is_some()) {
+            job.shut_off(&self.kernel);
+        }
         lost
     }
 
@@ -247,9 +283,10 @@ impl Registry {
         }
         inner.jobs.remove(&job.id.0);
         inner.missing.remove(&job.id.0);
+        inner.over.insert(job.id.0);
         // On record first: what is kept would be on record twice rather than never.
         self.record(&job, JobState::Ended);
-        self.store.forget(job.id);
+        self.standings.store.forget(job.id);
         self.kernel.forget_unidentified(job.id.0);
     }
 

@@ -79,7 +79,7 @@ pub struct RevocationList {
 impl RevocationList {
     /// Puts the list in force. Without a good one there is none, and no agent: somebody's access may be ended by it.
     pub fn open(path: &Path, registry: Arc<Registry>) -> Result<Self, ListError> {
-        registry.relist(read(path)?, None);
+        registry.relist(&read(path)?, None);
         Ok(Self { path: path.to_owned(), registry, refused: Mutex::new(None) })
     }
 
@@ -95,7 +95,7 @@ impl RevocationList {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         match read(&self.path) {
             Ok(listed) => {
-                self.registry.relist(listed, Some(&self.path));
+                self.registry.relist(&listed, Some(&self.path));
                 *refused = None;
                 Ok(())
             }

@@ -1,10 +1,11 @@
 //! Access that was ended, kept over restarts: a revoked subject can't come back the next night.
 
 use std::{
+    collections::{HashMap, HashSet},
     fs::{File, OpenOptions},
     io::Write,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use agent_core::credential::Credential;
@@ -34,15 +35,13 @@ pub enum Selector {
 }
 
 impl Selector {
-    /// Whether it means this job; `job` is none for a credential that has no job yet, and `credential` for a job that has
-    /// shown none.
-    pub fn matches(&self, job: Option<Id>, credential: Option<&Credential>) -> bool {
-        let of = |means: &dyn Fn(&Credential) -> bool| credential.is_some_and(means);
-        match self {
-            Self::Job(id) => job.is_some_and(|job| job.to_string() == *id),
-            Self::Subject(subject) => of(&|credential| credential.subject == *subject),
-            Self::Claim { key, value } => of(&|credential| credential.claims.get(key) == Some(value)),
-        }
+    /// Every selector that means this job; `job` is none for a credential that has no job yet, and `credential` for a job
+    /// that has shown none.
+    pub fn meaning(job: Option<Id>, credential: Option<&Credential>) -> impl Iterator<Item = Self> {
+        let subject = credential.map(|credential| Self::Subject(credential.subject.clone()));
+        let claims = credential.into_iter().flat_map(|credential| &credential.claims);
+        let claims = claims.map(|(key, value)| Self::Claim { key: key.clone(), value: value.clone() });
+        job.map(|job| Self::Job(job.to_string())).into_iter().chain(subject).chain(claims)
     }
 }
 
@@ -95,11 +94,12 @@ pub enum RevocationError {
 }
 
 /// The revocations in force: those kept here, one JSON object a line, synced before anybody is told of it; and those of
-/// the list that others keep.
+/// the list that others keep. They are known apart from the file: who asks for them waits for no disk.
 pub struct RevocationStore {
     path: PathBuf,
-    inner: Mutex<(File, Vec<Revocation>)>,
-    listed: Mutex<Vec<Listed>>,
+    file: Mutex<File>,
+    kept: Mutex<HashMap<Selector, String>>,
+    listed: Mutex<HashMap<Selector, String>>,
 }
 
 impl RevocationStore {
@@ -119,29 +119,35 @@ impl RevocationStore {
             text.truncate(whole);
             file.set_len(whole as u64).map_err(failed)?;
         }
-        let mut kept = Vec::new();
+        let mut kept = HashMap::new();
         for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-            kept.push(serde_json::from_str(line).map_err(|error| RevocationError::Malformed {
-                path: path.clone(),
-                line: index + 1,
-                reason: error.to_string(),
-            })?);
+            let Revocation { selector, reason, .. } = serde_json::from_str(line).map_err(|error| {
+                RevocationError::Malformed { path: path.clone(), line: index + 1, reason: error.to_string() }
+            })?;
+            kept.entry(selector).or_insert(reason);
         }
-        Ok(Self { path, inner: Mutex::new((file, kept)), listed: Mutex::default() })
+        Ok(Self { path, file: Mutex::new(file), kept: Mutex::new(kept), listed: Mutex::default() })
     }
 
-    /// Puts a revocation in force and keeps it: it is on disk when this returns. After an error it is in force
-    /// until the agent ends, but for [`RevocationError::Full`].
-    pub fn add(&self, revocation: &Revocation) -> Result<(), RevocationError> {
-        let failed = |source| RevocationError::File { path: self.path.clone(), source };
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let (file, kept) = &mut *inner;
+    /// Puts a revocation in force until the agent ends; whether it was not before. The first reason stays.
+    pub fn know(&self, revocation: &Revocation) -> Result<bool, RevocationError> {
+        let mut kept = locked(&self.kept);
+        if kept.contains_key(&revocation.selector) {
+            return Ok(false);
+        }
         if kept.len() >= REVOCATIONS_MAX {
             return Err(RevocationError::Full);
         }
+        kept.insert(revocation.selector.clone(), revocation.reason.clone());
+        Ok(true)
+    }
+
+    /// Keeps a revocation for later agents: it is on disk when this returns.
+    pub fn keep(&self, revocation: &Revocation) -> Result<(), RevocationError> {
+        let failed = |source| RevocationError::File { path: self.path.clone(), source };
         let mut line = serde_json::to_vec(revocation).map_err(|error| failed(error.into()))?;
         line.push(b'\n');
-        kept.push(revocation.clone());
+        let mut file = locked(&self.file);
         let whole = file.metadata().map_err(failed)?.len();
         if let Err(error) = file.write_all(&line).and_then(|()| file.sync_data()) {
             // Half a line would make the next one unreadable.
@@ -151,29 +157,28 @@ impl RevocationStore {
         Ok(())
     }
 
-    /// Puts a list in the place of the last one, and answers that one.
-    pub fn list(&self, listed: Vec<Listed>) -> Vec<Listed> {
-        std::mem::replace(&mut *self.listed.lock().unwrap_or_else(PoisonError::into_inner), listed)
+    /// Puts a list in the place of the last one; answers what is new in it.
+    pub fn list(&self, listed: &[Listed]) -> HashSet<Selector> {
+        let entries = listed.iter().map(|entry| (entry.selector.clone(), entry.reason.clone()));
+        let next: HashMap<Selector, String> = entries.collect();
+        let before = std::mem::replace(&mut *locked(&self.listed), next.clone());
+        next.into_keys().filter(|selector| !before.contains_key(selector)).collect()
     }
 
-    /// Why the access of a job that has no credential has ended, if it has.
-    pub fn find_job(&self, job: Id) -> Option<String> {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let meant = |revocation: &&Revocation| revocation.selector.matches(Some(job), None);
-        inner.1.iter().find(meant).map(|revocation| revocation.reason.clone())
+    /// Why the access of a job, or of a credential, has ended, if it has: a credential that begins a job has none yet, and
+    /// a job that a rule began has no credential.
+    pub fn find(&self, job: Option<Id>, credential: Option<&Credential>) -> Option<String> {
+        let meaning: Vec<Selector> = Selector::meaning(job, credential).collect();
+        [&self.kept, &self.listed].into_iter().find_map(|ended| {
+            let ended = locked(ended);
+            meaning.iter().find_map(|selector| ended.get(selector).cloned())
+        })
     }
+}
 
-    /// Why a credential's access has ended, if it has.
-    pub fn find(&self, job: Option<Id>, credential: &Credential) -> Option<String> {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = inner.1.iter().find(|revocation| revocation.selector.matches(job, Some(credential)));
-        if let Some(revocation) = kept {
-            return Some(revocation.reason.clone());
-        }
-        let listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = listed.iter().find(|entry| entry.selector.matches(job, Some(credential)));
-        found.map(|entry| entry.reason.clone())
-    }
+/// Nothing in here is half done that could grant anything.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -195,24 +200,29 @@ mod tests {
         Revocation { selector, reason: "left".into(), time_us: 1, by_uid: 0 }
     }
 
+    fn add(store: &RevocationStore, revocation: &Revocation) -> Result<(), RevocationError> {
+        store.know(revocation)?;
+        store.keep(revocation)
+    }
+
     #[test]
     fn a_revocation_survives_a_restart() {
         let dir = tempfile::tempdir().unwrap();
         let store = RevocationStore::open(dir.path()).unwrap();
-        store.add(&revocation(Selector::Subject("dana".into()))).unwrap();
+        add(&store, &revocation(Selector::Subject("dana".into()))).unwrap();
         drop(store);
         let store = RevocationStore::open(dir.path()).unwrap();
-        assert!(store.find(None, &credential("dana")).is_some());
-        assert!(store.find(None, &credential("erin")).is_none());
+        assert!(store.find(None, Some(&credential("dana"))).is_some());
+        assert!(store.find(None, Some(&credential("erin"))).is_none());
     }
 
     #[test]
     fn a_claim_selects_by_its_whole_value() {
-        let selector = Selector::Claim { key: "team".into(), value: "red".into() };
-        assert!(selector.matches(None, Some(&credential("x"))));
-        assert!(
-            !Selector::Claim { key: "team".into(), value: "re".into() }.matches(None, Some(&credential("x")))
-        );
+        let means = |value: &str| {
+            let selector = Selector::Claim { key: "team".into(), value: value.into() };
+            Selector::meaning(None, Some(&credential("x"))).any(|meaning| meaning == selector)
+        };
+        assert!(means("red") && !means("re") && !means("reds"));
     }
 
     #[test]
@@ -222,12 +232,12 @@ mod tests {
         let whole = serde_json::to_string(&revocation(Selector::Subject("dana".into()))).unwrap();
         std::fs::write(&path, format!("{whole}\n{{\"selec")).unwrap();
         let store = RevocationStore::open(dir.path()).unwrap();
-        store.add(&revocation(Selector::Subject("erin".into()))).unwrap();
+        add(&store, &revocation(Selector::Subject("erin".into()))).unwrap();
         drop(store);
         let store = RevocationStore::open(dir.path()).unwrap();
         assert!(
-            store.find(None, &credential("dana")).is_some()
-                && store.find(None, &credential("erin")).is_some()
+            store.find(None, Some(&credential("dana"))).is_some()
+                && store.find(None, Some(&credential("erin"))).is_some()
         );
         std::fs::write(&path, "{}\n").unwrap();
         assert!(RevocationStore::open(dir.path()).is_err());
@@ -243,11 +253,11 @@ mod tests {
         let lines: String = (1..REVOCATIONS_MAX).map(line).collect();
         std::fs::write(dir.path().join("revocations.jsonl"), lines).unwrap();
         let store = RevocationStore::open(dir.path()).unwrap();
-        store.add(&revocation(Selector::Subject("last".into()))).unwrap();
-        let beyond = store.add(&revocation(Selector::Subject("beyond".into())));
+        add(&store, &revocation(Selector::Subject("last".into()))).unwrap();
+        let beyond = add(&store, &revocation(Selector::Subject("beyond".into())));
         assert!(matches!(beyond, Err(RevocationError::Full)), "{beyond:?}");
-        assert!(store.find(None, &credential("1")).is_some());
-        assert!(store.find(None, &credential("last")).is_some());
-        assert!(store.find(None, &credential("beyond")).is_none());
+        assert!(store.find(None, Some(&credential("1"))).is_some());
+        assert!(store.find(None, Some(&credential("last"))).is_some());
+        assert!(store.find(None, Some(&credential("beyond"))).is_none());
     }
 }

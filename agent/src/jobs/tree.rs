@@ -10,6 +10,8 @@ use std::{
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use thiserror::Error;
 
+use crate::bounds::{Bound, Bounded};
+
 /// How long it may take until all of a tree has stopped: one of it may wait for a disk.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a look at all of it rests before the next.
@@ -55,6 +57,12 @@ pub enum TreeError {
     /// Some of it did not stop.
     #[error("not all of it could be held still within {PATIENCE:?}")]
     Restless,
+}
+
+impl Bounded for TreeError {
+    fn bound(&self) -> Option<Bound> {
+        matches!(self, Self::TooLarge { .. }).then_some(Bound::Processes)
+    }
 }
 
 /// A process of a tree, but for the root.

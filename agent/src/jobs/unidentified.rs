@@ -1,6 +1,9 @@
 //! Jobs that a rule began: they have shown no token, and are granted what policies grant to such.
 
-use std::sync::{Arc, OnceLock, atomic::AtomicUsize};
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicBool, AtomicUsize},
+};
 
 use agent_abi::{NODE_RECORDED, RULE_NAME_BYTES, Unidentified};
 use agent_core::{audit::record::JobState, standing::Grounds};
@@ -10,10 +13,10 @@ use super::{EnrolError, Job, Registry, registry::Inner};
 use crate::{ids::Id, kernel::exists};
 
 impl Job {
-    fn unidentified(id: Id, rule: String, root_pid: u32) -> Self {
+    pub(super) fn unidentified(id: Id, rule: String, root_pid: u32) -> Self {
         let (grounds, _) = watch::channel(Grounds::unidentified());
-        let (netns, sessions) = (OnceLock::new(), AtomicUsize::new(0));
-        Self { id, name: rule, credential: None, root_pid, netns, sessions, grounds }
+        let (netns, sessions, shut) = (OnceLock::new(), AtomicUsize::new(0), AtomicBool::new(false));
+        Self { id, name: rule, credential: None, root_pid, netns, sessions, grounds, shut }
     }
 }
 
@@ -24,9 +27,10 @@ impl Registry {
             return Some(Arc::clone(known));
         }
         let begun = self.kernel.unidentified(job)?;
-        let job = Arc::new(Job::unidentified(Id(job), name_of(&begun), begun.tgid));
-        if let Some(reason) = self.revocations.find_job(job.id) {
-            job.grounds.send_if_modified(|grounds| grounds.revoke(&reason.into()));
+        let job = Arc::new(Job::unidentified(Id(job), rule_of(&begun), begun.tgid));
+        let ended = self.standings.of_unidentified(job.id);
+        if let Some(reason) = &ended {
+            job.grounds.send_if_modified(|grounds| grounds.revoke(&reason.as_str().into()));
         }
         let recorded = begun.flags & NODE_RECORDED != 0;
         self.record(&job, if recorded { JobState::Adopted } else { JobState::Enrolled });
@@ -35,6 +39,9 @@ impl Registry {
             tracing::warn!(%error, job = %job.id, "the trail will hold the beginning of a job twice");
         }
         inner.jobs.insert(job.id.0, Arc::clone(&job));
+        if let Some(reason) = ended {
+            self.standings.keep_ended(&inner.jobs, &job, &reason);
+        }
         Some(job)
     }
 
@@ -89,7 +96,7 @@ impl Registry {
 
     /// Why the access of a job without a credential has ended, if it has.
     pub(super) fn revoked_here(&self, job: u64) -> Option<(Id, String)> {
-        self.revocations.find_job(Id(job)).map(|reason| (Id(job), reason))
+        self.standings.of_unidentified(Id(job)).map(|reason| (Id(job), reason))
     }
 
     /// Lets a process go from the job that it was in without a credential, as it has one now.
@@ -106,7 +113,7 @@ impl Registry {
 }
 
 /// The name of the rule that began a job.
-fn name_of(begun: &Unidentified) -> String {
+pub fn rule_of(begun: &Unidentified) -> String {
     let name = begun.rule.split(|byte| *byte == 0).next().unwrap_or_default();
     String::from_utf8_lossy(name).into_owned()
 }

@@ -22,10 +22,12 @@ use thiserror::Error;
 
 use super::{
     btf::{BtfError, Structures},
-    maps::{EventStream, Kernel},
+    events::EventStream,
+    maps::Kernel,
     pins::{Pins, TASKS},
     rules::Rules,
 };
+use crate::bounds::{Bound, Bounded};
 
 /// The compiled programs.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lineal-ebpf"));
@@ -58,7 +60,8 @@ const CGROUP_PROGRAMS: [&str; 10] = [
 
 /// The maps that survive the agent. The others hold what dies with it (its listeners, connections on their way to it, its
 /// configuration, what it has not read), and begin anew with it.
-const KEPT_MAPS: [&str; 8] = [TASKS, "MARKS", "NODES", "IMAGES", "SOCKETS", "UNIDENTIFIED", "WORDS", "STATS"];
+const KEPT_MAPS: [&str; 10] =
+    [TASKS, "MARKS", "NODES", "IMAGES", "USES", "JOBS", "SOCKETS", "UNIDENTIFIED", "WORDS", "STATS"];
 
 /// `[kernel]` of the configuration.
 #[derive(Clone, Debug, Deserialize)]
@@ -166,6 +169,12 @@ pub enum KernelError {
         /// The bound.
         most: u32,
     },
+    /// Jobs are in as many network namespaces as may be.
+    #[error("jobs in {most} network namespaces are followed on this host already (kernel.namespaces_max)")]
+    TooManyNamespaces {
+        /// The bound.
+        most: u32,
+    },
     /// A network namespace can't be entered or served.
     #[error("cannot serve network namespace of process {pid}: {source}")]
     Netns {
@@ -174,6 +183,16 @@ pub enum KernelError {
         /// What the system said.
         source: std::io::Error,
     },
+}
+
+impl Bounded for KernelError {
+    fn bound(&self) -> Option<Bound> {
+        match self {
+            Self::TooManyProcesses { .. } => Some(Bound::Processes),
+            Self::TooManyNamespaces { .. } => Some(Bound::Namespaces),
+            _ => None,
+        }
+    }
 }
 
 fn capability_hint() -> &'static str {
@@ -278,12 +297,18 @@ pub(super) fn load_object(
     if processes_max != config.processes_max {
         tracing::warn!(processes_max, "kernel.processes_max stays as it is until `lineal detach`");
     }
+    let (nodes, images) = (capacity::nodes(processes_max), capacity::images(processes_max));
+    let (nodes_per_job, images_per_job) = (capacity::share(nodes), capacity::share(images));
     loader
         .override_global("RULE_KINDS", &rule_kinds, true)
         .override_global("PROCESSES_MAX", &processes_max, true)
+        .override_global("NODES_PER_JOB", &nodes_per_job, true)
+        .override_global("IMAGES_PER_JOB", &images_per_job, true)
         .map_max_entries(TASKS, capacity::tasks(processes_max))
-        .map_max_entries("NODES", capacity::nodes(processes_max))
-        .map_max_entries("IMAGES", capacity::images(processes_max))
+        .map_max_entries("NODES", nodes)
+        .map_max_entries("IMAGES", images)
+        .map_max_entries("USES", capacity::jobs(processes_max))
+        .map_max_entries("JOBS", capacity::jobs(processes_max))
         .map_max_entries("UNIDENTIFIED", capacity::unidentified(processes_max))
         .map_max_entries("CGROUPS", capacity::cgroups(processes_max))
         .map_max_entries("FLOWS", config.flows_max)

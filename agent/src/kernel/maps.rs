@@ -3,7 +3,7 @@
 //! Each map has a lock of its own: operations are single system calls, and nobody waits for another's.
 
 use std::{
-    net::{IpAddr, Ipv6Addr, SocketAddr},
+    collections::HashSet,
     os::fd::AsRawFd,
     path::PathBuf,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -11,21 +11,23 @@ use std::{
 };
 
 use agent_abi::{
-    Datagram, EXECS_UNKNOWN, Event, Flow, FlowKey, Image, Listener, NODE_RECORDED, Node, SOCKET_LISTENS,
-    SocketTag, TaskTag, Unidentified, capacity, stat, word,
+    Datagram, EXECS_UNKNOWN, Flow, FlowKey, Image, JOB_SHUT_OFF, JobUse, JobWord, Listener, NODE_RECORDED,
+    Node, SOCKET_LISTENS, SocketTag, TaskTag, Unidentified, capacity, stat, word,
 };
 use aya::{
     Ebpf, Pod,
     maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf, SkStorage},
 };
 use rustix::process::Pid;
-use tokio::io::unix::AsyncFd;
 
 use super::{
+    addresses::words_of,
+    events::EventStream,
     load::{KernelConfig, KernelError, cgroup_contains},
     marks::Marks,
     pins::Pins,
 };
+use crate::ids::Id;
 
 /// Ids between what an earlier agent's programs gave out and the first one of this agent: more than that agent itself
 /// can have given out beyond them.
@@ -37,9 +39,12 @@ type Table<K, V> = Mutex<HashMap<MapData, K, V>>;
 pub struct Kernel {
     tasks: Table<u32, TaskTag>,
     processes_max: u32,
+    namespaces_max: u32,
     marks: Marks,
     nodes: Table<u64, Node>,
     images: Table<u64, Image>,
+    uses: Table<u64, JobUse>,
+    jobs: Table<u64, JobWord>,
     flows: Table<FlowKey, Flow>,
     listeners: Table<u64, Listener>,
     sockets: Mutex<SkStorage<MapData, SocketTag>>,
@@ -67,6 +72,8 @@ pub struct Statistics {
     pub nodes_full: u64,
     /// Jobs of rules that found their map full.
     pub unidentified_full: u64,
+    /// Processes that found their job's share of nodes or images taken.
+    pub share_full: u64,
     /// Cgroups that found their map full.
     pub cgroups_full: u64,
     /// Processes killed at the bound of followed processes.
@@ -107,6 +114,7 @@ impl Kernel {
         let kernel = Self {
             tasks: table(ebpf, "TASKS")?,
             processes_max,
+            namespaces_max: config.namespaces_max,
             marks: Marks::of(take(ebpf, "MARKS")?).map_err(|error| KernelError::Map {
                 action: "map",
                 map: "MARKS",
@@ -114,6 +122,8 @@ impl Kernel {
             })?,
             nodes: table(ebpf, "NODES")?,
             images: table(ebpf, "IMAGES")?,
+            uses: table(ebpf, "USES")?,
+            jobs: table(ebpf, "JOBS")?,
             flows: table(ebpf, "FLOWS")?,
             listeners: table(ebpf, "LISTENERS")?,
             sockets: Mutex::new(SkStorage::try_from(take(ebpf, "SOCKETS")?).map_err(unusable("SOCKETS"))?),
@@ -126,7 +136,7 @@ impl Kernel {
             move_jobs: config.move_jobs,
             pins: None,
         };
-        Ok((kernel, EventStream { ring: events, log: None }))
+        Ok((kernel, EventStream::new(events)))
     }
 
     /// Notes what keeps the programs attached.
@@ -192,7 +202,9 @@ impl Kernel {
     /// Sets the count of followed processes from the map itself. What the kernel side adds meanwhile may be lost, which
     /// shifts the bound by as much until the next time.
     pub fn recount(&self) -> Result<(), KernelError> {
-        let tasks = locked(&self.tasks).keys().filter(Result::is_ok).count() as u64;
+        // Each once: a walk begins anew when what it stands at goes away.
+        let tasks: HashSet<u32> = locked(&self.tasks).keys().filter_map(Result::ok).collect();
+        let tasks = tasks.len() as u64;
         locked(&self.words).set(word::TASKS, tasks, 0).map_err(failed("write", "WORDS"))
     }
 
@@ -206,6 +218,18 @@ impl Kernel {
     pub fn tasks(&self) -> Vec<(u32, TaskTag)> {
         let tasks: Vec<(u32, TaskTag)> = locked(&self.tasks).iter().filter_map(Result::ok).collect();
         tasks.into_iter().filter(|(tgid, tag)| tag.born_ns != 0 || exists(*tgid)).collect()
+    }
+
+    /// Calls `visit` with each process of these jobs as soon as the walk comes to it, and with what tells whether the number
+    /// still is one's.
+    pub fn visit(&self, jobs: &HashSet<Id>, mut visit: impl FnMut(u32, &dyn Fn() -> bool)) {
+        let tasks = locked(&self.tasks);
+        let is_of_them = |tag: TaskTag| jobs.contains(&Id(tag.job));
+        for (tgid, tag) in tasks.iter().filter_map(Result::ok) {
+            if is_of_them(tag) {
+                visit(tgid, &|| tasks.get(&tgid, 0).is_ok_and(is_of_them));
+            }
+        }
     }
 
     /// A lineage node.
@@ -249,6 +273,40 @@ impl Kernel {
     /// Lets go of an image.
     pub fn remove_image(&self, id: u64) {
         let _ = locked(&self.images).remove(&id);
+    }
+
+    /// Notes that a job has so many nodes and images less: it may have as many more.
+    pub fn give_back(&self, job: u64, nodes: u64, images: u64) {
+        self.say_of(job, |word| {
+            word.nodes += nodes;
+            word.images += images;
+        });
+    }
+
+    /// Shuts a job off where the kernel side decides by itself.
+    pub fn shut_off(&self, job: u64) {
+        self.say_of(job, |word| word.flags |= JOB_SHUT_OFF);
+    }
+
+    fn say_of(&self, job: u64, change: impl FnOnce(&mut JobWord)) {
+        let mut jobs = locked(&self.jobs);
+        let mut word = jobs.get(&job, 0).unwrap_or_default();
+        change(&mut word);
+        if let Err(error) = jobs.insert(job, word, 0) {
+            tracing::error!(%error, job = %Id(job), "the kernel side can't be told of a job");
+        }
+    }
+
+    /// Every job that the kernel side has given something, or was told of.
+    pub fn jobs(&self) -> HashSet<u64> {
+        let uses: HashSet<u64> = locked(&self.uses).keys().filter_map(Result::ok).collect();
+        locked(&self.jobs).keys().filter_map(Result::ok).chain(uses).collect()
+    }
+
+    /// Lets go of a job that holds nothing any more.
+    pub fn forget_job(&self, job: u64) {
+        let _ = locked(&self.uses).remove(&job);
+        let _ = locked(&self.jobs).remove(&job);
     }
 
     /// The redirected connection behind an accepted one, once.
@@ -301,7 +359,12 @@ impl Kernel {
 
     /// Announces the agent's listener in a network namespace.
     pub fn set_listener(&self, netns: u64, listener: Listener) -> Result<(), KernelError> {
-        locked(&self.listeners).insert(netns, listener, 0).map_err(failed("add to", "LISTENERS"))
+        locked(&self.listeners).insert(netns, listener, 0).map_err(|error| match error {
+            MapError::SyscallError(error) if error.io_error.raw_os_error() == Some(libc::E2BIG) => {
+                KernelError::TooManyNamespaces { most: self.namespaces_max }
+            }
+            error => failed("add to", "LISTENERS")(error),
+        })
     }
 
     /// Withdraws it: connects there are refused from now on.
@@ -343,6 +406,7 @@ impl Kernel {
             flows_full: total(stat::FLOWS_FULL),
             nodes_full: total(stat::NODES_FULL),
             unidentified_full: total(stat::UNIDENTIFIED_FULL),
+            share_full: total(stat::SHARE_FULL),
             cgroups_full: total(stat::CGROUPS_FULL),
             tasks_full: total(stat::TASKS_FULL),
             redirected: total(stat::REDIRECTED),
@@ -352,121 +416,9 @@ impl Kernel {
     }
 }
 
-/// Wake-ups from the kernel side, and what its programs log.
-pub struct EventStream {
-    ring: RingBuf<MapData>,
-    log: Option<aya_log::EbpfLogger<&'static dyn tracing_log::log::Log>>,
-}
-
-impl EventStream {
-    pub(super) fn with_log(
-        mut self,
-        log: Option<aya_log::EbpfLogger<&'static dyn tracing_log::log::Log>>,
-    ) -> Self {
-        self.log = log;
-        self
-    }
-
-    /// Calls `handle` for every event, and sends the programs' log to `tracing`, until the future is dropped.
-    pub async fn run(self, mut handle: impl FnMut(&Event)) -> std::io::Result<()> {
-        let mut ring = watched(self.ring)?;
-        let mut log = self.log.map(watched).transpose()?;
-        loop {
-            tokio::select! {
-                ready = ring.readable_mut() => {
-                    let mut ready = ready?;
-                    while let Some(item) = ready.get_inner_mut().next() {
-                        if let Some(event) = event_from(&item) {
-                            handle(&event);
-                        }
-                    }
-                    ready.clear_ready();
-                }
-                ready = next_log(&mut log) => {
-                    let mut ready = ready?;
-                    ready.get_inner_mut().flush();
-                    ready.clear_ready();
-                }
-            }
-        }
-    }
-}
-
-fn watched<T: AsRawFd>(source: T) -> std::io::Result<AsyncFd<T>> {
-    #[allow(unsafe_code, reason = "tokio cannot check that a type keeps its descriptor open")]
-    // SAFETY: aya's ring buffers own the map's descriptor, never exchange it and close it when dropped.
-    let watched = unsafe { AsyncFd::register(source) };
-    Ok(watched?)
-}
-
-type LogFd = AsyncFd<aya_log::EbpfLogger<&'static dyn tracing_log::log::Log>>;
-
-async fn next_log(
-    log: &mut Option<LogFd>,
-) -> std::io::Result<
-    tokio::io::unix::AsyncFdReadyMutGuard<'_, aya_log::EbpfLogger<&'static dyn tracing_log::log::Log>>,
-> {
-    match log {
-        Some(log) => log.readable_mut().await,
-        None => std::future::pending().await,
-    }
-}
-
-fn event_from(bytes: &[u8]) -> Option<Event> {
-    let whole = bytes.get(..size_of::<Event>())?;
-    #[allow(unsafe_code, reason = "reads a plain repr(C) value out of the ring")]
-    // SAFETY: `whole` has the value's size, and every bit pattern is an `Event`.
-    Some(unsafe { whole.as_ptr().cast::<Event>().read_unaligned() })
-}
-
-/// An address as the maps keep it: network byte order words, IPv4 as `::ffff:a.b.c.d`.
-pub fn words_of(address: IpAddr) -> [u32; 4] {
-    let octets = match address {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
-        IpAddr::V6(v6) => v6.octets(),
-    };
-    let mut words = [0; 4];
-    for (word, bytes) in words.iter_mut().zip(octets.as_chunks::<4>().0) {
-        *word = u32::from_ne_bytes(*bytes);
-    }
-    words
-}
-
-/// The key of a connection that was accepted from `from` on the listener of `family` (4 or 6).
-pub fn flow_key(netns: u64, from: SocketAddr, family: u32) -> FlowKey {
-    FlowKey { netns, address: words_of(from.ip()), port: from.port().into(), listener: family }
-}
-
-/// The reverse of [`words_of`]; v4-mapped addresses come out as IPv4.
-pub fn address_of(words: [u32; 4], port: u32) -> SocketAddr {
-    let mut octets = [0u8; 16];
-    for (bytes, word) in octets.as_chunks_mut::<4>().0.iter_mut().zip(words) {
-        *bytes = word.to_ne_bytes();
-    }
-    SocketAddr::new(Ipv6Addr::from(octets).to_canonical(), port as u16)
-}
-
 fn monotonic_ns() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
-}
-
-/// Cookie of the network namespace that a socket lives in (`SO_NETNS_COOKIE`).
-pub fn netns_cookie(socket: &impl AsRawFd) -> std::io::Result<u64> {
-    let mut cookie: u64 = 0;
-    let mut len = size_of::<u64>() as libc::socklen_t;
-    #[allow(unsafe_code, reason = "no safe wrapper has this socket option")]
-    // SAFETY: the kernel writes at most `len` bytes to `cookie`, which outlives the call.
-    let answer = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_NETNS_COOKIE,
-            (&raw mut cookie).cast(),
-            &raw mut len,
-        )
-    };
-    if answer == 0 { Ok(cookie) } else { Err(std::io::Error::last_os_error()) }
 }
 
 fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, KernelError> {

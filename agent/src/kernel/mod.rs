@@ -1,7 +1,9 @@
 //! The kernel side, seen from user space: loads and attaches the eBPF programs and reads and writes
 //! their maps. The only module that imports aya; everything above it speaks of tags, nodes and flows.
 
+mod addresses;
 mod btf;
+mod events;
 mod load;
 mod maps;
 mod marks;
@@ -11,8 +13,10 @@ mod probe;
 mod rules;
 mod sys;
 
+pub use addresses::{address_of, flow_key};
+pub use events::EventStream;
 pub use load::{KernelConfig, KernelError, load};
-pub use maps::{EventStream, Kernel, address_of, exists, flow_key};
+pub use maps::{Kernel, exists};
 pub use pins::Pins;
 pub use probe::probe;
 pub use rules::{EnrolRule, Rules};

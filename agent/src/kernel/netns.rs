@@ -16,7 +16,7 @@ use agent_abi::Listener;
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::maps::netns_cookie;
+use super::addresses::netns_cookie;
 
 /// Connections that may wait for the agent to accept them, per namespace.
 pub const BACKLOG: i32 = 4_096;

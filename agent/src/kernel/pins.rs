@@ -18,8 +18,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use agent_abi::LAYOUT;
-use aya::{maps::MapInfo, programs::links::FdLink};
+use agent_abi::{LAYOUT, Unidentified};
+use aya::{
+    maps::{HashMap, Map, MapData, MapInfo},
+    programs::links::FdLink,
+};
 use rustix::{
     fs::{FlockOperation, flock},
     mount::MountFlags,
@@ -84,6 +87,14 @@ impl Pins {
     /// How many processes are followed.
     pub fn followed(&self) -> Result<usize, KernelError> {
         followed(&self.dir).map_err(|source| KernelError::Pin { path: self.path(TASKS), source })
+    }
+
+    /// The jobs that rules began, of this layout.
+    pub fn unidentified(&self) -> Vec<(u64, Unidentified)> {
+        let map = MapData::from_pin(self.path("UNIDENTIFIED")).ok();
+        let map =
+            map.and_then(|data| HashMap::<MapData, u64, Unidentified>::try_from(Map::HashMap(data)).ok());
+        map.iter().flat_map(HashMap::iter).filter_map(Result::ok).collect()
     }
 
     /// How many entries a pinned map has room for; none if it isn't there.
@@ -178,8 +189,13 @@ fn followed(dir: &Path) -> io::Result<usize> {
 }
 
 fn remove(dir: &Path) {
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        let _ = fs::remove_file(entry.path());
+    for pin in fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()) {
+        // A link that only loses its pin goes by and by; one that is detached has gone. Maps and tracing links know no
+        // such thing.
+        if let Ok(Some(link)) = sys::pinned(&pin) {
+            let _ = sys::detach_link(&link);
+        }
+        let _ = fs::remove_file(pin);
     }
     if let Err(error) = fs::remove_dir(dir) {
         tracing::warn!(%error, dir = %dir.display(), "pins can't be removed");

@@ -15,6 +15,7 @@ const BPF_MAP_GET_NEXT_KEY: libc::c_long = 4;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_LINK_UPDATE: libc::c_long = 29;
+const BPF_LINK_DETACH: libc::c_long = 34;
 
 /// Runs a command; `attribute` is the member of `union bpf_attr` that it takes, and what that points to is alive.
 fn bpf<T>(command: libc::c_long, attribute: &mut T) -> io::Result<libc::c_long> {
@@ -53,6 +54,11 @@ pub fn update_link(link: &OwnedFd, program: BorrowedFd<'_>) -> io::Result<()> {
     let mut update =
         Update { link_fd: link.as_raw_fd(), new_prog_fd: program.as_raw_fd(), flags: 0, old_prog_fd: 0 };
     bpf(BPF_LINK_UPDATE, &mut update).map(|_| ())
+}
+
+/// Detaches a link's program: it runs no more when this returns.
+pub fn detach_link(link: &OwnedFd) -> io::Result<()> {
+    bpf(BPF_LINK_DETACH, &mut link.as_raw_fd()).map(|_| ())
 }
 
 /// Id of the cgroup that a link is attached to (its directory's inode); 0 once that has been removed.

@@ -7,10 +7,15 @@ use std::{
 };
 
 use agent_abi::FlowKey;
+use prometheus::IntCounter;
 use thiserror::Error;
 use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
 
-use crate::kernel::{Kernel, KernelError, flow_key, netns::Netns};
+use super::queue::Queue;
+use crate::{
+    bounds::{Bound, Bounded},
+    kernel::{Kernel, KernelError, flow_key, netns::Netns},
+};
 
 /// Connections accepted and not yet taken by the proxy.
 const ACCEPTED_MAX: usize = 1_024;
@@ -27,6 +32,15 @@ pub enum ListenError {
     /// Nothing is served any more.
     #[error("the agent is stopping")]
     Stopping,
+}
+
+impl Bounded for ListenError {
+    fn bound(&self) -> Option<Bound> {
+        match self {
+            Self::Kernel(error) => error.bound(),
+            Self::Stopping => None,
+        }
+    }
 }
 
 /// A redirected connection, accepted.
@@ -56,15 +70,17 @@ impl Drop for Serving {
 /// Every listener, by the namespace's cookie.
 pub struct Listeners {
     kernel: Arc<Kernel>,
-    accepted: mpsc::Sender<Accepted>,
+    accepted: Queue<Accepted>,
     /// `None` once closed.
     serving: Mutex<Option<HashMap<u64, Serving>>>,
 }
 
 impl Listeners {
     /// No listeners yet, and the end at which accepted connections come out.
-    pub fn new(kernel: Arc<Kernel>) -> (Self, mpsc::Receiver<Accepted>) {
-        let (accepted, taken) = mpsc::channel(ACCEPTED_MAX);
+    ///
+    /// `full` counts connections that found too many of them on their way.
+    pub fn new(kernel: Arc<Kernel>, full: IntCounter) -> (Self, mpsc::Receiver<Accepted>) {
+        let (accepted, taken) = Queue::new(ACCEPTED_MAX, full);
         (Self { kernel, accepted, serving: Mutex::new(Some(HashMap::new())) }, taken)
     }
 
@@ -138,7 +154,7 @@ impl Listeners {
                     Ok((stream, from)) => {
                         let Ok(stream) = stream.into_std() else { continue };
                         let key = flow_key(netns.cookie, from, family);
-                        if accepted.send(Accepted { stream, key, netns: netns.clone() }).await.is_err() {
+                        if !accepted.put(Accepted { stream, key, netns: netns.clone() }).await {
                             return;
                         }
                     }

@@ -5,6 +5,7 @@ mod flow;
 mod listeners;
 mod opaque;
 mod postgres;
+mod queue;
 mod session;
 mod workers;
 

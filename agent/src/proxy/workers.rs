@@ -8,7 +8,10 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use tokio::{runtime::Builder, sync::mpsc};
+use prometheus::IntCounter;
+use tokio::runtime::Builder;
+
+use super::queue::Queue;
 
 /// Connections that may wait for a worker.
 const QUEUE_MAX: usize = 1_024;
@@ -21,16 +24,16 @@ pub type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The worker threads.
 pub struct Workers {
-    queues: Vec<mpsc::Sender<Work>>,
+    queues: Vec<Queue<Work>>,
     next: AtomicUsize,
 }
 
 impl Workers {
-    /// Starts `count` threads.
-    pub fn start(count: usize) -> io::Result<Self> {
+    /// Starts `count` threads; `full` counts work that found a thread's queue full.
+    pub fn start(count: usize, full: &IntCounter) -> io::Result<Self> {
         let mut workers = Self { queues: Vec::new(), next: AtomicUsize::new(0) };
         for index in 0..count.max(1) {
-            let (queue, mut work) = mpsc::channel::<Work>(QUEUE_MAX);
+            let (queue, mut work) = Queue::<Work>::new(QUEUE_MAX, full.clone());
             let runtime = Builder::new_current_thread().enable_all().build()?;
             std::thread::Builder::new().name(format!("sessions-{index}")).stack_size(STACK_BYTES).spawn(
                 move || {
@@ -51,7 +54,7 @@ impl Workers {
     pub async fn give(&self, work: Work) -> bool {
         let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.queues.len().max(1);
         match self.queues.get(turn) {
-            Some(queue) => queue.send(work).await.is_ok(),
+            Some(queue) => queue.put(work).await,
             None => false,
         }
     }

@@ -15,6 +15,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use prometheus::IntCounter;
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
     IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType,
@@ -115,6 +116,8 @@ pub struct Authority {
     state_dir: PathBuf,
     config: TlsConfig,
     issuing: Mutex<Issuing>,
+    /// How often [`NAMES_MAX`] was reached.
+    made_anew: IntCounter,
 }
 
 /// What is in use now.
@@ -133,13 +136,18 @@ struct Leaf {
 
 impl Authority {
     /// Reads the authority from `state_dir`, or makes it there, and publishes what jobs are to trust.
-    pub fn open(state_dir: &Path, config: &TlsConfig) -> Result<Self, AuthorityError> {
+    /// `made_anew` counts how often [`NAMES_MAX`] is reached.
+    pub fn open(state_dir: &Path, config: &TlsConfig, made_anew: IntCounter) -> Result<Self, AuthorityError> {
         let issuing = match read(state_dir)? {
             Some(issuing) => issuing,
             None => make(state_dir)?,
         };
-        let authority =
-            Self { state_dir: state_dir.to_owned(), config: config.clone(), issuing: Mutex::new(issuing) };
+        let authority = Self {
+            state_dir: state_dir.to_owned(),
+            config: config.clone(),
+            issuing: Mutex::new(issuing),
+            made_anew,
+        };
         authority.renew()?;
         authority.publish()?;
         Ok(authority)
@@ -180,6 +188,7 @@ impl Authority {
         }
         let config = Arc::new(leaf(&issuing.issuer, name, address, now)?);
         if issuing.leaves.len() >= NAMES_MAX {
+            self.made_anew.inc();
             issuing.leaves.clear();
         }
         issuing.leaves.insert(key, Leaf { config: Arc::clone(&config), made: now });
@@ -344,7 +353,8 @@ mod tests {
         }
 
         fn open(&self) -> Result<Authority, AuthorityError> {
-            Authority::open(self.dir.path(), &self.config)
+            let made_anew = IntCounter::new("made_anew", "made anew").unwrap();
+            Authority::open(self.dir.path(), &self.config, made_anew)
         }
 
         fn published(&self) -> String {
@@ -406,5 +416,6 @@ mod tests {
             authority.server(Some(&format!("n{i}.example")), ADDRESS).unwrap();
         }
         assert!(authority.locked().leaves.len() <= NAMES_MAX);
+        assert_eq!(authority.made_anew.get(), 1);
     }
 }

@@ -9,17 +9,18 @@ use agent_core::{
     audit::record::StatementRef,
     decision::Decision,
     facts::{Action, Facts},
-    postgres::{Candidates, Parameters, Question, Setting, Statement},
+    postgres::{Candidates, Excess, Parameters, Question, Setting, Statement},
 };
 use agent_policy::{Bundle, Decided, DecisionCache, EngineError, Upstream};
 use agent_sql::Analysis;
+use prometheus::IntCounter;
 
 use super::{
     super::session::Session,
     names::Names,
     reading::{Reader, Reading},
 };
-use crate::{audit::Literals, clock::unix_now};
+use crate::{audit::Literals, bounds::Bound, clock::unix_now};
 
 /// What PostgreSQL keeps of a name (`NAMEDATALEN` - 1).
 const NAME_BYTES_MAX: usize = 63;
@@ -40,6 +41,8 @@ pub struct Judge {
     credentialed: bool,
     /// Why nothing is allowed any more, whatever policy says of it.
     barred: Option<String>,
+    /// How often the cache was full.
+    forgotten: IntCounter,
     reader: Reader,
     /// What SQL's `PREPARE` named.
     prepared: Names,
@@ -115,7 +118,8 @@ impl Judge {
         credentialed: bool,
     ) -> Result<Self, EngineError> {
         let policy = bundle.session(&session.subject, upstream, database, user)?;
-        let overflows = session.proxy.parts.metrics.bounds.with_label_values(&["names"]);
+        let metrics = &session.proxy.parts.metrics;
+        let overflows = metrics.bound(Bound::Names);
         Ok(Self {
             policy: DecisionCache::new(policy),
             bundle_version: bundle.version().to_owned(),
@@ -126,7 +130,8 @@ impl Judge {
             beginning: vec![Facts::connect()],
             credentialed,
             barred: None,
-            reader: Reader::new(session.proxy.parts.literals),
+            forgotten: metrics.bound(Bound::Decisions),
+            reader: Reader::new(session.proxy.parts.literals, metrics.bound(Bound::Readings)),
             prepared: Names::new(overflows.clone()),
             parsed: Names::new(overflows.clone()),
             bound: Names::new(overflows),
@@ -169,7 +174,12 @@ impl Judge {
     /// Policy's answer to some facts, and their resources.
     pub fn decide(&mut self, facts: &Facts, now_unix: i64) -> Arc<Decided> {
         match &self.barred {
-            None => self.policy.decide(facts, now_unix, &[]),
+            None => {
+                let before = self.policy.forgotten();
+                let decided = self.policy.decide(facts, now_unix, &[]);
+                self.forgotten.inc_by(self.policy.forgotten() - before);
+                decided
+            }
             Some(reason) => Arc::new(self.denied(facts, reason)),
         }
     }
@@ -248,6 +258,11 @@ impl Judge {
                 self.settle(session, &command).with_names_of(&reading)
             }
             Question::Excess { excess, bytes } => {
+                let bound = match excess {
+                    Excess::Query | Excess::Parse | Excess::FunctionCall => Bound::MessageBytes,
+                    Excess::Statements | Excess::KeptBytes => Bound::PreparedStatements,
+                };
+                session.proxy.parts.metrics.bound(bound).inc();
                 let reading = Reading::of(Facts::of(Action::SqlUnparsed));
                 let text = format!("(a message of {bytes} bytes)");
                 let facts = &reading.analysis.facts;

@@ -4,7 +4,7 @@
 //! - [`judge`]: facts, decision, record: what stands between a statement and the server.
 //! - [`reading`]: what statements come to, remembered where that is safe.
 //! - [`names`]: what an `EXECUTE` can run.
-//! - [`pump`]: moves bytes both ways within fixed buffers.
+//! - [`pump`]: moves bytes both ways within fixed buffers, and ends sessions that don't end by themselves.
 //! - [`side`]: one peer's stream and its two buffers.
 //! - [`greet`]: a connection's beginning, and whether it is encrypted.
 //! - [`dial`]: the leg towards the server; [`login`]: logging in there with a credential of the agent's own.
@@ -93,6 +93,12 @@ async fn open(
     let Greeted { mut client, mut machine, buffered, wants } = greeted;
     let admitted = match wants {
         Wants::Cancel(key) => {
+            // A new connection as any other.
+            let standing = session.standing();
+            if let Some(reason) = standing.objection() {
+                tracing::info!(reason, "a request to cancel was refused");
+                return Err(standing.word());
+            }
             let cancelled = timeout_at(deadline, cancel::forward(session, &key)).await;
             return Err(cancelled.map_err(late)?);
         }

@@ -3,6 +3,8 @@
 //! Neither side is read while what it sent before is still on its way to the other: a slow reader slows its
 //! peer and costs no memory. One task serves both directions, so that nothing is shared.
 
+mod ending;
+
 use std::{
     collections::VecDeque,
     future::poll_fn,
@@ -17,22 +19,16 @@ use agent_core::{
     postgres::{ClientStep, Denial, Ending, Event, Outcome, Ruling, Transaction, UpstreamStep, Violation},
     standing::{Grounds, Standing},
 };
-use tokio::{
-    sync::{Semaphore, watch},
-    time::Sleep,
-};
+use tokio::{sync::watch, time::Sleep};
 
 use super::{
     Machine,
     cancel::Registered,
     dial::Way,
     judge::{Judge, Judged},
-    side::{BUFFER_BYTES, Side, hand_over, linger},
+    side::{BUFFER_BYTES, Side, hand_over},
 };
 use crate::proxy::{Drain, session::Session};
-
-/// How long the agent tries to end what a session runs, or its place at the server, when it cuts the session.
-const CANCEL: Duration = Duration::from_secs(2);
 
 /// A running session.
 pub struct Pump {
@@ -390,99 +386,6 @@ impl Pump {
             () = expired => Woken::Deadline,
         }
     }
-
-    /// Ends what is under way: the client is told why, what runs is cancelled, both connections end.
-    async fn cut(
-        mut self: Box<Self>,
-        session: &Session,
-        sqlstate: &str,
-        message: &str,
-        ended: Ended,
-    ) -> Ended {
-        let idle = self.is_idle();
-        // A cancel costs the server a process: one that owes no answer runs nothing.
-        let runs = self.machine.awaited() > 0;
-        self.put_goodbye(sqlstate, message);
-        self.client.flush_last();
-        self.account(session);
-        let Self { server, mut client, key, .. } = *self;
-        let told = async {
-            if !client.ended {
-                linger(&mut client.stream).await;
-            }
-        };
-        if idle {
-            tokio::join!(told, close_idle(server, &session.proxy.closings));
-            return ended;
-        }
-        // Before the cancel: a server that has lost its client runs nothing of what else it was sent.
-        server.reset();
-        let cancelled = async {
-            if let Some(registered) = key.filter(|_| runs) {
-                let _ = tokio::time::timeout(CANCEL, registered.cancel(session)).await;
-            }
-        };
-        tokio::join!(told, cancelled);
-        ended
-    }
-
-    /// A peer broke the protocol.
-    async fn break_off(mut self: Box<Self>, session: &Session, violation: &Violation) -> Ended {
-        tracing::warn!(%violation, "a session was ended");
-        if self.machine.at_boundary() {
-            self.client.output.extend_from_slice(&violation.to_client());
-        }
-        self.server.drop_output();
-        self.finish(session, "protocol_violation").await
-    }
-
-    /// Tells the client why it ends, if a message of the server isn't half-way through.
-    async fn say_goodbye(
-        mut self: Box<Self>,
-        session: &Session,
-        sqlstate: &str,
-        message: &str,
-        ended: Ended,
-    ) -> Ended {
-        self.put_goodbye(sqlstate, message);
-        self.finish(session, ended).await
-    }
-
-    fn put_goodbye(&mut self, sqlstate: &str, message: &str) {
-        // Nothing more goes to the server, however well it was decided.
-        self.server.drop_output();
-        if let Some(goodbye) = self.machine.terminate(super::sqlstate_bytes(sqlstate), message) {
-            self.client.output.extend_from_slice(&goodbye);
-        }
-    }
-
-    /// Records that what was sent and not answered ends unknown.
-    fn account(&mut self, session: &Session) {
-        self.machine.finish();
-        self.take_events(session);
-    }
-
-    /// Writes what can be written at once; the rest is the peer's loss. Then lets the client read it.
-    async fn finish(mut self: Box<Self>, session: &Session, ended: Ended) -> Ended {
-        self.server.flush_last();
-        self.client.flush_last();
-        self.account(session);
-        drop(self.server);
-        if !self.client.ended {
-            linger(&mut self.client.stream).await;
-        }
-        ended
-    }
-}
-
-/// Ends a session at a server that has nothing to do for it. A server's process takes longer to end than a client takes to
-/// be told: of many sessions that end at once all clients are told first.
-async fn close_idle(mut server: Side, closings: &Semaphore) {
-    let orderly = async {
-        let _turn = closings.acquire().await;
-        linger(&mut server.stream).await;
-    };
-    let _ = tokio::time::timeout(CANCEL, orderly).await;
 }
 
 /// What ends a wait.

@@ -4,6 +4,7 @@ use std::{borrow::Cow, collections::HashMap, hash::Hash, sync::Arc};
 
 use agent_core::{facts::Facts, postgres::Statement};
 use agent_sql::Analysis;
+use prometheus::IntCounter;
 
 use crate::audit::Literals;
 
@@ -65,9 +66,10 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// One that remembers nothing yet.
-    pub fn new(literals: Literals) -> Self {
-        Self { literals, by_shape: Memory::default(), by_statement: Memory::default(), shape: Vec::new() }
+    /// One that remembers nothing yet; `full` counts how often what it remembered was too much.
+    pub fn new(literals: Literals, full: IntCounter) -> Self {
+        let (by_shape, by_statement) = (Memory::new(full.clone()), Memory::new(full));
+        Self { literals, by_shape, by_statement, shape: Vec::new() }
     }
 
     /// Reads a text that is sent once.
@@ -99,20 +101,20 @@ impl Reader {
 struct Memory<K> {
     readings: HashMap<K, Arc<Reading>>,
     bytes: usize,
-}
-
-impl<K> Default for Memory<K> {
-    fn default() -> Self {
-        Self { readings: HashMap::new(), bytes: 0 }
-    }
+    full: IntCounter,
 }
 
 impl<K: Eq + Hash> Memory<K> {
+    fn new(full: IntCounter) -> Self {
+        Self { readings: HashMap::new(), bytes: 0, full }
+    }
+
     fn keep(&mut self, key: K, reading: &Arc<Reading>, bytes: usize) {
         if bytes > TEXT_BYTES_MAX {
             return;
         }
         if self.readings.len() >= READINGS_MAX || self.bytes + bytes > READ_BYTES_MAX {
+            self.full.inc();
             self.readings.clear();
             self.bytes = 0;
         }
@@ -126,7 +128,7 @@ mod tests {
     use super::*;
 
     fn reader() -> Reader {
-        Reader::new(Literals::Keep)
+        Reader::new(Literals::Keep, IntCounter::new("full", "full").unwrap())
     }
 
     #[test]
@@ -165,10 +167,12 @@ mod tests {
             reader.read(format!("SELECT * FROM t{i}").as_bytes());
             assert!(reader.by_shape.readings.len() <= READINGS_MAX);
         }
+        assert_eq!(reader.by_shape.full.get(), 2);
         let long = format!("SELECT {}1", "1,".repeat(1_500));
         for i in 0..200 {
             reader.read(format!("{long} FROM t{i}").as_bytes());
             assert!(reader.by_shape.bytes <= READ_BYTES_MAX);
         }
+        assert!(reader.by_shape.full.get() > 2);
     }
 }

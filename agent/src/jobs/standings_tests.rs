@@ -1,0 +1,299 @@
+//! Standing against a model: whatever comes late, twice or out of order, whatever the clock says, and wherever the agent is
+//! killed and another one takes over, a job whose access has ended never acts again, and every other one acts exactly as
+//! its token says.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use proptest::{prelude::*, sample::Index};
+use tempfile::TempDir;
+
+use super::{super::revocations::Listed, *};
+
+/// Whom a revocation means: the job of an index among those there have been, or a subject, or a team of subjects.
+#[derive(Clone, Debug)]
+enum Whom {
+    Job(Index),
+    Subject(u8),
+    Team(u8),
+}
+
+/// How far a revocation comes before the agent is killed.
+#[derive(Clone, Copy, Debug)]
+enum Torn {
+    /// Everybody was told, and half its line is on disk: nobody had an answer.
+    Told,
+    /// It is on disk, and not yet noted with the jobs that it ended.
+    Kept,
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// A subject's token begins a job.
+    Enrol { subject: u8, expires: i64, outlives: i64 },
+    /// A rule begins one.
+    Begin,
+    /// An operator ends access.
+    Revoke { whom: Whom, torn: Option<Torn> },
+    /// Others change their list; the agent has not read it yet.
+    Edit(Vec<Whom>),
+    /// The agent reads the list; killed once everybody was told, or not.
+    Read { torn: bool },
+    /// The agent is killed, and another one takes over.
+    Restart,
+    /// A job's last process ends.
+    End(Index),
+    /// Somebody asks for a job's standing.
+    Ask(Index, i64),
+}
+
+fn whom() -> impl Strategy<Value = Whom> {
+    prop_oneof![
+        any::<Index>().prop_map(Whom::Job),
+        (0..4u8).prop_map(Whom::Subject),
+        (0..2u8).prop_map(Whom::Team)
+    ]
+}
+
+fn torn() -> impl Strategy<Value = Option<Torn>> {
+    prop_oneof![
+        4 => Just(None),
+        1 => Just(Some(Torn::Told)),
+        1 => Just(Some(Torn::Kept))
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0..4u8, 0..200i64, 0..100i64)
+            .prop_map(|(subject, expires, outlives)| Step::Enrol { subject, expires, outlives }),
+        1 => Just(Step::Begin),
+        2 => (whom(), torn()).prop_map(|(whom, torn)| Step::Revoke { whom, torn }),
+        1 => prop::collection::vec(whom(), 0..3).prop_map(Step::Edit),
+        2 => any::<bool>().prop_map(|torn| Step::Read { torn }),
+        2 => Just(Step::Restart),
+        1 => any::<Index>().prop_map(Step::End),
+        6 => (any::<Index>(), -5..300i64).prop_map(|(job, now)| Step::Ask(job, now)),
+    ]
+}
+
+/// What a job's standing has to be.
+struct Expected {
+    id: Id,
+    subject: Option<u8>,
+    term: Option<(i64, i64)>,
+    ended: bool,
+}
+
+impl Expected {
+    fn word(&self, now: i64) -> &'static str {
+        match self.term {
+            _ if self.ended => "revoked",
+            None => "unidentified",
+            Some((expires, _)) if now < expires => "valid",
+            Some((_, acts_until)) if now < acts_until => "expiring",
+            Some(_) => "expired",
+        }
+    }
+}
+
+fn team(subject: u8) -> u8 {
+    subject % 2
+}
+
+fn credential(subject: u8, (expires_unix, acts_until_unix): (i64, i64)) -> Credential {
+    Credential {
+        issuer: "https://issuer".into(),
+        subject: format!("subject {subject}"),
+        groups: vec![],
+        claims: [("team".to_owned(), team(subject).to_string())].into(),
+        expires_unix,
+        acts_until_unix,
+    }
+}
+
+/// An agent and what outlives it, beside what has to be so.
+struct Host {
+    dir: TempDir,
+    standings: Standings,
+    live: Live,
+    /// Jobs without a credential: the kernel side keeps them.
+    begun: BTreeSet<u64>,
+    /// Every job there has been.
+    jobs: Vec<Expected>,
+    /// What operators ended, what the list says, and what the agent has read of it.
+    kept: Vec<Selector>,
+    file: Vec<Selector>,
+    read: Vec<Selector>,
+}
+
+fn standings(dir: &Path) -> Standings {
+    Standings { revocations: RevocationStore::open(dir).unwrap(), store: JobStore::open(dir).unwrap() }
+}
+
+impl Host {
+    fn new() -> Self {
+        // In memory where that can be: nothing here depends on a disk.
+        let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let standings = standings(dir.path());
+        let (live, begun) = (Live::new(), BTreeSet::new());
+        Self { dir, standings, live, begun, jobs: vec![], kept: vec![], file: vec![], read: vec![] }
+    }
+
+    fn selector(&self, whom: &Whom) -> Selector {
+        match whom {
+            Whom::Job(_) if self.jobs.is_empty() => Selector::Job("none".into()),
+            Whom::Job(index) => Selector::Job(index.get(&self.jobs).id.to_string()),
+            Whom::Subject(subject) => Selector::Subject(format!("subject {subject}")),
+            Whom::Team(team) => Selector::Claim { key: "team".into(), value: team.to_string() },
+        }
+    }
+
+    /// Every live job that this means has lost its access for good.
+    fn expect_ended(&mut self, selector: &Selector) {
+        for job in self.jobs.iter_mut().filter(|job| self.live.contains_key(&job.id.0)) {
+            let credential = job.subject.map(|subject| credential(subject, (0, 0)));
+            job.ended |= Selector::meaning(Some(job.id), credential.as_ref()).any(|means| means == *selector);
+        }
+    }
+
+    fn enrol(&mut self, subject: u8, expires: i64, outlives: i64) {
+        let term = (expires, expires + outlives);
+        let credential = credential(subject, term);
+        let ended = Selector::meaning(None, Some(&credential))
+            .any(|means| self.kept.contains(&means) || self.read.contains(&means));
+        assert_eq!(self.standings.objection(&credential).is_some(), ended);
+        if ended {
+            return;
+        }
+        let id = self.fresh(Some(subject), Some(term));
+        let mut kept = KeptJob::of(&Job::unidentified(id, "job".into(), 7), &credential);
+        kept.credential = credential;
+        self.standings.store.keep(&kept).unwrap();
+        self.live.insert(id.0, Arc::new(revived(id, kept)));
+    }
+
+    fn begin(&mut self) {
+        let id = self.fresh(None, None);
+        self.begun.insert(id.0);
+        self.live.insert(id.0, Arc::new(Job::unidentified(id, "rule".into(), 7)));
+    }
+
+    fn fresh(&mut self, subject: Option<u8>, term: Option<(i64, i64)>) -> Id {
+        let id = Id(1 + self.jobs.len() as u64);
+        self.jobs.push(Expected { id, subject, term, ended: false });
+        id
+    }
+
+    /// As [`super::super::Registry::revoke`] does it.
+    fn revoke(&mut self, selector: Selector, torn: Option<Torn>) {
+        let revocation =
+            Revocation { selector: selector.clone(), reason: "left".into(), time_us: 0, by_uid: 0 };
+        self.standings.revocations.know(&revocation).unwrap();
+        let told = tell(&self.live, [(&selector, "left")]);
+        if let Some(Torn::Told) = torn {
+            let path = self.dir.path().join("revocations.jsonl");
+            let line = serde_json::to_string(&revocation).unwrap();
+            let half = fs::read_to_string(&path).unwrap() + line.split_at(line.len() / 2).0;
+            fs::write(&path, half).unwrap();
+            return self.restart();
+        }
+        self.standings.revocations.keep(&revocation).unwrap();
+        self.expect_ended(&selector);
+        self.kept.push(selector);
+        if let Some(Torn::Kept) = torn {
+            return self.restart();
+        }
+        self.keep(&told);
+    }
+
+    /// As [`super::super::Registry::relist`] does it.
+    fn read(&mut self, torn: bool) {
+        let entry = |selector: &Selector| Listed { selector: selector.clone(), reason: "listed".into() };
+        let listed: Vec<Listed> = self.file.iter().map(entry).collect();
+        self.standings.revocations.list(&listed);
+        self.read = self.file.clone();
+        let told = tell(&self.live, listed.iter().map(|entry| (&entry.selector, entry.reason.as_str())));
+        for selector in self.file.clone() {
+            self.expect_ended(&selector);
+        }
+        if torn {
+            return self.restart();
+        }
+        self.keep(&told);
+    }
+
+    fn keep(&self, told: &[Told]) {
+        for told in told.iter().filter(|told| told.news) {
+            self.standings.keep_ended(&self.live, &told.job, "ended");
+        }
+    }
+
+    /// As [`super::super::Registry::adopt`] does it, and the first look at the list.
+    fn restart(&mut self) {
+        self.standings = standings(self.dir.path());
+        let alive: BTreeSet<u64> = std::mem::take(&mut self.live).into_keys().collect();
+        for (id, kept) in self.standings.store.all().unwrap() {
+            assert!(alive.contains(&id.0), "a job that has ended is kept");
+            self.live.insert(id.0, Arc::new(self.standings.revive(id, kept).0));
+        }
+        for id in self.begun.iter().copied().map(Id) {
+            let job = Job::unidentified(id, "rule".into(), 7);
+            if let Some(reason) = self.standings.of_unidentified(id) {
+                job.grounds.send_if_modified(|grounds| grounds.revoke(&reason.into()));
+            }
+            self.live.insert(id.0, Arc::new(job));
+        }
+        assert_eq!(self.live.keys().copied().collect::<BTreeSet<_>>(), alive, "not every job was adopted");
+        self.read(false);
+    }
+
+    fn end(&mut self, index: Index) {
+        if let Some(job) = (!self.jobs.is_empty()).then(|| index.get(&self.jobs).id) {
+            self.live.remove(&job.0);
+            self.begun.remove(&job.0);
+            self.standings.store.forget(job);
+        }
+    }
+
+    fn check(&self, expected: &Expected, now: i64) {
+        if let Some(job) = self.live.get(&expected.id.0) {
+            assert_eq!(job.grounds.borrow().at(now).word(), expected.word(now), "at {now}");
+        }
+    }
+
+    fn take(&mut self, step: &Step) {
+        match step {
+            Step::Enrol { subject, expires, outlives } => self.enrol(*subject, *expires, *outlives),
+            Step::Begin => self.begin(),
+            Step::Revoke { whom, torn } => self.revoke(self.selector(whom), *torn),
+            Step::Edit(entries) => self.file = entries.iter().map(|whom| self.selector(whom)).collect(),
+            Step::Read { torn } => self.read(*torn),
+            Step::Restart => self.restart(),
+            Step::End(job) => self.end(*job),
+            Step::Ask(_, _) if self.jobs.is_empty() => {}
+            Step::Ask(job, now) => self.check(job.get(&self.jobs), *now),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 10_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_order_of_news_and_no_restart_gives_access_back(
+        steps in prop::collection::vec((step(), prop::bool::weighted(0.2)), 1..24),
+    ) {
+        let mut host = Host::new();
+        for (step, twice) in &steps {
+            for _ in 0..=usize::from(*twice) {
+                host.take(step);
+            }
+        }
+        host.restart();
+        for job in &host.jobs {
+            for now in [-1, 100, 200, 1_000] {
+                host.check(job, now);
+            }
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! The bounds of the agent's own tables and queues, each reached: what happens there is what the operations guide says, and
+//! it is counted.
+
+use std::{fs, net::TcpStream, time::SystemTime};
+
+use lineal_tests::{Lab, command::PATIENCE, http, script::PYTHON, story::SUBJECT};
+use serde_json::{Value, json};
+
+use crate::shared::{WIRE, counted, lines, own_lab, text};
+
+/// What the agent keeps of revocations and of used tokens.
+const KEPT_MAX: usize = 65_536;
+
+fn reached(lab: &mut Lab, bound: &str) -> u64 {
+    counted(lab, &format!("lineal_bounds_total{{bound=\"{bound}\"}}"))
+}
+
+/// A lab whose agent finds a file in its state directory.
+fn with_state(file: &str, content: &str) -> Lab {
+    let mut lab = own_lab();
+    lab.take_agent().unwrap().stop().unwrap();
+    fs::write(lab.directory().join("state").join(file), content).unwrap();
+    lab.start_agent().unwrap();
+    lab
+}
+
+#[test]
+fn what_a_session_says_beyond_bounds_is_denied_or_decided_anew() {
+    let mut lab = own_lab();
+    let script = format!(
+        r#"{WIRE}
+def said(text):
+    raw.sendall(query(text))
+    return told(1)[-1]
+print(said("SELECT '" + "x" * (1 << 20) + "'"))
+for number in range(1100):
+    said(f"SELECT a{{number}} FROM t{{number}}")
+raw.sendall(b"".join(parse(f"s{{number}}", "SELECT 1") for number in range(4096)) + SYNC)
+print(told(1))
+raw.sendall(parse("beyond", "SELECT 1") + SYNC)
+print(told(1)[-1])
+print(said("SELECT 1"))
+"#
+    );
+    let said = lab.python(&script).unwrap();
+    let said = lines(&said);
+    assert!(said[0].starts_with("42501") && said[0].contains("longer than"), "{said:?}");
+    assert_eq!(said[1], "[]");
+    assert!(said[2].starts_with("42501") && said[2].contains("too many prepared statements"), "{said:?}");
+    assert_eq!(said[3], "SELECT 1");
+    assert_eq!(reached(&mut lab, "message_bytes"), 1);
+    assert_eq!(reached(&mut lab, "prepared_statements"), 1);
+    assert_eq!(reached(&mut lab, "names"), 1);
+    // Once by their texts, three times by the statements that were prepared.
+    assert_eq!(reached(&mut lab, "readings"), 4);
+    // As many as there were, but for those that are kept.
+    assert!(reached(&mut lab, "decisions") >= 1100 - 256);
+}
+
+#[test]
+fn a_revocation_more_than_are_kept_ends_access_all_the_same() {
+    let line = |subject: usize| {
+        let one = json!({"selector": {"subject": subject.to_string()}, "reason": "left", "time_us": 1, "by_uid": 0});
+        one.to_string() + "\n"
+    };
+    let mut lab = with_state("revocations.jsonl", &(0..KEPT_MAX).map(line).collect::<String>());
+    let script = r#"
+import psycopg, sys
+connection = psycopg.connect(autocommit=True)
+print("open", flush=True)
+sys.stdin.readline()
+try:
+    connection.execute("SELECT 1")
+except psycopg.Error as error:
+    print("offboarded" in str(error), flush=True)
+"#;
+    let mut job = lab.converse("held", &lab.job("held", &[PYTHON, "-c", script]).unwrap()).unwrap();
+    assert_eq!(job.line(PATIENCE).unwrap(), "open");
+    let told = lab.ask(&["revoke", "--subject", SUBJECT, "--reason", "offboarded"]).unwrap();
+    assert!(told.code == Some(125) && told.stderr.contains("live jobs have lost access"), "{told:?}");
+    job.say("").unwrap();
+    assert_eq!(job.line(PATIENCE).unwrap(), "True");
+    assert_eq!(reached(&mut lab, "revocations"), 1);
+}
+
+#[test]
+fn a_token_more_than_are_remembered_is_refused() {
+    let far = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() + 86_400;
+    let uses: serde_json::Map<String, Value> = (0..KEPT_MAX)
+        .map(|token| {
+            let enroller = json!({"uid": 0, "pod_uid": null});
+            let first =
+                json!({"run": null, "enroller": enroller, "first_unix": far - 100_000, "forget_unix": far});
+            (format!("{token:064x}"), first)
+        })
+        .collect();
+    let stored = json!({"v": 1, "forgotten_unix": 0, "uses": uses});
+    let mut lab = with_state("used-tokens.json", &stored.to_string());
+    let refused = lab.run("beyond", &["true"]).unwrap();
+    assert!(refused.code == Some(125) && refused.stderr.contains("no more are remembered"), "{refused:?}");
+    assert_eq!(reached(&mut lab, "used_tokens"), 1);
+}
+
+#[test]
+fn of_many_sessions_that_are_cut_some_are_closed_at_their_server_at_a_time() {
+    let mut lab = own_lab();
+    let script = r#"
+import psycopg, sys
+held = [psycopg.connect(autocommit=True) for _ in range(40)]
+print("held", flush=True)
+sys.stdin.readline()
+def told(connection):
+    try:
+        connection.execute("SELECT 1")
+    except psycopg.OperationalError as error:
+        return "offboarded" in str(error)
+print(sum(map(told, held)), flush=True)
+"#;
+    let mut job = lab.converse("held", &lab.job("held", &[PYTHON, "-c", script]).unwrap()).unwrap();
+    assert_eq!(job.line(PATIENCE).unwrap(), "held");
+    lab.ask(&["revoke", "--subject", SUBJECT, "--reason", "offboarded"]).unwrap().success().unwrap();
+    job.say("").unwrap();
+    assert_eq!(job.line(PATIENCE).unwrap(), "40");
+    assert!(reached(&mut lab, "closings") >= 1);
+    lab.agent().unwrap().wait_for_status(|status| status["sessions"] == 0).unwrap();
+    let left = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'app' AND state IS NOT NULL";
+    lab.wait_until("the server has ended them", || Ok(lab.postgres.admin("shop", left)?.trim() == "0"))
+        .unwrap();
+}
+
+#[test]
+fn a_scrape_more_than_are_served_at_once_is_turned_away() {
+    let mut lab = own_lab();
+    let address = lab.agent().unwrap().metrics().to_owned();
+    let held: Vec<TcpStream> = (0..16).map(|_| TcpStream::connect(&address).unwrap()).collect();
+    assert!(http::get(&address, "/metrics").is_err());
+    drop(held);
+    let scraped = || {
+        let Ok(metrics) = http::get(&address, "/metrics") else { return Ok(false) };
+        let line =
+            metrics.lines().find_map(|line| line.strip_prefix("lineal_bounds_total{bound=\"scrapes\"}"));
+        Ok(line.is_some_and(|count| count.trim().parse::<u64>().is_ok_and(|count| count >= 1)))
+    };
+    lab.wait_until("there is room again, and it is counted", scraped).unwrap();
+}
+
+#[test]
+fn a_list_of_revocations_that_is_too_long_is_refused_and_told_of() {
+    let mut lab = own_lab();
+    let file = lab.directory().join("revoked.toml");
+    fs::write(&file, "").unwrap();
+    lab.take_agent().unwrap().stop().unwrap();
+    lab.agent_options().more = format!("[revocations]\nfile = {file:?}\n");
+    lab.start_agent().unwrap();
+    assert_eq!(counted(&mut lab, "lineal_revocation_list_refused"), 0);
+    let entries: String =
+        (0..=KEPT_MAX).map(|subject| format!("[[revocation]]\nsubject = \"{subject}\"\n")).collect();
+    let next = file.with_extension("next");
+    fs::write(&next, entries).unwrap();
+    fs::rename(&next, &file).unwrap();
+    let status =
+        lab.agent().unwrap().wait_for_status(|status| !status["revocations_error"].is_null()).unwrap();
+    assert!(text(&status, "/revocations_error").contains("more than 65536 entries"), "{status}");
+    assert_eq!(counted(&mut lab, "lineal_revocation_list_refused"), 1);
+}
+
+#[test]
+fn all_users_together_hold_so_many_control_connections_and_root_is_heard_all_the_same() {
+    let mut lab = own_lab();
+    // Four users hold all there are; the fifth gets none, however few it has.
+    let held = r#"
+import os, socket, sys
+def hold(uid, count):
+    there, said = os.pipe()
+    if os.fork() == 0:
+        os.setuid(uid)
+        held = []
+        for _ in range(count):
+            held.append(socket.socket(socket.AF_UNIX))
+            held[-1].connect(sys.argv[1])
+        last = held[-1]
+        last.settimeout(1)
+        try:
+            refused = last.recv(1) == b""
+        except TimeoutError:
+            refused = False
+        os.write(said, b"refused" if refused else b"heard")
+        sys.stdin.readline()
+        os._exit(0)
+    return os.read(there, 16).decode()
+print(*[hold(65000 + user, 64) for user in range(4)], hold(65004, 1), flush=True)
+"#;
+    let control = lab.agent_options().control();
+    let mut python = std::process::Command::new(PYTHON);
+    python.args(["-c", held]).arg(&control);
+    let mut crowd = lab.converse("crowd", &lab.inside(&python)).unwrap();
+    assert_eq!(crowd.line(PATIENCE).unwrap(), "heard heard heard heard refused");
+    assert_eq!(reached(&mut lab, "control_connections"), 1);
+    assert_eq!(lines(&lab.psql(&["SELECT 1"]).unwrap()), ["1"]);
+    crowd.hang_up();
+}
