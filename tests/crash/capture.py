@@ -1,10 +1,12 @@
-"""Counts what the network carries to a port, from outside every job: packets on the loopback device, TCP and UDP.
+"""Counts what the network carries to a port, from outside every job: packets on the loopback device, TCP and UDP, over IPv4
+and IPv6.
 
     capture.py PORT
 
 Says `capturing`; when standard input closes, says how many.
 """
 
+import ctypes
 import os
 import select
 import socket
@@ -12,47 +14,68 @@ import struct
 import sys
 
 PORT = int(sys.argv[1])
-ETH_P_IP = 0x0800
-
-packets = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_IP))
-packets.bind(("lo", ETH_P_IP))
-packets.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 << 20)
-# Only TCP and UDP to the port, chosen by the kernel: nothing else fills the buffer (packet(7), bpf in socket(7)).
-program = [
-    (0x30, 0, 0, 9),  # A = protocol
-    (0x15, 1, 0, socket.IPPROTO_TCP),
-    (0x15, 0, 4, socket.IPPROTO_UDP),
-    (0xB1, 0, 0, 0),  # X = length of the header
-    (0x48, 0, 0, 2),  # A = destination port
-    (0x15, 0, 1, PORT),
-    (0x06, 0, 0, 0xFFFF),
-    (0x06, 0, 0, 0),
-]
-filters = b"".join(struct.pack("HBBI", *step) for step in program)
-kept = (__import__("ctypes").c_char * len(filters)).from_buffer_copy(filters)
-address = __import__("ctypes").addressof(kept)
 SO_ATTACH_FILTER = 26
-packets.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HxxxxxxP", len(program), address))
-packets.setblocking(False)
-try:
-    while True:
-        packets.recv(65536)
-except BlockingIOError:
-    pass  # What came before the filter.
+LOAD_BYTE, LOAD_HALF, LOAD_HALF_INDEXED, HEADER_LENGTH = 0x30, 0x28, 0x48, 0xB1
+EQUAL, RETURN = 0x15, 0x06
+TCP, UDP = socket.IPPROTO_TCP, socket.IPPROTO_UDP
+# Only TCP and UDP to the port, chosen by the kernel: nothing else fills the buffer (packet(7), bpf in socket(7)).
+PROGRAMS = {
+    0x0800: [
+        (LOAD_BYTE, 0, 0, 9),  # the protocol
+        (EQUAL, 1, 0, TCP),
+        (EQUAL, 0, 4, UDP),
+        (HEADER_LENGTH, 0, 0, 0),
+        (LOAD_HALF_INDEXED, 0, 0, 2),  # the destination port
+        (EQUAL, 0, 1, PORT),
+        (RETURN, 0, 0, 0xFFFF),
+        (RETURN, 0, 0, 0),
+    ],
+    0x86DD: [
+        (LOAD_BYTE, 0, 0, 6),  # the next header: loopback's packets have no extensions
+        (EQUAL, 1, 0, TCP),
+        (EQUAL, 0, 3, UDP),
+        (LOAD_HALF, 0, 0, 42),  # the destination port
+        (EQUAL, 0, 1, PORT),
+        (RETURN, 0, 0, 0xFFFF),
+        (RETURN, 0, 0, 0),
+    ],
+}
 
-# It must see what there is to see.
-with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-    probe.sendto(b"probe", ("127.0.0.1", PORT))
-select.select([packets], [], [])
-packets.recv(65536)
+
+def capture(ether_type):
+    packets = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ether_type))
+    packets.bind(("lo", ether_type))
+    packets.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 << 20)
+    program = PROGRAMS[ether_type]
+    filters = b"".join(struct.pack("HBBI", *step) for step in program)
+    kept = ctypes.create_string_buffer(filters, len(filters))
+    attached = struct.pack("HxxxxxxP", len(program), ctypes.addressof(kept))
+    packets.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, attached)
+    packets.setblocking(False)
+    try:
+        while True:
+            packets.recv(65536)
+    except BlockingIOError:
+        pass  # What came before the filter.
+    return packets
+
+
+captures = [capture(ether_type) for ether_type in PROGRAMS]
+# They must see what there is to see.
+for packets, family, host in zip(captures, (socket.AF_INET, socket.AF_INET6), ("127.0.0.1", "::1")):
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.sendto(b"probe", (host, PORT))
+    select.select([packets], [], [])
+    packets.recv(65536)
 print("capturing", flush=True)
 
 seen = 0
 while True:
-    ready, _, _ = select.select([packets, 0], [], [])
-    if packets in ready:
-        packets.recv(65536)
-        seen += 1
-    elif not os.read(0, 4096):
+    ready, _, _ = select.select([*captures, 0], [], [])
+    for packets in ready:
+        if packets != 0:
+            packets.recv(65536)
+            seen += 1
+    if ready == [0] and not os.read(0, 4096):
         break
 print(seen, flush=True)

@@ -41,18 +41,19 @@ def session(by, statements):
 
 def escape():
     """What must never be seen from outside."""
-    with socket.socket() as stream:
-        stream.settimeout(20)
-        try:
-            stream.connect(("127.0.0.1", PORT))
-            stream.sendall(b"out")
-        except OSError:
-            pass
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
-        try:
-            datagrams.sendto(b"out", ("127.0.0.1", PORT))
-        except OSError:
-            pass
+    for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"), (socket.AF_INET6, "::ffff:127.0.0.1")):
+        with socket.socket(family) as stream:
+            stream.settimeout(20)
+            try:
+                stream.connect((host, PORT))
+                stream.sendall(b"out")
+            except OSError:
+                pass
+        with socket.socket(family, socket.SOCK_DGRAM) as datagrams:
+            try:
+                datagrams.sendto(b"out", (host, PORT))
+            except OSError:
+                pass
 
 
 def daemon():

@@ -68,9 +68,9 @@ fn an_agent_that_is_killed_at_any_moment_lets_nothing_through_and_loses_nothing(
     lab.postgres.admin("postgres", &format!("ALTER ROLE {USER} SET log_statement = 'all'")).unwrap();
 
     // The outside world: listens, so that whoever gets there succeeds.
-    let outside = TcpListener::bind("127.0.0.1:0").unwrap();
+    let outside = TcpListener::bind("[::]:0").unwrap();
     let port = outside.local_addr().unwrap().port();
-    let datagrams = UdpSocket::bind(("127.0.0.1", port)).unwrap();
+    let datagrams = UdpSocket::bind(("::", port)).unwrap();
     let mut capture = Command::new(PYTHON);
     capture.args([script("capture.py"), port.to_string()]);
     let mut capture = lab.converse("capture", &capture).unwrap();
@@ -112,7 +112,7 @@ fn an_agent_that_is_killed_at_any_moment_lets_nothing_through_and_loses_nothing(
     let pins = lab.agent_options().pins.clone();
     let [layout] =
         fs::read_dir(pins).unwrap().map(|dir| dir.unwrap().path()).collect::<Vec<_>>().try_into().unwrap();
-    for map in ["TASKS", "NODES", "IMAGES", "UNIDENTIFIED"] {
+    for map in ["TASKS", "NODES", "IMAGES", "USES", "JOBS", "UNIDENTIFIED"] {
         assert_eq!(entries(&layout.join(map)), 0, "stale entries in {map}");
     }
 

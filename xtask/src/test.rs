@@ -157,6 +157,10 @@ fn lab_tier(tier: Tier, profile: Profile, full: bool) -> anyhow::Result<()> {
     if full {
         test.env("LINEAL_TEST_FULL", "1");
     }
+    if tier == Tier::Crash {
+        // Its seed is to be seen, also when all is well.
+        test.args(["--", "--nocapture"]);
+    }
     run(&mut test)
 }
 
