@@ -41,7 +41,7 @@ pub mod capacity {
 
     /// Lineage nodes kept in the kernel until the agent has let go of them.
     pub const fn nodes(processes_max: u32) -> u32 {
-        processes_max.saturating_mul(4)
+        processes_max.saturating_mul(8)
     }
 
     /// Executed images, likewise.
@@ -49,9 +49,10 @@ pub mod capacity {
         processes_max
     }
 
-    /// What one job may take of [`nodes`], and of [`images`]: one that takes all of its share leaves the others theirs.
+    /// What one job may take of [`nodes`], and of [`images`]: one that takes all of its share leaves the others theirs. All
+    /// processes there may be can still be one job's.
     pub const fn share(capacity: u32) -> u32 {
-        capacity / 2
+        capacity / 4
     }
 
     /// Jobs with live processes, or with places that are kept a while.

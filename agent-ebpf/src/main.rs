@@ -16,6 +16,7 @@ mod image;
 mod lineage;
 mod maps;
 mod offsets;
+mod options;
 mod redirect;
 mod rules;
 mod shares;

@@ -107,6 +107,10 @@ fn redirect(ctx: &SockAddrContext, tag: &TaskTag, address: [u32; 4], via: Via) -
     }
     if owned_by_same_job(ctx, tag, &address, port) {
         count(stat::OWN_LISTENER);
+        if is_unspecified(&address) {
+            // The kernel would take the address that the socket is bound to: another than was looked at.
+            go_to_loopback(context, via);
+        }
         return ALLOW;
     }
     // SAFETY: plain helper on this program's own context.
@@ -128,6 +132,16 @@ fn redirect(ctx: &SockAddrContext, tag: &TaskTag, address: [u32; 4], via: Via) -
     storage.address = address;
     storage.port = port;
     storage.state = if via == Via::V6 { SOCKET_REDIRECTED_V6 } else { SOCKET_REDIRECTED_V4 };
+    go_to_loopback(context, via);
+    // SAFETY: the context's own field, written as one word.
+    unsafe { (&raw mut (*context).user_port).write_volatile(u32::from(listener_port.to_be())) };
+    count(stat::REDIRECTED);
+    ALLOW
+}
+
+/// Has the connection go to 127.0.0.1 or ::1.
+#[inline(always)]
+fn go_to_loopback(context: *mut bpf_sock_addr, via: Via) {
     // SAFETY: the context's own fields, each written as one word.
     unsafe {
         match via {
@@ -140,10 +154,7 @@ fn redirect(ctx: &SockAddrContext, tag: &TaskTag, address: [u32; 4], via: Via) -
                 (&raw mut (*context).user_ip6[3]).write_volatile(LOOPBACK_V6[3]);
             }
         }
-        (&raw mut (*context).user_port).write_volatile(u32::from(listener_port.to_be()));
     }
-    count(stat::REDIRECTED);
-    ALLOW
 }
 
 /// Publishes a redirected connection before its SYN leaves.
@@ -288,6 +299,12 @@ pub fn address_v6(ctx: &SockAddrContext) -> [u32; 4] {
 #[inline(always)]
 fn is_mapped(address: &[u32; 4]) -> bool {
     address[0] == MAPPED_PREFIX[0] && address[1] == MAPPED_PREFIX[1] && address[2] == MAPPED_PREFIX[2]
+}
+
+/// Whether it is 0.0.0.0, mapped or not, or ::.
+#[inline(always)]
+fn is_unspecified(address: &[u32; 4]) -> bool {
+    address[3] == 0 && (is_mapped(address) || address[0] == 0 && address[1] == 0 && address[2] == 0)
 }
 
 /// Whether the destination is a loopback listener that a process of the same job made: talking to oneself

@@ -25,7 +25,7 @@ const SCRAPES_MAX: usize = 16;
 /// How long accepting rests after it failed, as when descriptors ran out.
 const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
 /// Seconds one scrape connection may live.
-const SCRAPE_S: u64 = 30;
+const SCRAPE_S: u64 = 5;
 
 /// Everything that is counted.
 pub struct Metrics {

@@ -1,6 +1,7 @@
 //! Agent down means no traffic, not free traffic; a dead upstream is told.
 
 use std::{
+    fs,
     net::{TcpListener, TcpStream},
     time::Duration,
 };
@@ -209,4 +210,64 @@ for line in sys.stdin:
     lab.agent().unwrap().signal(rustix::process::Signal::CONT).unwrap();
     say("let in");
     assert!(crate::shared::counted(&mut lab, "lineal_kernel_refusals_total{reason=\"no_lease\"}") >= 1);
+}
+
+#[test]
+fn while_there_is_no_agent_a_job_asks_no_resolver_either() {
+    let resolver = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = resolver.local_addr().unwrap();
+    let kernel: &'static str = format!("resolvers = [\"{address}\"]").leak();
+    let mut lab = Lab::start(&LabOptions { kernel, ..LabOptions::default() }).unwrap();
+    let script = format!(
+        r#"
+import socket, sys
+def sent():
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"who is", ("127.0.0.1", {}))
+        return "sent"
+    except ConnectionRefusedError:
+        return "refused"
+for line in sys.stdin:
+    while sent() != line.strip():
+        pass
+    print(line.strip(), flush=True)
+"#,
+        address.port()
+    );
+    let mut job = lab.converse("asks", &lab.job("asks", &[PYTHON, "-c", &script]).unwrap()).unwrap();
+    let mut say = |word: &str| {
+        job.say(word).unwrap();
+        assert_eq!(job.line(PATIENCE).unwrap(), word);
+    };
+    say("sent");
+    lab.take_agent().unwrap().kill().unwrap();
+    say("refused");
+    lab.start_agent().unwrap();
+    say("sent");
+}
+
+#[test]
+fn an_agent_that_fails_to_start_leaves_nothing_behind() {
+    let mut lab = own_lab();
+    let config = lab.agent_options().config();
+    lab.take_agent().unwrap().stop().unwrap();
+    lines(&lab.ask(&["detach", "--config", config.to_str().unwrap()]).unwrap());
+    let pins = lab.agent_options().pins.clone();
+    let occupied = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = format!("[metrics]\nlisten = \"{}\"\n", occupied.local_addr().unwrap());
+    let missing = lab.directory().join("missing.toml");
+    let without = fs::read_to_string(&config).unwrap();
+    for (name, text) in [
+        ("metrics", without.replace("[metrics]\nlisten = \"127.0.0.1:0\"\n", &taken)),
+        ("list", format!("{without}\n[revocations]\nfile = {missing:?}\n")),
+    ] {
+        assert_ne!(text, without);
+        let changed = lab.directory().join(format!("{name}.toml"));
+        fs::write(&changed, text).unwrap();
+        let failed = lab.ask(&["agent", "--config", changed.to_str().unwrap()]).unwrap();
+        assert_eq!(failed.code, Some(125), "{failed:?}");
+        assert!(!pins.exists(), "{name}");
+    }
+    lab.start_agent().unwrap();
+    assert_eq!(lines(&lab.psql(&["SELECT 1"]).unwrap()), ["1"]);
 }

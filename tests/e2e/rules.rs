@@ -294,3 +294,43 @@ fn a_rule_may_mean_a_cgroup_by_its_path() {
     let mut again = in_unit(&lab, "ci", "later/still", &[PYTHON, "-c", RUNNER]);
     assert!(tell(&mut again, "psql -XAtqc \"SELECT 1\"").contains(NOTHING));
 }
+
+#[test]
+fn who_hides_its_program_is_taken_in_all_the_same() {
+    let unit = unit();
+    let mut lab = Lab::start(&LabOptions::default()).unwrap();
+    let config = lab.agent_options().config();
+    lab.take_agent().unwrap().stop().unwrap();
+    lines(&lab.ask(&["detach", "--config", config.to_str().unwrap()]).unwrap());
+    // The first thread has ended, and another one runs on.
+    let headless = format!(
+        r#"
+import ctypes, threading
+def run():
+    exec("""{RUNNER}""")
+threading.Thread(target=run).start()
+ctypes.CDLL(None).syscall(60, 0)
+"#
+    );
+    let mut headless = in_unit(&lab, &unit, "", &[PYTHON, "-c", &headless]);
+    // A program that was replaced while it runs.
+    let exe = lab.directory().join("runner-of-this-test");
+    fs::copy("/bin/sh", &exe).unwrap();
+    let mut replaced = Command::new(&exe);
+    replaced.args(["-c", "while read -r line; do $line 2>&1 | tr '\\n' ' '; echo; done"]);
+    let mut replaced = lab.converse("replaced", &lab.inside(&replaced)).unwrap();
+    assert_eq!(tell(&mut headless, "psql -XAtqc \"SELECT 1\""), "0 1");
+    assert_eq!(tell(&mut replaced, "echo before").trim(), "before");
+    fs::remove_file(&exe).unwrap();
+    fs::copy("/bin/sh", &exe).unwrap();
+    lab.agent_options().more = format!(
+        "[[enrol]]\nname = \"by-unit\"\nunit = \"{unit}\"\n[[enrol]]\nname = \"by-exe\"\nexe = {exe:?}\n"
+    );
+    lab.start_agent().unwrap();
+    assert!(tell(&mut headless, "psql -XAtqc \"SELECT 1\"").contains(NOTHING));
+    assert!(tell(&mut replaced, "psql -XAtql").contains(NOTHING));
+    let mut names: Vec<String> = jobs(&lab).iter().map(|job| text(job, "/name").to_owned()).collect();
+    names.sort();
+    assert_eq!(names, ["by-exe", "by-unit"]);
+    headless.hang_up();
+}

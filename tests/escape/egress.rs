@@ -32,6 +32,74 @@ fn a_plain_connect() {
 }
 
 #[test]
+fn an_unspecified_address_from_another_bound_one() {
+    // A listener of the job's own at ::1; the kernel takes 0.0.0.0 and :: for the address that a socket is bound to.
+    check(
+        r#"
+listener = socket.socket(socket.AF_INET6)
+listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+listener.bind(("::1", PORT))
+listener.listen()
+s = socket.socket(socket.AF_INET6)
+s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+s.bind(("::ffff:127.0.0.1", 0))
+s.connect(("::", PORT))
+listener.close()
+return s
+"#,
+    );
+}
+
+#[test]
+fn an_unspecified_address_from_another_one_of_loopback() {
+    let outside = std::net::TcpListener::bind("127.0.0.5:0").unwrap();
+    let port = outside.local_addr().unwrap().port().to_string();
+    let script = r#"
+import socket, sys
+port = int(sys.argv[1])
+ways = (socket.AF_INET, "0.0.0.0", "127.0.0.5"), (socket.AF_INET6, "::ffff:0.0.0.0", "::ffff:127.0.0.5")
+with socket.create_server(("127.0.0.1", port)) as listener:
+    for family, host, own in ways:
+        with socket.socket(family) as stream:
+            stream.bind((own, 0))
+            stream.connect((host, port))
+            print(listener.accept()[1][0])
+"#;
+    let done = lab().run("escape", &[PYTHON, "-c", script, &port]).unwrap();
+    assert_eq!(done.stdout, "127.0.0.5\n127.0.0.5\n", "{done:?}");
+    outside.set_nonblocking(true).unwrap();
+    assert!(outside.accept().is_err());
+}
+
+#[test]
+fn a_source_route() {
+    let script = r#"
+import socket
+def tried(family, kind, level, option, value):
+    with socket.socket(family, kind) as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        try:
+            s.setsockopt(level, option, value)
+            return "set"
+        except OSError as error:
+            return error.errno
+# Longer than a page: no program is shown all of it.
+socket.socket().setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, (65536).to_bytes(4, "little") + bytes(8192))
+loose = bytes([131, 7, 4, 127, 0, 0, 9, 0])
+segments = bytes([0, 2, 4, 0, 0, 0, 0, 0]) + socket.inet_pton(socket.AF_INET6, "::1")
+for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+    v6 = [tried(socket.AF_INET6, kind, 41, option, segments) for option in (5, 6, 55, 57)]
+    print(tried(socket.AF_INET, kind, 0, 4, loose), *v6)
+"#;
+    let done = lab().run("escape", &[PYTHON, "-c", script]).unwrap();
+    assert_eq!(done.stdout, "1 1 1 1 1\n1 1 1 1 1\n", "{done:?}");
+    // Nobody else is kept from anything.
+    let mut python = std::process::Command::new(PYTHON);
+    let free = lineal_tests::command::finish(&mut lab().inside(python.args(["-c", script]))).unwrap();
+    assert!(free.stdout.starts_with("set "), "{free:?}");
+}
+
+#[test]
 fn ipv4_mapped_into_ipv6() {
     check(
         r#"

@@ -44,7 +44,9 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
     }
     // A socket file outlives its listener: one that nobody answers at is stale.
     match std::os::unix::net::UnixStream::connect(path) {
-        Ok(_) => return Err(io::Error::new(io::ErrorKind::AddrInUse, "an agent answers at this socket")),
+        Ok(_) => {
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, "another agent answers at this socket"));
+        }
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)?,
         Err(_) => {}
     }

@@ -30,10 +30,15 @@ pub fn detach(config_path: &Path, reason: &str, unrecorded: bool) -> anyhow::Res
     if !rustix::process::geteuid().is_root() {
         bail!("only root can detach");
     }
-    let config = Config::read(config_path)?;
-    let pins = Pins::hold(config.kernel.bpffs.as_deref()).context("stop the agent first")?;
+    let config = Config::read(config_path);
+    if let (Err(error), false) = (&config, unrecorded) {
+        bail!("nothing was detached (--unrecorded does without the configuration): {error:#}");
+    }
+    let bpffs = config.as_ref().ok().and_then(|config| config.kernel.bpffs.clone());
+    let pins = Pins::hold(bpffs.as_deref()).context("stop the agent first")?;
     let processes = pins.followed()?;
-    let recorded = record(&config, reason, processes, &pins.unidentified());
+    let begun = pins.unidentified();
+    let recorded = config.map_err(Into::into).and_then(|config| record(&config, reason, processes, &begun));
     if let (Err(error), false) = (&recorded, unrecorded) {
         bail!(
             "nothing was detached, as it cannot be recorded (--unrecorded does it all the same): {error:#}"

@@ -38,7 +38,7 @@ use crate::{
     identity::{uses::UseStore, verify::Verifier},
     ids::Id,
     jobs::{JobStore, Registry, RegistryConfig, RevocationList, RevocationStore},
-    kernel::{self, EventStream, Rules},
+    kernel::{self, EventStream, Kernel, Rules},
     logging,
     metrics::{self, Metrics},
     policy::PolicyStore,
@@ -122,8 +122,19 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let uses = UseStore::open(&config.state_dir)?;
     let revocations = RevocationStore::open(&config.state_dir)?;
     let store = JobStore::open(&config.state_dir).context("cannot open the kept jobs")?;
+    if let Some(file) = &config.revocations.file {
+        RevocationList::check(file)?;
+    }
+    let scrape = metrics::bind(config.metrics.listen)
+        .await
+        .with_context(|| format!("cannot listen for metrics at {}", config.metrics.listen))?;
+    let metrics_address = scrape.local_addr()?;
+    let socket = control::server::bind(&config.control)
+        .with_context(|| format!("cannot listen for control at {}", config.control.display()))?;
+    // All that can fail for others' sake has not: from here on this host's processes are concerned.
     let (kernel, events) = kernel::load(&config.kernel, &rules)?;
     let kernel = Arc::new(kernel);
+    let undone = Undone(Some(Arc::clone(&kernel)));
     let registry = Arc::new(Registry::new(RegistryConfig {
         kernel: Arc::clone(&kernel),
         trail: Arc::clone(&trail),
@@ -154,12 +165,6 @@ async fn run(config: Config) -> anyhow::Result<()> {
         credentials,
         drain,
     }));
-    let scrape = metrics::bind(config.metrics.listen)
-        .await
-        .with_context(|| format!("cannot listen for metrics at {}", config.metrics.listen))?;
-    let metrics_address = scrape.local_addr()?;
-    let socket = control::server::bind(&config.control)
-        .with_context(|| format!("cannot listen for control at {}", config.control.display()))?;
     let agent = Arc::new(Agent {
         rules,
         admins: config.admins.clone(),
@@ -183,6 +188,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     tokio::task::block_in_place(|| agent.sweep())?;
     agent.kernel.renew_lease(LEASE)?;
     let lease = Lease::keep(Arc::clone(&agent.kernel))?;
+    undone.never();
 
     let refreshed = Arc::clone(&agent);
     let metrics_served =
@@ -237,6 +243,23 @@ async fn run(config: Config) -> anyhow::Result<()> {
     agent.trail.close()?;
     let _ = std::fs::remove_file(&config.control);
     Ok(())
+}
+
+/// Takes the kernel side away again if the agent does not come to serve: unless an earlier agent's jobs depend on it.
+struct Undone(Option<Arc<Kernel>>);
+
+impl Undone {
+    fn never(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Undone {
+    fn drop(&mut self) {
+        if let Some(kernel) = &self.0 {
+            kernel.back_out();
+        }
+    }
 }
 
 /// Feeds the registry from the kernel side.

@@ -67,7 +67,10 @@ impl Registry {
         for (id, processes) in live {
             match self.meet(&mut self.locked(), id) {
                 Some(job) => adopted.jobs.push((job, processes)),
-                None => adopted.strays += processes.len(),
+                None => {
+                    self.kernel.shut_off(id);
+                    adopted.strays += processes.len();
+                }
             }
         }
         // Its places and members, and what nothing descends from any more.

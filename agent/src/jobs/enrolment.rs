@@ -17,12 +17,18 @@ use agent_core::{
 use thiserror::Error;
 use tokio::sync::watch;
 
-use super::{Job, Registry, lineage::image_of, registry::Inner, store::KeptJob, tree::Member};
+use super::{
+    Job, Registry,
+    lineage::image_of,
+    registry::Inner,
+    store::KeptJob,
+    tree::{Member, has_ended},
+};
 use crate::{
     audit::AuditError,
     bounds::{Bound, Bounded},
     ids::Id,
-    kernel::KernelError,
+    kernel::{KernelError, executable},
 };
 
 /// A request to put a process into a new job.
@@ -172,7 +178,7 @@ impl Registry {
             return Err(ended(pid));
         }
         // From the tag on the kernel side tells what it executes; what it was read to run before must have been true then.
-        if exe_of(pid).ok() != Some(exe) {
+        if executable(pid).ok() != Some(exe) {
             self.shut_off(&job, "its process executed another program while it was enrolled");
             return Err(EnrolError::Changed { pid });
         }
@@ -196,7 +202,7 @@ impl Registry {
         let kept = KeptJob::of(job, credential);
         self.standings.store.keep(&kept).map_err(EnrolError::Store).map_err(unrecorded)?;
         let gone = |source| EnrolError::Gone { pid: root_pid, source };
-        let exe = exe_of(root_pid).map_err(gone).map_err(unrecorded)?;
+        let exe = executable(root_pid).map_err(gone).map_err(unrecorded)?;
         let (node, image) = self.add_place(inner, id, 0, root_pid, uid).map_err(unrecorded)?;
         let text = id.to_string();
         self.trail
@@ -238,7 +244,7 @@ impl Registry {
             }
             let (node, image) = match self.add_place(&mut inner, job.id, parent.node, pid, uid) {
                 // One that has ended since is not missed.
-                Err(EnrolError::Gone { .. }) => continue,
+                Err(EnrolError::Gone { .. }) if has_ended(pid) => continue,
                 placed => placed?,
             };
             self.record_places(&mut inner, &job.id.to_string(), &[node])?;
@@ -284,9 +290,4 @@ impl Registry {
 
 fn ended(pid: u32) -> EnrolError {
     EnrolError::Gone { pid, source: std::io::Error::other("it ended while it was enrolled") }
-}
-
-/// The program that a process runs.
-fn exe_of(pid: u32) -> std::io::Result<PathBuf> {
-    std::fs::read_link(format!("/proc/{pid}/exe"))
 }

@@ -18,10 +18,10 @@ use agent_abi::{
 use agent_core::lineage::{Lineage, Process};
 use thiserror::Error;
 
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, executable, living};
 
 /// How long a process's place is kept after its end: its last connections may still wait to be accepted.
-pub const GRACE: Duration = Duration::from_secs(10);
+pub const GRACE: Duration = Duration::from_secs(5);
 /// Ancestors above one process; a deeper lineage is unattributable.
 pub const DEPTH_MAX: usize = 4_096;
 
@@ -267,8 +267,8 @@ impl Places {
 
 /// What a process runs that is not followed yet, as the kernel side would have recorded it.
 pub fn image_of(pid: u32, uid: u32) -> io::Result<Image> {
-    let exe = std::fs::read_link(format!("/proc/{pid}/exe"))?;
-    let argv = std::fs::read(format!("/proc/{pid}/cmdline"))?;
+    let exe = executable(pid)?;
+    let argv = std::fs::read(living(pid).join("cmdline"))?;
     let mut image = Image {
         exe_len: 0,
         argv_len: argv.len().min(ARGV_BYTES_MAX) as u32,
@@ -333,7 +333,7 @@ fn split_argv(bytes: &[u8]) -> Vec<String> {
 
 /// Working directory and container of a process, where it still exists: for people, never for decisions.
 fn surroundings(pid: u32) -> (String, String) {
-    let cwd = std::fs::read_link(format!("/proc/{pid}/cwd"))
+    let cwd = std::fs::read_link(living(pid).join("cwd"))
         .map(|path| path.to_string_lossy().into_owned())
         .unwrap_or_default();
     let cgroup = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();

@@ -16,6 +16,9 @@ use super::{
 };
 use crate::changes::{Changes, directories_of};
 
+/// The largest file that is read.
+const FILE_BYTES_MAX: u64 = 64 << 20;
+
 /// `[revocations]`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -71,16 +74,22 @@ struct Entry {
 pub struct RevocationList {
     path: PathBuf,
     registry: Arc<Registry>,
-    /// Why what the file holds now is not in force, if it isn't. Held from reading to putting in force: of two reloads,
-    /// the one that read last must be the last.
+    /// Held from reading to putting in force: of two reloads, the one that read last must be the last.
+    reloading: Mutex<()>,
+    /// Why what the file holds now is not in force, if it isn't.
     refused: Mutex<Option<String>>,
 }
 
 impl RevocationList {
+    /// Whether there is a good one.
+    pub fn check(path: &Path) -> Result<(), ListError> {
+        read(path).map(drop)
+    }
+
     /// Puts the list in force. Without a good one there is none, and no agent: somebody's access may be ended by it.
     pub fn open(path: &Path, registry: Arc<Registry>) -> Result<Self, ListError> {
         registry.relist(&read(path)?, None);
-        Ok(Self { path: path.to_owned(), registry, refused: Mutex::new(None) })
+        Ok(Self { path: path.to_owned(), registry, reloading: Mutex::new(()), refused: Mutex::new(None) })
     }
 
     /// Why what the file holds now is not in force, if it isn't.
@@ -92,10 +101,14 @@ impl RevocationList {
     ///
     /// Reads a file: call it where blocking is allowed.
     pub fn reload(&self) -> Result<(), ListError> {
+        let _one = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        let read = read(&self.path);
+        if let Ok(listed) = &read {
+            self.registry.relist(listed, Some(&self.path));
+        }
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        match read(&self.path) {
-            Ok(listed) => {
-                self.registry.relist(&listed, Some(&self.path));
+        match read {
+            Ok(_) => {
                 *refused = None;
                 Ok(())
             }
@@ -133,8 +146,13 @@ impl RevocationList {
 
 fn read(path: &Path) -> Result<Vec<Listed>, ListError> {
     let malformed = |reason| ListError::Malformed { path: path.to_owned(), reason };
-    let text =
-        std::fs::read_to_string(path).map_err(|source| ListError::File { path: path.to_owned(), source })?;
+    let failed = |source| ListError::File { path: path.to_owned(), source };
+    // Neither a pipe that nobody writes to, nor a file without an end.
+    let metadata = std::fs::metadata(path).map_err(failed)?;
+    if !metadata.is_file() || metadata.len() > FILE_BYTES_MAX {
+        return Err(malformed(format!("it is no file of at most {FILE_BYTES_MAX} bytes")));
+    }
+    let text = std::fs::read_to_string(path).map_err(failed)?;
     let file: File = toml::from_str(&text).map_err(|error| malformed(error.to_string()))?;
     if file.entries.len() > REVOCATIONS_MAX {
         return Err(malformed(format!("it has more than {REVOCATIONS_MAX} entries")));
@@ -190,6 +208,12 @@ mod tests {
             "[[revocation]]\nsubject = \"dana\"\nreason = \"left\"\n[[revocation]]\nclaim = \"actor=dana=x\"\n",
             Ok(&[(Selector::Subject("dana".into()), "left"), (claim, "no reason was given")]),
         );
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_read() {
+        let error = read(Path::new("/dev/zero")).unwrap_err();
+        assert!(error.to_string().contains("it is no file"), "{error}");
     }
 
     #[test]

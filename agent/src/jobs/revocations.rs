@@ -2,8 +2,9 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fs::{File, OpenOptions},
+    fs::OpenOptions,
     io::Write,
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -89,7 +90,9 @@ pub enum RevocationError {
         reason: String,
     },
     /// [`REVOCATIONS_MAX`] is reached.
-    #[error("{REVOCATIONS_MAX} revocations are kept already: remove old ones from the file")]
+    #[error(
+        "{REVOCATIONS_MAX} revocations are kept already: remove old ones from the file and restart the agent"
+    )]
     Full,
 }
 
@@ -97,7 +100,8 @@ pub enum RevocationError {
 /// the list that others keep. They are known apart from the file: who asks for them waits for no disk.
 pub struct RevocationStore {
     path: PathBuf,
-    file: Mutex<File>,
+    /// One at a time writes to the file.
+    keeping: Mutex<()>,
     kept: Mutex<HashMap<Selector, String>>,
     listed: Mutex<HashMap<Selector, String>>,
 }
@@ -126,7 +130,7 @@ impl RevocationStore {
             })?;
             kept.entry(selector).or_insert(reason);
         }
-        Ok(Self { path, file: Mutex::new(file), kept: Mutex::new(kept), listed: Mutex::default() })
+        Ok(Self { path, keeping: Mutex::new(()), kept: Mutex::new(kept), listed: Mutex::default() })
     }
 
     /// Puts a revocation in force until the agent ends; whether it was not before. The first reason stays.
@@ -145,11 +149,20 @@ impl RevocationStore {
     /// Keeps a revocation for later agents: it is on disk when this returns.
     pub fn keep(&self, revocation: &Revocation) -> Result<(), RevocationError> {
         let failed = |source| RevocationError::File { path: self.path.clone(), source };
-        let mut line = serde_json::to_vec(revocation).map_err(|error| failed(error.into()))?;
-        line.push(b'\n');
-        let mut file = locked(&self.file);
+        let line = serde_json::to_string(revocation).map_err(|error| failed(error.into()))?;
+        let _one = locked(&self.keeping);
+        // By its name: somebody may have put another file there, to remove old ones.
+        let mut file =
+            OpenOptions::new().create(true).read(true).append(true).open(&self.path).map_err(failed)?;
         let whole = file.metadata().map_err(failed)?.len();
-        if let Err(error) = file.write_all(&line).and_then(|()| file.sync_data()) {
+        let mut last = [b'\n'];
+        if whole > 0 {
+            file.read_exact_at(&mut last, whole - 1).map_err(failed)?;
+        }
+        let before = if last == *b"\n" { "" } else { "\n" };
+        if let Err(error) =
+            file.write_all(format!("{before}{line}\n").as_bytes()).and_then(|()| file.sync_data())
+        {
             // Half a line would make the next one unreadable.
             file.set_len(whole).map_err(failed)?;
             return Err(failed(error));
@@ -241,6 +254,23 @@ mod tests {
         );
         std::fs::write(&path, "{}\n").unwrap();
         assert!(RevocationStore::open(dir.path()).is_err());
+    }
+
+    #[test]
+    fn what_is_kept_after_the_file_was_replaced_is_in_the_new_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("revocations.jsonl");
+        let store = RevocationStore::open(dir.path()).unwrap();
+        add(&store, &revocation(Selector::Subject("dana".into()))).unwrap();
+        // As `sed -i` does it, and an editor that ends no last line.
+        let next = dir.path().join("next");
+        std::fs::write(&next, serde_json::to_string(&revocation(Selector::Subject("erin".into()))).unwrap())
+            .unwrap();
+        std::fs::rename(next, &path).unwrap();
+        add(&store, &revocation(Selector::Subject("finn".into()))).unwrap();
+        let store = RevocationStore::open(dir.path()).unwrap();
+        let ended = |subject| store.find(None, Some(&credential(subject))).is_some();
+        assert_eq!(["dana", "erin", "finn"].map(ended), [false, true, true]);
     }
 
     #[test]

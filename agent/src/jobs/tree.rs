@@ -10,7 +10,10 @@ use std::{
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use thiserror::Error;
 
-use crate::bounds::{Bound, Bounded};
+use crate::{
+    bounds::{Bound, Bounded},
+    kernel::living,
+};
 
 /// How long it may take until all of a tree has stopped: one of it may wait for a disk.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -189,7 +192,8 @@ impl Tree {
         if now.began != seen.began || now.parent != seen.parent && seen.pid != self.root {
             return Err(io::ErrorKind::NotFound.into());
         }
-        if !still(now.state) {
+        // All of it: one whose first thread has ended may run on.
+        if !is_still(seen.pid) {
             pidfd_send_signal(&pidfd, Signal::STOP)?;
             self.stopped.push((pid, now.began));
         }
@@ -221,6 +225,13 @@ fn is_still(pid: u32) -> bool {
     tasks.flatten().all(|task| stat_at(&task.path().join("stat")).map_or(true, |stat| still(stat.state)))
 }
 
+/// Whether every thread of a process has ended.
+pub fn has_ended(pid: u32) -> bool {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return true };
+    let over = |stat: io::Result<Stat>| stat.map_or(true, |stat| matches!(stat.state, b'Z' | b'X'));
+    tasks.flatten().all(|task| over(stat_at(&task.path().join("stat"))))
+}
+
 /// Stopped, traced, or ended.
 fn still(state: u8) -> bool {
     matches!(state, b'T' | b't' | b'Z' | b'X')
@@ -237,7 +248,7 @@ pub fn user_of(pid: u32) -> io::Result<[u32; 4]> {
 
 fn network_of(pid: u32) -> io::Result<(u64, u64)> {
     use std::os::unix::fs::MetadataExt;
-    let namespace = fs::metadata(format!("/proc/{pid}/ns/net"))?;
+    let namespace = fs::metadata(living(pid).join("ns/net"))?;
     Ok((namespace.dev(), namespace.ino()))
 }
 

@@ -24,8 +24,9 @@ use super::{
     btf::{BtfError, Structures},
     events::EventStream,
     maps::Kernel,
-    pins::{Pins, TASKS},
+    pins::{Link, Pins, TASKS},
     rules::Rules,
+    sys,
 };
 use crate::bounds::{Bound, Bounded};
 
@@ -45,11 +46,12 @@ const PROCESS_TRACEPOINTS: [(&str, &str); 3] = [
 
 /// The programs attached to the cgroup. `lineal_publish` goes first: no connection may be redirected
 /// before its publication works.
-const CGROUP_PROGRAMS: [&str; 10] = [
+const CGROUP_PROGRAMS: [&str; 11] = [
     "lineal_publish",
     "lineal_bind4",
     "lineal_bind6",
     "lineal_sock_create",
+    "lineal_setsockopt",
     "lineal_getpeername4",
     "lineal_getpeername6",
     "lineal_sendmsg4",
@@ -233,12 +235,11 @@ pub fn load(config: &KernelConfig, rules: &Rules) -> Result<(Kernel, EventStream
     let cgroup = File::open(&cgroup_path)
         .map_err(|source| KernelError::Cgroup { path: cgroup_path.clone(), source })?;
     let pins = Pins::hold(config.bpffs.as_deref())?;
-    let inherited = pins.inherited();
     match attach(config, rules, &pins, &cgroup) {
         Ok((kernel, events)) => Ok((kernel.keep(pins, cgroup_path), events)),
         Err(error) => {
             // Everything attaches or nothing does; what was attached before stays, and refuses.
-            if !inherited {
+            if !pins.inherited() {
                 pins.remove_own();
             }
             Err(error)
@@ -356,6 +357,7 @@ pub(super) fn load_program(ebpf: &mut Ebpf, program: &'static str) -> Result<(),
     let loaded = match ebpf.program_mut(program) {
         Some(Program::CgroupSock(sock)) => sock.load(),
         Some(Program::CgroupSockAddr(addr)) => addr.load(),
+        Some(Program::CgroupSockopt(option)) => option.load(),
         Some(Program::SockOps(ops)) => ops.load(),
         _ => return Err(KernelError::Missing(program)),
     };
@@ -372,7 +374,7 @@ pub(super) fn attach_to_cgroup(
     ebpf: &mut Ebpf,
     program: &'static str,
     cgroup: &File,
-) -> Result<FdLink, KernelError> {
+) -> Result<Link, KernelError> {
     // `Single` is what aya calls a link without flags; links are always multi-attach.
     let mode = CgroupAttachMode::Single;
     let attached: Result<Result<FdLink, LinkError>, ProgramError> = match ebpf.program_mut(program) {
@@ -385,9 +387,15 @@ pub(super) fn attach_to_cgroup(
         Some(Program::SockOps(ops)) => {
             ops.attach(cgroup, mode).and_then(|id| ops.take_link(id)).map(FdLink::try_from)
         }
+        Some(Program::CgroupSockopt(option)) => {
+            let option = option.fd().map_err(refused(program, "loading"))?.as_fd();
+            let link = sys::link_setsockopt(option, cgroup.as_fd());
+            return link.map(Link::Own).map_err(refused(program, "attaching"));
+        }
         _ => return Err(KernelError::Missing(program)),
     };
-    attached.map_err(refused(program, "attaching"))?.map_err(refused(program, "attaching"))
+    let attached = attached.map_err(refused(program, "attaching"))?;
+    attached.map(Link::Aya).map_err(refused(program, "attaching"))
 }
 
 /// Loads one tracing program and attaches it.
@@ -396,11 +404,11 @@ pub(super) fn attach_tracing(
     program: &'static str,
     tracepoint: &str,
     btf: &Btf,
-) -> Result<FdLink, KernelError> {
+) -> Result<Link, KernelError> {
     let tracing: &mut BtfTracePoint = typed(ebpf, program)?;
     tracing.load(tracepoint, btf).map_err(refused(program, "loading"))?;
     let id = tracing.attach().map_err(refused(program, "attaching"))?;
-    Ok(tracing.take_link(id).map_err(refused(program, "attaching"))?.into())
+    Ok(Link::Aya(tracing.take_link(id).map_err(refused(program, "attaching"))?.into()))
 }
 
 /// Every program with its hook, in attach order.

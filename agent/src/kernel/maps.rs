@@ -391,6 +391,13 @@ impl Kernel {
         }
     }
 
+    /// Detaches everything, as if this agent had never started; what an earlier one left stays, and refuses.
+    pub fn back_out(&self) {
+        if let Some(pins) = self.pins.as_ref().filter(|pins| !pins.inherited()) {
+            pins.remove_own();
+        }
+    }
+
     /// Takes down what agents with other layouts left, once nothing depends on it. Answers how many processes are still
     /// shut off by what can't be taken down yet.
     pub fn sweep_pins(&self) -> usize {

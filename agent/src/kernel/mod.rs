@@ -4,6 +4,7 @@
 mod addresses;
 mod btf;
 mod events;
+mod living;
 mod load;
 mod maps;
 mod marks;
@@ -15,6 +16,7 @@ mod sys;
 
 pub use addresses::{address_of, flow_key};
 pub use events::EventStream;
+pub use living::{executable, living};
 pub use load::{KernelConfig, KernelError, load};
 pub use maps::{Kernel, exists};
 pub use pins::Pins;

@@ -9,6 +9,7 @@ use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
     os::fd::AsFd,
+    path::Path,
     sync::Arc,
 };
 
@@ -16,7 +17,7 @@ use agent_abi::Listener;
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::addresses::netns_cookie;
+use super::{addresses::netns_cookie, living::living};
 
 /// Connections that may wait for the agent to accept them, per namespace.
 pub const BACKLOG: i32 = 4_096;
@@ -33,7 +34,7 @@ pub struct Netns {
 impl Netns {
     /// The namespace that process `pid` is in.
     pub fn of(pid: u32) -> io::Result<Self> {
-        Self::open(&format!("/proc/{pid}/ns/net"))
+        Self::open(&living(pid).join("ns/net"))
     }
 
     /// A new one, that no process is in.
@@ -41,13 +42,13 @@ impl Netns {
         std::thread::scope(|scope| {
             let made = scope.spawn(|| {
                 own_namespace(UnshareFlags::NEWNET)?;
-                Self::open("/proc/thread-self/ns/net")
+                Self::open(Path::new("/proc/thread-self/ns/net"))
             });
             made.join().unwrap_or_else(|_| Err(io::Error::other("the namespace's thread panicked")))
         })
     }
 
-    fn open(path: &str) -> io::Result<Self> {
+    fn open(path: &Path) -> io::Result<Self> {
         use std::os::unix::fs::MetadataExt;
         let file = File::open(path)?;
         let ours = std::fs::metadata("/proc/self/ns/net")?;

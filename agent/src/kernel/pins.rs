@@ -12,7 +12,7 @@ use std::{
     fs::{self, DirBuilder, File, Permissions},
     io,
     os::{
-        fd::BorrowedFd,
+        fd::{BorrowedFd, OwnedFd},
         unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     },
     path::{Path, PathBuf},
@@ -43,10 +43,20 @@ const TAKING_IN: [&str; 3] = ["lineal_exec", "lineal_cgroup_mkdir", "lineal_cgro
 /// `BPF_FS_MAGIC`.
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
 
+/// An attached program.
+pub enum Link {
+    /// By aya.
+    Aya(FdLink),
+    /// Of a kind whose link aya keeps to itself.
+    Own(OwnedFd),
+}
+
 /// The pins of one layout, held by one process at a time.
 pub struct Pins {
     root: PathBuf,
     dir: PathBuf,
+    /// An earlier agent had left programs here.
+    inherited: bool,
     /// Locked: one agent a directory.
     _held: File,
 }
@@ -73,7 +83,10 @@ impl Pins {
         }
         held.set_permissions(Permissions::from_mode(0o700)).map_err(failed(&root))?;
         match flock(&held, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { root, dir, _held: held }),
+            Ok(()) => {
+                let inherited = fs::read_dir(&dir).is_ok_and(|mut entries| entries.next().is_some());
+                Ok(Self { root, dir, inherited, _held: held })
+            }
             Err(rustix::io::Errno::WOULDBLOCK) => Err(KernelError::Held { path: root }),
             Err(errno) => Err(failed(&root)(errno.into())),
         }
@@ -81,7 +94,7 @@ impl Pins {
 
     /// Whether an earlier agent has left programs here.
     pub fn inherited(&self) -> bool {
-        fs::read_dir(&self.dir).is_ok_and(|mut entries| entries.next().is_some())
+        self.inherited
     }
 
     /// How many processes are followed.
@@ -132,15 +145,18 @@ impl Pins {
     }
 
     /// Pins a link: its program stays attached when this process ends. A link that is pinned there already goes.
-    pub fn pin(&self, name: &str, link: FdLink) -> Result<(), KernelError> {
+    pub fn pin(&self, name: &str, link: Link) -> Result<(), KernelError> {
         let path = self.path(name);
         let coming = self.path(&format!("{name}{COMING}"));
         // Left by an agent that ended at this very place.
         let _ = fs::remove_file(&coming);
-        link.pin(&coming)
-            .map_err(|error| io::Error::other(error.to_string()))
-            .and_then(|_pinned| fs::rename(&coming, &path))
-            .map_err(|source| KernelError::Pin { path, source })
+        let pinned = match link {
+            Link::Aya(link) => {
+                link.pin(&coming).map(drop).map_err(|error| io::Error::other(error.to_string()))
+            }
+            Link::Own(link) => sys::pin(&link, &coming),
+        };
+        pinned.and_then(|()| fs::rename(&coming, &path)).map_err(|source| KernelError::Pin { path, source })
     }
 
     /// Removes what agents with other layouts left, where they follow no process any more. Answers how many processes
@@ -169,7 +185,7 @@ impl Pins {
     }
 
     /// Takes down what stands under this layout, and leaves other layouts' as it is.
-    pub fn remove_own(self) {
+    pub fn remove_own(&self) {
         remove(&self.dir);
         let _ = fs::remove_dir(&self.root);
     }

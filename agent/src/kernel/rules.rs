@@ -16,7 +16,10 @@ use aya::{
 use serde::Deserialize;
 use thiserror::Error;
 
-use super::load::{KernelError, cgroup_root};
+use super::{
+    living::executable,
+    load::{KernelError, cgroup_root},
+};
 
 /// `[[enrol]]` of the configuration: a process begins a job without a credential when it executes and this rule means it.
 /// One of the four says which it means.
@@ -153,7 +156,6 @@ impl Rules {
 
     /// The name of the rule that means a process that runs, as it would have meant it when it executed.
     pub fn of_process(&self, pid: u32, uid: u32) -> Option<&str> {
-        let exe = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
         let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
         let cgroup = cgroups.lines().find_map(|line| line.strip_prefix("0::")).map(Path::new);
         let meant = |(_, means): &&(String, Means)| match means {
@@ -162,7 +164,7 @@ impl Rules {
                 cgroup.is_some_and(|path| path.iter().any(|part| part.as_bytes() == unit.as_bytes()))
             }
             Means::Cgroup(above) => cgroup.is_some_and(|path| path.starts_with(above)),
-            Means::Executable(path) => exe == *path,
+            Means::Executable(path) => executable(pid).is_ok_and(|exe| exe == *path),
         };
         self.0.iter().find(meant).map(|(name, _)| &**name)
     }

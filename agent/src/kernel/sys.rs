@@ -12,10 +12,14 @@ use std::{
 };
 
 const BPF_MAP_GET_NEXT_KEY: libc::c_long = 4;
+const BPF_OBJ_PIN: libc::c_long = 6;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_LINK_UPDATE: libc::c_long = 29;
 const BPF_LINK_DETACH: libc::c_long = 34;
+/// `enum bpf_attach_type`.
+const BPF_CGROUP_SETSOCKOPT: u32 = 22;
 
 /// Runs a command; `attribute` is the member of `union bpf_attr` that it takes, and what that points to is alive.
 fn bpf<T>(command: libc::c_long, attribute: &mut T) -> io::Result<libc::c_long> {
@@ -40,6 +44,38 @@ pub fn pinned(path: &Path) -> io::Result<Option<OwnedFd>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Attaches a program that sees `setsockopt` to a cgroup.
+pub fn link_setsockopt(program: BorrowedFd<'_>, cgroup: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    #[repr(C)]
+    struct Create {
+        prog_fd: i32,
+        target_fd: i32,
+        attach_type: u32,
+        flags: u32,
+    }
+    let mut create = Create {
+        prog_fd: program.as_raw_fd(),
+        target_fd: cgroup.as_raw_fd(),
+        attach_type: BPF_CGROUP_SETSOCKOPT,
+        flags: 0,
+    };
+    // SAFETY: a fresh descriptor that nobody else knows.
+    bpf(BPF_LINK_CREATE, &mut create).map(|fd| unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Pins what a descriptor stands for at `path`.
+pub fn pin(fd: &OwnedFd, path: &Path) -> io::Result<()> {
+    #[repr(C)]
+    struct Pin {
+        pathname: u64,
+        bpf_fd: i32,
+        file_flags: u32,
+    }
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut pin = Pin { pathname: path.as_ptr() as u64, bpf_fd: fd.as_raw_fd(), file_flags: 0 };
+    bpf(BPF_OBJ_PIN, &mut pin).map(|_| ())
 }
 
 /// Puts a program in the place of a link's present one, between two events.

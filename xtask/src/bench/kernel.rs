@@ -9,12 +9,13 @@ use serde_json::Value;
 /// Counts and times every eBPF program while it holds 1.
 const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
 /// An event, and the programs that it runs: the first once, others perhaps more often.
-const EVENTS: [(&str, &[&str]); 7] = [
+const EVENTS: [(&str, &[&str]); 8] = [
     ("fork", &["lineal_fork"]),
     ("exec", &["lineal_exec"]),
     ("exit", &["lineal_exit"]),
     ("socket", &["lineal_sock_create"]),
     ("bind", &["lineal_bind4"]),
+    ("setsockopt", &["lineal_setsockopt"]),
     ("connect", &["lineal_connect4", "lineal_publish"]),
     ("getpeername", &["lineal_getpeername4"]),
 ];
@@ -27,6 +28,7 @@ with socket.create_server(("127.0.0.1", 0)) as server:
     for _ in range(3000):
         with socket.create_connection(server.getsockname()) as client:
             client.getpeername()
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             server.accept()[0].close()
 for _ in range(1000):
     with socket.socket() as listener:
