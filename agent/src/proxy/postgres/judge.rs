@@ -177,7 +177,10 @@ impl Judge {
             None => {
                 let before = self.policy.forgotten();
                 let decided = self.policy.decide(facts, now_unix, &[]);
-                self.forgotten.inc_by(self.policy.forgotten() - before);
+                let forgotten = self.policy.forgotten() - before;
+                if forgotten > 0 {
+                    self.forgotten.inc_by(forgotten);
+                }
                 decided
             }
             Some(reason) => Arc::new(self.denied(facts, reason)),
