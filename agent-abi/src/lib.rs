@@ -46,11 +46,11 @@ pub mod capacity {
 
     /// Executed images, likewise.
     pub const fn images(processes_max: u32) -> u32 {
-        processes_max
+        processes_max.saturating_mul(2)
     }
 
-    /// What one job may take of [`nodes`], and of [`images`]: one that takes all of its share leaves the others theirs. All
-    /// processes there may be can still be one job's.
+    /// What one job may take of [`nodes`], and of [`images`]: one that takes all of its share leaves the others theirs.
+    /// Every process there may be can still have a node of one job's.
     pub const fn share(capacity: u32) -> u32 {
         capacity / 4
     }

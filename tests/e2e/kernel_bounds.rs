@@ -119,7 +119,7 @@ fn connects(chain: &mut Server) -> String {
     chain.line(PATIENCE).unwrap()
 }
 
-/// Of 64 processes there is room for 64 images and 512 places; a quarter of that is a job's share.
+/// Of 64 processes there is room for 128 images and 512 places; a quarter of that is a job's share.
 #[test]
 fn a_job_that_takes_more_than_its_share_shuts_off_itself_alone() {
     let mut lab = lab("processes_max = 64", "");
@@ -379,4 +379,27 @@ fn bounds_stay_as_they_are_while_an_agent_takes_over() {
     lab.start_agent().unwrap();
     assert!(lab.agent().unwrap().log().contains("stays as it is"));
     assert_eq!(lines(&lab.psql(&["SELECT 1"]).unwrap()), ["1"]);
+}
+
+#[test]
+fn an_agent_that_can_take_in_half_a_tree_alone_does_not_start() {
+    let mut lab = lab("processes_max = 8", "");
+    let grow = "import os, sys\nheld, holding = os.pipe()\nfor _ in range(4):\n if os.fork() == 0:\n  os.close(holding); os.read(held, 1); os._exit(0)\nprint('grown', flush=True)\nsys.stdin.readline()";
+    let mut job = lab.converse("job", &lab.job("job", &[PYTHON, "-c", grow]).unwrap()).unwrap();
+    assert_eq!(job.line(PATIENCE).unwrap(), "grown");
+    lab.take_agent().unwrap().stop().unwrap();
+    // A rule means the first alone; there is room for it and two of its children.
+    let lead = lab.directory().join("lead-of-this-test");
+    fs::copy("/bin/sh", &lead).unwrap();
+    let mut tree = Command::new(&lead);
+    tree.args(["-c", "exec 3<&0; for i in 1 2 3 4 5; do sh -c 'read x' <&3 & done; echo up; wait"]);
+    let mut tree = lab.converse("tree", &lab.inside(&tree)).unwrap();
+    assert_eq!(tree.line(PATIENCE).unwrap(), "up");
+    lab.agent_options().more += &format!("[[enrol]]\nname = \"lead\"\nexe = {lead:?}\n");
+    let mut starting = lab.start_agent_unready().unwrap();
+    let ended = starting.wait(PATIENCE);
+    assert_eq!(ended.ok().and_then(|status| status.code()), Some(125), "{}", starting.log());
+    assert!(starting.log().contains("which rule lead means"), "{}", starting.log());
+    tree.hang_up();
+    job.say("").unwrap();
 }

@@ -305,7 +305,10 @@ fn who_hides_its_program_is_taken_in_all_the_same() {
     // The first thread has ended, and another one runs on.
     let headless = format!(
         r#"
-import ctypes, threading
+import ctypes, os, threading
+# One that has ended, and that nobody waits for, is nobody to follow.
+if os.fork() == 0:
+    os._exit(0)
 def run():
     exec("""{RUNNER}""")
 threading.Thread(target=run).start()

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, atomic::Ordering},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use agent_core::{
@@ -25,7 +25,10 @@ use crate::{
         uses::{UseStore, enroller},
         verify::Verifier,
     },
-    jobs::{Adopted, Enrolment, Job, Registry, RevocationList, Selector, Tree, Whole, processes, user_of},
+    jobs::{
+        Adopted, Enrolment, Job, Registry, RevocationList, Selector, Tree, Whole, has_ended, processes,
+        user_of,
+    },
     kernel::{Kernel, Rules, netns::Netns},
     metrics::{Metrics, raise_to},
     policy::PolicyStore,
@@ -36,6 +39,10 @@ use crate::{
 /// Looks for processes that a rule means and that run already, before one that can't be followed keeps the agent from
 /// starting.
 const SWEEPS_MAX: usize = 8;
+/// How far apart these are.
+const SWEEP_PAUSE: Duration = Duration::from_millis(50);
+/// Processes of a job that are asked where they are, at a time.
+const ASKED_MAX: usize = 64;
 /// Processes that come into a job under one lock of the registry.
 const TAKEN_AT_ONCE: usize = 256;
 
@@ -258,7 +265,7 @@ impl Agent {
                 && Netns::of(**pid)
                     .is_ok_and(|netns| job.netns.get().is_none_or(|home| *home == netns.cookie))
         };
-        match processes.iter().find(at_home).map(|pid| self.listeners.ensure(*pid)) {
+        match processes.iter().take(ASKED_MAX).find(at_home).map(|pid| self.listeners.ensure(*pid)) {
             Some(Ok(cookie)) => {
                 job.netns.get_or_init(|| cookie);
             }
@@ -292,7 +299,7 @@ impl Agent {
                 // The real one, as the kernel side asks.
                 let [uid, ..] = user_of(pid).ok()?;
                 let rule = self.rules.of_process(pid, uid)?;
-                self.kernel.tag_of(pid).is_none().then_some((pid, uid, rule))
+                (self.kernel.tag_of(pid).is_none() && !has_ended(pid)).then_some((pid, uid, rule))
             });
             for (pid, uid, rule) in meant {
                 match self.enrol_running(pid, uid, rule) {
@@ -300,7 +307,8 @@ impl Agent {
                         tracing::info!(job = %job.id, rule, pid, processes, "ran already");
                         self.serve(&job, &[pid]);
                     }
-                    // It may have ended, or come into another's tree: the next look tells.
+                    Err(_) if has_ended(pid) => {}
+                    // It may have come into another's tree: the next look tells.
                     Err(error) => {
                         tracing::warn!(error, rule, pid, "a process that a rule means is not followed yet");
                         unfollowed =
@@ -311,6 +319,7 @@ impl Agent {
             if unfollowed.is_empty() {
                 return Ok(());
             }
+            std::thread::park_timeout(SWEEP_PAUSE);
         }
         anyhow::bail!(unfollowed)
     }
@@ -320,7 +329,14 @@ impl Agent {
         let mut tree = Tree::hold(pid, Whole::OrWhatThereIs, self.kernel.processes_max(), followed)
             .map_err(|error| self.refusal(&error))?;
         let job = self.registry.enrol_by_rule(pid, uid, rule).map_err(|error| self.refusal(&error))?;
-        self.take_in(&job, &mut tree, followed).map(|processes| (job, processes))
+        match self.take_in(&job, &mut tree, followed) {
+            Ok(processes) => Ok((job, processes)),
+            // Half a tree would look like one that is followed.
+            Err(error) => {
+                self.registry.abandon(&job);
+                Err(error)
+            }
+        }
     }
 
     fn status(&self) -> Value {

@@ -9,13 +9,13 @@ mod lease;
 
 use std::{
     collections::HashSet,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use agent_abi::EventKind;
-use agent_core::audit::record::{AgentState, BundleRecord, BundleState, Record};
+use agent_core::audit::record::{AgentRecord, AgentState, BundleRecord, BundleState, Details, Record};
 use anyhow::Context;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -134,7 +134,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     // All that can fail for others' sake has not: from here on this host's processes are concerned.
     let (kernel, events) = kernel::load(&config.kernel, &rules)?;
     let kernel = Arc::new(kernel);
-    let undone = Undone(Some(Arc::clone(&kernel)));
+    let undone = Undone(Some((Arc::clone(&kernel), Arc::clone(&trail), config.control.clone())));
     let registry = Arc::new(Registry::new(RegistryConfig {
         kernel: Arc::clone(&kernel),
         trail: Arc::clone(&trail),
@@ -245,8 +245,9 @@ async fn run(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Takes the kernel side away again if the agent does not come to serve: unless an earlier agent's jobs depend on it.
-struct Undone(Option<Arc<Kernel>>);
+/// Takes the kernel side away again if the agent does not come to serve, unless an earlier agent's jobs depend on it; and the
+/// control socket.
+struct Undone(Option<(Arc<Kernel>, Arc<Trail>, PathBuf)>);
 
 impl Undone {
     fn never(mut self) {
@@ -256,8 +257,13 @@ impl Undone {
 
 impl Drop for Undone {
     fn drop(&mut self) {
-        if let Some(kernel) = &self.0 {
-            kernel.back_out();
+        let Some((kernel, trail, control)) = &self.0 else { return };
+        kernel.back_out();
+        let _ = std::fs::remove_file(control);
+        let reason = "the agent could not start";
+        let record = Record::Agent(AgentRecord { state: AgentState::Stop, reason, details: Details(&[]) });
+        if let Err(error) = trail.append(&record) {
+            tracing::error!(%error, "a start that failed could not be recorded");
         }
     }
 }

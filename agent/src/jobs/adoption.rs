@@ -50,7 +50,9 @@ impl Registry {
                     let job = Arc::new(job);
                     self.record(&job, JobState::Adopted);
                     self.locked().jobs.insert(id.0, Arc::clone(&job));
-                    if ended {
+                    if let Some(reason) = ended {
+                        // By what is kept of others, perhaps: that may be gone when the next agent starts.
+                        self.standings.keep_ended(&self.locked().jobs, &job, &reason);
                         revoked.insert(id);
                     }
                     adopted.jobs.push((job, processes));

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 
 use super::{
     Job, Registry,
-    lineage::image_of,
+    lineage::{ImageText, image_of, text_now},
     registry::Inner,
     store::KeptJob,
     tree::{Member, has_ended},
@@ -28,7 +28,7 @@ use crate::{
     audit::AuditError,
     bounds::{Bound, Bounded},
     ids::Id,
-    kernel::{KernelError, executable},
+    kernel::KernelError,
 };
 
 /// A request to put a process into a new job.
@@ -168,7 +168,7 @@ impl Registry {
             inner.members.remove(&id.0);
             inner.over.insert(id.0);
         }
-        let exe = enrolled.map_err(|(error, _)| error)?;
+        let recorded = enrolled.map_err(|(error, _)| error)?;
         if let Some(before) = before {
             self.leave_unidentified(&mut inner, before.job, pid, before.node);
         }
@@ -178,14 +178,14 @@ impl Registry {
             return Err(ended(pid));
         }
         // From the tag on the kernel side tells what it executes; what it was read to run before must have been true then.
-        if executable(pid).ok() != Some(exe) {
+        if !text_now(pid, uid).is_ok_and(|now| now == *recorded) {
             self.shut_off(&job, "its process executed another program while it was enrolled");
             return Err(EnrolError::Changed { pid });
         }
         Ok(job)
     }
 
-    /// Answers which program the process runs; or why it isn't enrolled, and whether the trail says that it was.
+    /// Answers what is on record as the process's program; or why it isn't enrolled, and whether the trail says that it was.
     fn complete(
         &self,
         inner: &mut Inner,
@@ -193,7 +193,7 @@ impl Registry {
         credential: &Credential,
         uid: u32,
         alive: &impl Fn() -> bool,
-    ) -> Result<PathBuf, (EnrolError, bool)> {
+    ) -> Result<Arc<ImageText>, (EnrolError, bool)> {
         let unrecorded = |error| (error, false);
         if let Some(reason) = self.standings.objection(credential) {
             return Err(unrecorded(EnrolError::Revoked { subject: credential.subject.clone(), reason }));
@@ -201,8 +201,6 @@ impl Registry {
         let Job { id, root_pid, .. } = **job;
         let kept = KeptJob::of(job, credential);
         self.standings.store.keep(&kept).map_err(EnrolError::Store).map_err(unrecorded)?;
-        let gone = |source| EnrolError::Gone { pid: root_pid, source };
-        let exe = executable(root_pid).map_err(gone).map_err(unrecorded)?;
         let (node, image) = self.add_place(inner, id, 0, root_pid, uid).map_err(unrecorded)?;
         let text = id.to_string();
         self.trail
@@ -220,7 +218,8 @@ impl Registry {
             return Err(recorded(ended(root_pid)));
         }
         self.kernel.tag(root_pid, id.0, node, image).map_err(EnrolError::Kernel).map_err(recorded)?;
-        Ok(exe)
+        let text = inner.places.known(node).map(|place| Arc::clone(&place.text));
+        text.ok_or_else(|| recorded(ended(root_pid)))
     }
 
     /// Puts the rest of a stopped tree into its root's job, parents first. What is not in it when this fails is in no job.
@@ -232,8 +231,14 @@ impl Registry {
             let Some(parent) = of_it(parent).or_else(|| of_it(job.root_pid)) else {
                 return Err(ended(job.root_pid));
             };
-            if !self.kernel.covers(pid).map_err(|source| EnrolError::Gone { pid, source })? {
-                return Err(EnrolError::Uncovered { pid, cgroup: self.kernel.cgroup().to_owned() });
+            match self.kernel.covers(pid) {
+                Ok(true) => {}
+                // One that has ended since is not missed.
+                Err(_) if has_ended(pid) => continue,
+                Ok(false) => {
+                    return Err(EnrolError::Uncovered { pid, cgroup: self.kernel.cgroup().to_owned() });
+                }
+                Err(source) => return Err(EnrolError::Gone { pid, source }),
             }
             let before = self.kernel.tag_of(pid);
             // Under the lock: it may have shown a token of its own meanwhile.
@@ -243,7 +248,6 @@ impl Registry {
                 continue;
             }
             let (node, image) = match self.add_place(&mut inner, job.id, parent.node, pid, uid) {
-                // One that has ended since is not missed.
                 Err(EnrolError::Gone { .. }) if has_ended(pid) => continue,
                 placed => placed?,
             };

@@ -51,7 +51,7 @@ pub enum Unattributable {
 }
 
 /// What a process ran, read once from the kernel side.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct ImageText {
     pub exe: String,
     pub argv: Vec<String>,
@@ -294,6 +294,11 @@ pub fn image_of(pid: u32, uid: u32) -> io::Result<Image> {
         *to = from;
     }
     Ok(image)
+}
+
+/// The same as the trail has it.
+pub fn text_now(pid: u32, uid: u32) -> io::Result<ImageText> {
+    image_of(pid, uid).map(|image| text_of(&image))
 }
 
 /// Turns the kernel side's bytes into text: the path's components stand leaf first.

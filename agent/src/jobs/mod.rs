@@ -20,5 +20,5 @@ pub use registry::{Job, Place, Registry, RegistryConfig};
 pub use revocation_list::{RevocationList, RevocationsConfig};
 pub use revocations::{RevocationStore, Selector};
 pub use store::JobStore;
-pub use tree::{Tree, Whole, processes, user_of};
+pub use tree::{Tree, Whole, has_ended, processes, user_of};
 pub use unidentified::rule_of;

@@ -89,8 +89,8 @@ impl Job {
 
     /// Has the kernel side shut it off, too, once: what that decides by itself asks nobody.
     pub(super) fn shut_off(&self, kernel: &Kernel) {
-        if !self.shut.swap(true, Ordering::AcqRel) {
-            kernel.shut_off(self.id.0);
+        if !self.shut.load(Ordering::Acquire) && kernel.shut_off(self.id.0) {
+            self.shut.store(true, Ordering::Release);
         }
     }
 
@@ -193,6 +193,8 @@ impl Registry {
             inner.places.get(&self.kernel, event.node);
         } else if event.kind == EventKind::Exec as u32 {
             let inner = &mut *inner;
+            // A look at the map may have missed it: its entry is written anew.
+            inner.members.entry(event.job).or_default().insert(event.tgid);
             inner.places.get(&self.kernel, event.node);
             inner.places.leave(event.detail, now);
             if let Some(job) = inner.jobs.get(&event.job).map(|job| job.id.to_string())
@@ -276,7 +278,10 @@ impl Registry {
     /// Ends a job whose last process is gone. Its open sessions end by themselves: their sockets are closed.
     pub(super) fn end(&self, inner: &mut Inner, job: u64) {
         inner.members.remove(&job);
-        let Some(job) = inner.jobs.get(&job).cloned() else { return };
+        let Some(job) = inner.jobs.get(&job).cloned() else {
+            inner.over.insert(job);
+            return;
+        };
         // A job that still has sessions keeps its entry: their connections may wait to be accepted.
         if job.sessions.load(Ordering::Acquire) > 0 {
             return;

@@ -43,13 +43,15 @@ impl Standings {
         self.revocations.find(Some(job), None)
     }
 
-    /// A job that an earlier agent kept. What ended its access, then or meanwhile, has ended it; whether anything has.
-    pub fn revive(&self, id: Id, kept: KeptJob) -> (Job, bool) {
+    /// A job that an earlier agent kept. What ended its access, then or meanwhile, has ended it: why, if anything has. That is
+    /// to be kept, too.
+    pub fn revive(&self, id: Id, kept: KeptJob) -> (Job, Option<String>) {
         let ended = kept.revoked.clone().or_else(|| self.revocations.find(Some(id), Some(&kept.credential)));
         let job = revived(id, kept);
-        let revoked =
-            ended.is_some_and(|reason| job.grounds.send_if_modified(|known| known.revoke(&reason.into())));
-        (job, revoked)
+        if let Some(reason) = &ended {
+            job.grounds.send_if_modified(|known| known.revoke(&reason.as_str().into()));
+        }
+        (job, ended)
     }
 
     /// Keeps that a live job's access has ended: what ended it may not be in force any more when the next agent starts. One

@@ -40,6 +40,8 @@ enum Step {
     Read { torn: bool },
     /// The agent is killed, and another one takes over.
     Restart,
+    /// Somebody removes what is kept of subjects and claims, and starts the agent anew.
+    Prune,
     /// A job's last process ends.
     End(Index),
     /// Somebody asks for a job's standing.
@@ -71,6 +73,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => prop::collection::vec(whom(), 0..3).prop_map(Step::Edit),
         2 => any::<bool>().prop_map(|torn| Step::Read { torn }),
         2 => Just(Step::Restart),
+        1 => Just(Step::Prune),
         1 => any::<Index>().prop_map(Step::End),
         6 => (any::<Index>(), -5..300i64).prop_map(|(job, now)| Step::Ask(job, now)),
     ]
@@ -234,7 +237,12 @@ impl Host {
         let alive: BTreeSet<u64> = std::mem::take(&mut self.live).into_keys().collect();
         for (id, kept) in self.standings.store.all().unwrap() {
             assert!(alive.contains(&id.0), "a job that has ended is kept");
-            self.live.insert(id.0, Arc::new(self.standings.revive(id, kept).0));
+            let (job, ended) = self.standings.revive(id, kept);
+            let job = Arc::new(job);
+            self.live.insert(id.0, Arc::clone(&job));
+            if let Some(reason) = ended {
+                self.standings.keep_ended(&self.live, &job, &reason);
+            }
         }
         for id in self.begun.iter().copied().map(Id) {
             let job = Job::unidentified(id, "rule".into(), 7);
@@ -245,6 +253,16 @@ impl Host {
         }
         assert_eq!(self.live.keys().copied().collect::<BTreeSet<_>>(), alive, "not every job was adopted");
         self.read(false);
+    }
+
+    fn prune(&mut self) {
+        let path = self.dir.path().join("revocations.jsonl");
+        let of_jobs = |line: &&str| line.contains(r#"{"job":"#);
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.lines().filter(of_jobs).map(|line| line.to_owned() + "\n").collect::<String>())
+            .unwrap();
+        self.kept.retain(|selector| matches!(selector, Selector::Job(_)));
+        self.restart();
     }
 
     fn end(&mut self, index: Index) {
@@ -269,6 +287,7 @@ impl Host {
             Step::Edit(entries) => self.file = entries.iter().map(|whom| self.selector(whom)).collect(),
             Step::Read { torn } => self.read(*torn),
             Step::Restart => self.restart(),
+            Step::Prune => self.prune(),
             Step::End(job) => self.end(*job),
             Step::Ask(_, _) if self.jobs.is_empty() => {}
             Step::Ask(job, now) => self.check(job.get(&self.jobs), *now),

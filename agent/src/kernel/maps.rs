@@ -277,24 +277,26 @@ impl Kernel {
 
     /// Notes that a job has so many nodes and images less: it may have as many more.
     pub fn give_back(&self, job: u64, nodes: u64, images: u64) {
-        self.say_of(job, |word| {
+        let _ = self.say_of(job, |word| {
             word.nodes += nodes;
             word.images += images;
         });
     }
 
-    /// Shuts a job off where the kernel side decides by itself.
-    pub fn shut_off(&self, job: u64) {
-        self.say_of(job, |word| word.flags |= JOB_SHUT_OFF);
+    /// Shuts a job off where the kernel side decides by itself; whether that could be said.
+    pub fn shut_off(&self, job: u64) -> bool {
+        self.say_of(job, |word| word.flags |= JOB_SHUT_OFF)
     }
 
-    fn say_of(&self, job: u64, change: impl FnOnce(&mut JobWord)) {
+    fn say_of(&self, job: u64, change: impl FnOnce(&mut JobWord)) -> bool {
         let mut jobs = locked(&self.jobs);
         let mut word = jobs.get(&job, 0).unwrap_or_default();
         change(&mut word);
         if let Err(error) = jobs.insert(job, word, 0) {
             tracing::error!(%error, job = %Id(job), "the kernel side can't be told of a job");
+            return false;
         }
+        true
     }
 
     /// Every job that the kernel side has given something, or was told of.
