@@ -102,7 +102,9 @@ print(status, flush=True)
     );
     let mut job = lab.converse("many", &lab.job("many", &[PYTHON, "-c", &script]).unwrap()).unwrap();
     let patience = 4 * PATIENCE;
-    assert_eq!(job.line(patience).unwrap(), (FLOWS / 2).to_string());
+    let served = job.line(patience);
+    let served = served.unwrap_or_else(|error| panic!("{error}\n{}", lab.agent().unwrap().log()));
+    assert_eq!(served, (FLOWS / 2).to_string());
     lab.agent().unwrap().wait_for_status(|status| status["sessions"] == FLOWS).unwrap();
     job.say("").unwrap();
     assert_eq!(job.line(patience).unwrap(), "0");

@@ -141,7 +141,11 @@ impl Lab {
     /// Writes a file of the host's, other than it is, and returns when the agent has taken it.
     fn change_bundle(&mut self, file: &str, text: &str) -> anyhow::Result<()> {
         let before = self.agent()?.status()?.get("bundle").cloned();
-        fs::write(self.policies().join("hosts/lab").join(file), text)?;
+        // At once: half of it would be another bundle, and the whole one more.
+        let host = self.policies().join("hosts/lab");
+        let next = host.join(format!(".{file}"));
+        fs::write(&next, text)?;
+        fs::rename(next, host.join(file))?;
         self.agent()?.wait_for_status(|status| status.get("bundle") != before.as_ref())?;
         Ok(())
     }

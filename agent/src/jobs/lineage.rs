@@ -148,7 +148,10 @@ impl Places {
     /// Ends every place that no live process is at; for what lost events would have told.
     pub fn reconcile(&mut self, live: &std::collections::HashSet<u64>, now: Instant) {
         for (node, place) in &mut self.places {
-            if !live.contains(node) {
+            if live.contains(node) {
+                // An earlier look may have missed it.
+                place.ended = None;
+            } else {
                 place.ended.get_or_insert(now);
             }
         }
