@@ -22,18 +22,18 @@ use crate::{
         OFF_MOUNT_MNT, OFF_MOUNT_MOUNTPOINT, OFF_MOUNT_PARENT, OFF_PATH_DENTRY, OFF_PATH_MNT, OFF_QSTR_NAME,
         OFF_TASK_MM, OFF_VFSMOUNT_ROOT, read,
     },
-    shares::{give_image_back, take_image},
+    shares::Shared,
 };
 
 /// Records the image that `task` has just executed from `bprm`, as of a job's share; answers its id, 0 if it can't be kept.
 #[inline(always)]
 pub fn record(task: *const u8, bprm: *const u8, job: u64) -> u64 {
-    if !take_image(job) {
+    if !Shared::Image.take(job) {
         return 0;
     }
     let image = record_first(task, bprm);
     if image == 0 {
-        give_image_back(job);
+        Shared::Image.give_back(job);
     }
     image
 }
@@ -42,7 +42,7 @@ pub fn record(task: *const u8, bprm: *const u8, job: u64) -> u64 {
 #[inline(always)]
 pub fn forget(image: u64, job: u64) {
     if image != 0 && IMAGES.remove(image).is_ok() {
-        give_image_back(job);
+        Shared::Image.give_back(job);
     }
 }
 

@@ -23,7 +23,7 @@ use crate::{
         OFF_SIGNAL_LIVE, OFF_TASK_BORN, OFF_TASK_EXECS, OFF_TASK_PID, OFF_TASK_SIGNAL, OFF_TASK_TGID, field,
     },
     rules,
-    shares::{give_node_back, take_node},
+    shares::Shared,
 };
 
 const SIGKILL: u32 = 9;
@@ -164,11 +164,11 @@ pub fn lineal_exit(ctx: BtfTracePointContext) -> i32 {
 fn add_node(job: u64, parent: u64, image: u64, tgid: u32) -> u64 {
     let id = next_id();
     let node = Node { job, parent, image, tgid, uid: uid(), flags: 0, reserved: 0 };
-    if image == 0 || !take_node(job) {
+    if image == 0 || !Shared::Node.take(job) {
         return 0;
     }
     if NODES.insert(id, node, BPF_ANY.into()).is_err() {
-        give_node_back(job);
+        Shared::Node.give_back(job);
         count(stat::NODES_FULL);
         return 0;
     }

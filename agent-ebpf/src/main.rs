@@ -2,7 +2,8 @@
 //!
 //! These programs follow processes ([`lineage`]), from a root that the agent names or a rule means ([`rules`]), stamp
 //! their sockets ([`sockets`]), send their TCP connections to the agent's listener ([`redirect`]), which nobody else may
-//! become ([`binds`]), and refuse what can't be sent there. They decide nothing about content: that is the agent's work.
+//! become ([`binds`]), and refuse what can't be sent there, as datagrams ([`datagrams`]) and source routes ([`options`]).
+//! What a job leaves in the maps that all share is bounded ([`shares`]). They decide nothing about content: that is the agent's work.
 //! A task outside every job costs a test of one bit an event.
 
 #![no_std]

@@ -176,6 +176,17 @@ pub fn socket_tag(sk: *mut bpf_sock) -> *mut SocketTag {
     storage(sk, core::ptr::null_mut(), 0)
 }
 
+/// The tag that a socket's stamp stands for: of the followed process that made it, if one did.
+#[inline(always)]
+pub fn stamped(sk: *mut bpf_sock) -> Option<TaskTag> {
+    if sk.is_null() {
+        return None;
+    }
+    // SAFETY: null or this socket's storage.
+    let SocketTag { job, node, .. } = *unsafe { socket_tag(sk).as_ref() }?;
+    (job != 0).then_some(TaskTag { job, node, image: 0, born_ns: 0, execs: 0, reserved: 0 })
+}
+
 /// The storage of a socket, made with `value` if there was none; null when it can't be made.
 #[inline(always)]
 pub fn socket_tag_or_insert(sk: *mut bpf_sock, value: &mut SocketTag) -> *mut SocketTag {

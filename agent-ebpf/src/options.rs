@@ -1,10 +1,10 @@
 //! Socket options that send a packet another way than to its destination: source routes. A redirected connection goes to
 //! 127.0.0.1 or ::1, and must get there.
 
-use agent_abi::{Refusal, SocketTag, TaskTag};
+use agent_abi::Refusal;
 use aya_ebpf::{macros::cgroup_sockopt, programs::SockoptContext};
 
-use crate::maps::{current_tgid, refused, socket_tag, tag_of};
+use crate::maps::{current_tgid, refused, stamped, tag_of};
 
 /// What the kernel shows of a value at most.
 const PAGE_BYTES: i32 = 4_096;
@@ -42,20 +42,9 @@ pub fn lineal_setsockopt(ctx: SockoptContext) -> i32 {
         return ALLOW;
     }
     let tgid = current_tgid();
-    let Some(tag) = tag_of(tgid).or_else(|| stamped(&ctx)) else { return ALLOW };
+    // SAFETY: the context's own field.
+    let sk = unsafe { (*context).__bindgen_anon_1.sk };
+    let Some(tag) = tag_of(tgid).or_else(|| stamped(sk)) else { return ALLOW };
     refused(Refusal::SocketKind, &tag, tgid, [0; 4], 0);
     REFUSE
-}
-
-/// The tag of the process that the socket was made by.
-#[inline(always)]
-fn stamped(ctx: &SockoptContext) -> Option<TaskTag> {
-    // SAFETY: the context's own field.
-    let sk = unsafe { (*ctx.sockopt).__bindgen_anon_1.sk };
-    if sk.is_null() {
-        return None;
-    }
-    // SAFETY: null or this socket's storage.
-    let SocketTag { job, node, .. } = *unsafe { socket_tag(sk).as_ref() }?;
-    (job != 0).then_some(TaskTag { job, node, image: 0, born_ns: 0, execs: 0, reserved: 0 })
 }

@@ -21,7 +21,8 @@ use aya_ebpf::{
 use crate::{
     datagrams,
     maps::{
-        FLOWS, LISTENERS, count, current_tgid, lease_holds, refused, socket_tag, socket_tag_or_insert, tag_of,
+        FLOWS, LISTENERS, count, current_tgid, lease_holds, refused, socket_tag, socket_tag_or_insert,
+        stamped, tag_of,
     },
 };
 
@@ -245,9 +246,8 @@ pub fn sender(ctx: &SockAddrContext) -> Option<TaskTag> {
     if let Some(tag) = tag_of(current_tgid()) {
         return Some(tag);
     }
-    let stamp = stored(ctx)?;
-    let SocketTag { job, node, .. } = *stamp;
-    (job != 0).then_some(TaskTag { job, node, image: 0, born_ns: 0, execs: 0, reserved: 0 })
+    // SAFETY: the context's own field.
+    stamped(unsafe { (*ctx.sock_addr).__bindgen_anon_1.sk })
 }
 
 #[inline(always)]

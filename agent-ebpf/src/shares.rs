@@ -17,59 +17,73 @@ pub static NODES_PER_JOB: Global<u32> =
 pub static IMAGES_PER_JOB: Global<u32> =
     Global::new(agent_abi::capacity::share(agent_abi::capacity::images(agent_abi::PROCESSES_MAX)));
 
-/// Takes room for a node; false if the job has its share.
-#[inline(always)]
-pub fn take_node(job: u64) -> bool {
-    let Some(uses) = uses(job) else { return full() };
-    // SAFETY: a copy of an entry that the agent replaces whole.
-    let freed = unsafe { JOBS.get(job) }.map_or(0, |word| word.nodes);
-    // SAFETY: a field of an entry that lives as long as this program runs; it is only ever added to, atomically.
-    let given = unsafe { add(&raw mut (*uses).nodes, 1) };
-    // Signed: what the agent added itself it lets go of, too.
-    if given.wrapping_sub(freed) as i64 >= i64::from(NODES_PER_JOB.load()) {
-        give_node_back(job);
-        return full();
-    }
-    true
+/// What a job has a share of.
+#[derive(Clone, Copy)]
+pub enum Shared {
+    Node,
+    Image,
 }
 
-/// Takes room for an image, likewise.
-#[inline(always)]
-pub fn take_image(job: u64) -> bool {
-    let Some(uses) = uses(job) else { return full() };
-    // SAFETY: as above.
-    let freed = unsafe { JOBS.get(job) }.map_or(0, |word| word.images);
-    // SAFETY: as above.
-    let given = unsafe { add(&raw mut (*uses).images, 1) };
-    if given.wrapping_sub(freed) as i64 >= i64::from(IMAGES_PER_JOB.load()) {
-        give_image_back(job);
-        return full();
+impl Shared {
+    /// How many one job may hold.
+    #[inline(always)]
+    fn most(self) -> u32 {
+        match self {
+            Self::Node => NODES_PER_JOB.load(),
+            Self::Image => IMAGES_PER_JOB.load(),
+        }
     }
-    true
-}
 
-/// Gives back room for a node that was not made.
-#[inline(always)]
-pub fn give_node_back(job: u64) {
-    if let Some(uses) = USES.get_ptr_mut(job) {
-        // SAFETY: as above.
-        unsafe { add(&raw mut (*uses).nodes, u64::MAX) };
+    /// Where it is counted what a job was given.
+    #[inline(always)]
+    fn given(self, uses: *mut JobUse) -> *mut u64 {
+        // SAFETY: fields of an entry that lives as long as this program runs.
+        unsafe {
+            match self {
+                Self::Node => &raw mut (*uses).nodes,
+                Self::Image => &raw mut (*uses).images,
+            }
+        }
     }
-}
 
-/// Gives back room for an image that was not kept.
-#[inline(always)]
-pub fn give_image_back(job: u64) {
-    if let Some(uses) = USES.get_ptr_mut(job) {
-        // SAFETY: as above.
-        unsafe { add(&raw mut (*uses).images, u64::MAX) };
+    /// How many of a job's the agent has let go of.
+    #[inline(always)]
+    fn freed(self, job: u64) -> u64 {
+        // SAFETY: a copy of an entry that the agent replaces whole.
+        unsafe { JOBS.get(job) }.map_or(0, |word| match self {
+            Self::Node => word.nodes,
+            Self::Image => word.images,
+        })
+    }
+
+    /// Takes room for one; false if the job has its share.
+    #[inline(always)]
+    pub fn take(self, job: u64) -> bool {
+        let Some(uses) = uses(job) else { return full() };
+        // SAFETY: only ever added to, atomically.
+        let given = unsafe { add(self.given(uses), 1) };
+        // Signed: what the agent added itself it lets go of, too.
+        if given.wrapping_sub(self.freed(job)) as i64 >= i64::from(self.most()) {
+            self.give_back(job);
+            return full();
+        }
+        true
+    }
+
+    /// Gives back room for one that was not kept.
+    #[inline(always)]
+    pub fn give_back(self, job: u64) {
+        if let Some(uses) = USES.get_ptr_mut(job) {
+            // SAFETY: as above.
+            unsafe { add(self.given(uses), u64::MAX) };
+        }
     }
 }
 
 /// Whether a job may begin nothing any more.
 #[inline(always)]
 pub fn is_shut_off(job: u64) -> bool {
-    // SAFETY: as above.
+    // SAFETY: a copy of an entry that the agent replaces whole.
     unsafe { JOBS.get(job) }.is_some_and(|word| word.flags & JOB_SHUT_OFF != 0)
 }
 

@@ -90,7 +90,7 @@ const EBPF_LINKER: [Need; 4] = [
     ("zlib1g-dev", "wanted by LLVM"),
     ("libzstd-dev", "wanted by LLVM"),
 ];
-const LAB: [Need; 13] = [
+const LAB: [Need; 14] = [
     ("postgresql", "the server that jobs are after: the lab makes a cluster of its own with it"),
     ("postgresql-contrib", "pgbench"),
     ("python3", "the demo's job, and what cleans up after a lab"),
@@ -103,6 +103,7 @@ const LAB: [Need; 13] = [
     ("openssh-client", "the tunnel that the demo's job tries"),
     ("openssh-server", "the tunnel's other end; its service stays off"),
     ("util-linux", "setpriv, unshare"),
+    ("systemd", "checks the package's unit; it is not run"),
     ("bpftool", "looks into the kernel side from outside"),
 ];
 const NODE: [Need; 2] = [("nodejs", "runs the lab's OpenID provider and a driver"), ("npm", "installs both")];

@@ -294,7 +294,7 @@ impl Agent {
         }
         let mut unfollowed = String::new();
         for _ in 0..SWEEPS_MAX {
-            unfollowed.clear();
+            let mut found = false;
             let meant = processes().into_iter().filter_map(|pid| {
                 // The real one, as the kernel side asks.
                 let [uid, ..] = user_of(pid).ok()?;
@@ -302,6 +302,7 @@ impl Agent {
                 (self.kernel.tag_of(pid).is_none() && !has_ended(pid)).then_some((pid, uid, rule))
             });
             for (pid, uid, rule) in meant {
+                found = true;
                 match self.enrol_running(pid, uid, rule) {
                     Ok((job, processes)) => {
                         tracing::info!(job = %job.id, rule, pid, processes, "ran already");
@@ -316,12 +317,13 @@ impl Agent {
                     }
                 }
             }
-            if unfollowed.is_empty() {
+            if !found {
                 return Ok(());
             }
             std::thread::park_timeout(SWEEP_PAUSE);
         }
-        anyhow::bail!(unfollowed)
+        anyhow::ensure!(unfollowed.is_empty(), unfollowed);
+        anyhow::bail!("processes that rules mean were still found after {SWEEPS_MAX} looks")
     }
 
     fn enrol_running(&self, pid: u32, uid: u32, rule: &str) -> Result<(Arc<Job>, usize), String> {

@@ -157,18 +157,18 @@ impl Registry {
         // Registered first, then checked: a revocation from here on finds the job.
         inner.jobs.insert(id.0, Arc::clone(&job));
         inner.members.entry(id.0).or_default().insert(pid);
-        let enrolled = self.complete(&mut inner, &job, &credential, uid, &alive);
-        if let Err((_, on_record)) = &enrolled {
+        let enrolled = self.announce(&mut inner, &job, &credential, uid).and_then(|(node, image)| {
+            let begun = self.begin(&mut inner, &job, node, image, &alive);
+            begun.inspect_err(|_| self.record(&job, JobState::Ended))
+        });
+        if enrolled.is_err() {
             // Tagging comes last: a process that isn't enrolled has no tag of this job's.
-            if *on_record {
-                self.record(&job, JobState::Ended);
-            }
             self.standings.store.forget(id);
             inner.jobs.remove(&id.0);
             inner.members.remove(&id.0);
             inner.over.insert(id.0);
         }
-        let recorded = enrolled.map_err(|(error, _)| error)?;
+        let recorded = enrolled?;
         if let Some(before) = before {
             self.leave_unidentified(&mut inner, before.job, pid, before.node);
         }
@@ -185,41 +185,45 @@ impl Registry {
         Ok(job)
     }
 
-    /// Answers what is on record as the process's program; or why it isn't enrolled, and whether the trail says that it was.
-    fn complete(
+    /// Keeps a job and puts its beginning on record; answers the ids of its root's node and image.
+    fn announce(
         &self,
         inner: &mut Inner,
-        job: &Arc<Job>,
+        job: &Job,
         credential: &Credential,
         uid: u32,
-        alive: &impl Fn() -> bool,
-    ) -> Result<Arc<ImageText>, (EnrolError, bool)> {
-        let unrecorded = |error| (error, false);
+    ) -> Result<(u64, u64), EnrolError> {
         if let Some(reason) = self.standings.objection(credential) {
-            return Err(unrecorded(EnrolError::Revoked { subject: credential.subject.clone(), reason }));
+            return Err(EnrolError::Revoked { subject: credential.subject.clone(), reason });
         }
-        let Job { id, root_pid, .. } = **job;
-        let kept = KeptJob::of(job, credential);
-        self.standings.store.keep(&kept).map_err(EnrolError::Store).map_err(unrecorded)?;
-        let (node, image) = self.add_place(inner, id, 0, root_pid, uid).map_err(unrecorded)?;
-        let text = id.to_string();
-        self.trail
-            .append(&Record::Job(JobRecord {
-                state: JobState::Enrolled,
-                job: job.to_ref(&text),
-                credential: Some(credential.into()),
-                root_pid,
-            }))
-            .map_err(EnrolError::Audit)
-            .map_err(unrecorded)?;
-        let recorded = |error| (error, true);
-        self.record_places(inner, &text, &[node]).map_err(EnrolError::Audit).map_err(recorded)?;
+        let Job { id, root_pid, .. } = *job;
+        self.standings.store.keep(&KeptJob::of(job, credential)).map_err(EnrolError::Store)?;
+        let place = self.add_place(inner, id, 0, root_pid, uid)?;
+        self.trail.append(&Record::Job(JobRecord {
+            state: JobState::Enrolled,
+            job: job.to_ref(&id.to_string()),
+            credential: Some(credential.into()),
+            root_pid,
+        }))?;
+        Ok(place)
+    }
+
+    /// Puts a job's root on record and tags it; answers what is on record as its program.
+    fn begin(
+        &self,
+        inner: &mut Inner,
+        job: &Job,
+        node: u64,
+        image: u64,
+        alive: &impl Fn() -> bool,
+    ) -> Result<Arc<ImageText>, EnrolError> {
+        let Job { id, root_pid, .. } = *job;
+        self.record_places(inner, &id.to_string(), &[node])?;
         if !alive() {
-            return Err(recorded(ended(root_pid)));
+            return Err(ended(root_pid));
         }
-        self.kernel.tag(root_pid, id.0, node, image).map_err(EnrolError::Kernel).map_err(recorded)?;
-        let text = inner.places.known(node).map(|place| Arc::clone(&place.text));
-        text.ok_or_else(|| recorded(ended(root_pid)))
+        self.kernel.tag(root_pid, id.0, node, image)?;
+        inner.places.known(node).map(|place| Arc::clone(&place.text)).ok_or_else(|| ended(root_pid))
     }
 
     /// Puts the rest of a stopped tree into its root's job, parents first. What is not in it when this fails is in no job.

@@ -13,6 +13,7 @@ use rustix::{
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
 
+use super::tree::is_end;
 use crate::{ids::Id, kernel::Kernel};
 
 /// How long processes are hunted: a job that forks faster than it is found is told of.
@@ -52,11 +53,22 @@ fn kill(kernel: &Kernel, jobs: &HashSet<Id>) -> Result<usize, usize> {
     let mut quiet = 0;
     loop {
         let mut ending: Vec<OwnedFd> = Vec::new();
-        let mut met = 0;
+        let (mut met, mut last) = (0, None);
         // Each as soon as it is found: who forks and ends again and again is met while it lives, or never.
         kernel.visit(jobs, |pid, is_of_them| {
-            // One that has ended by now has left its tag to the exit that is under way.
-            let Ok(Some(pidfd)) = signal(pid, is_of_them) else { return };
+            let pidfd = match signal(pid, is_of_them) {
+                Ok(Some(pidfd)) => pidfd,
+                // Another's number by now.
+                Ok(None) => return,
+                // Its tag is left to the exit that is under way.
+                Err(error) if is_end(&error) => return,
+                // As when descriptors run out: it lives.
+                Err(error) => {
+                    met += 1;
+                    last = Some(error);
+                    return;
+                }
+            };
             met += 1;
             killed.insert(pid);
             if ending.len() < ENDING_MAX {
@@ -68,9 +80,12 @@ fn kill(kernel: &Kernel, jobs: &HashSet<Id>) -> Result<usize, usize> {
             return Ok(killed.len());
         }
         if met > 0 && Instant::now() >= deadline {
+            if let Some(error) = last {
+                tracing::error!(%error, "a process can't be told to end");
+            }
             return Err(met);
         }
-        if met == 0 {
+        if ending.is_empty() {
             wait(&mut [], Instant::now() + QUIET);
         }
         let round = Instant::now() + ROUND;

@@ -215,7 +215,7 @@ impl Drop for Tree {
 }
 
 /// Whether an error says that the process has ended: by name, by number, or by its parent's.
-fn is_end(error: &io::Error) -> bool {
+pub fn is_end(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
 }
 
