@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, ensure};
 use lineal_tests::{paths, postgres};
 
-use crate::{run, say};
+use crate::shell::{run, say};
 
 /// What a regression run takes of the source tree, below `src/test/regress`.
 const PARTS: [&str; 4] = ["sql", "expected", "data", "parallel_schedule"];

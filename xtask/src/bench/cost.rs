@@ -14,7 +14,7 @@ use super::{
     Quantiles,
     kernel::{self, Event},
 };
-use crate::say;
+use crate::shell::say;
 
 /// Live jobs while everything is measured.
 const JOBS: [usize; 2] = [1, 10_000];

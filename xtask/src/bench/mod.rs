@@ -12,15 +12,15 @@ mod revocation;
 mod rows;
 
 use clap::{Args, ValueEnum};
-
-use crate::{
-    build::{self, Profile},
-    say,
-    setup::Purpose,
-};
 use contenders::{Contenders, Path};
 use pgbench::{Mode, Run};
 use rows::{Costs, Report, Row};
+
+use crate::{
+    build::{self, Profile},
+    setup::Purpose,
+    shell::say,
+};
 
 /// How long and how often to measure.
 #[derive(Args)]

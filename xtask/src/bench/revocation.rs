@@ -7,7 +7,7 @@ use lineal_tests::{Lab, LabOptions, script::PYTHON, server::Server};
 use serde_json::Value;
 
 use super::Quantiles;
-use crate::say;
+use crate::shell::say;
 
 /// Sessions that are open when their job's access ends.
 const SESSIONS: usize = 1_000;
