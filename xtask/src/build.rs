@@ -3,6 +3,8 @@
 use std::{
     io::{self, BufRead, BufReader, IsTerminal},
     process::{Command, Stdio},
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -15,7 +17,7 @@ use crate::{
     shell::{Took, cargo, run, say, step},
 };
 
-/// The least time between two lines of progress in a log.
+/// How often a log gets a line of progress.
 const PROGRESS_EVERY: Duration = Duration::from_secs(15);
 
 /// How the agent is built.
@@ -62,17 +64,26 @@ fn run_telling_progress(compile: &mut Command) -> anyhow::Result<()> {
     compile.args(["--quiet", "--message-format=json-render-diagnostics"]);
     let mut cargo =
         compile.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
-    let begun = Instant::now();
-    let (mut compiled, mut told) = (0, begun);
     let output = cargo.stdout.take().context("cargo has no standard output")?;
-    for line in BufReader::new(output).lines() {
-        let Some(name) = newly_compiled(&line?) else { continue };
-        compiled += 1;
-        if told.elapsed() >= PROGRESS_EVERY {
-            told = Instant::now();
-            say(format_args!("  {compiled} crates after {}, the last one {name}", Took(begun.elapsed())));
+    let (sender, names) = mpsc::channel();
+    // Ends with cargo, whose end of the pipe closes.
+    let reader = thread::spawn(move || {
+        let lines = BufReader::new(output).lines().map_while(Result::ok);
+        lines.filter_map(|line| newly_compiled(&line)).try_for_each(|name| sender.send(name))
+    });
+    let (begun, mut compiled, mut last) = (Instant::now(), 0, String::new());
+    let mut next = begun + PROGRESS_EVERY;
+    loop {
+        match names.recv_timeout(next.saturating_duration_since(Instant::now())) {
+            Ok(name) => (compiled, last) = (compiled + 1, format!(", the last one {name}")),
+            Err(RecvTimeoutError::Timeout) => {
+                next += PROGRESS_EVERY;
+                say(format_args!("  {compiled} crates after {}{last}", Took(begun.elapsed())));
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
         }
     }
+    let _ = reader.join();
     let status = cargo.wait()?;
     if status.success() { Ok(()) } else { bail!("failed ({status}): {compile:?}") }
 }

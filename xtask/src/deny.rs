@@ -1,4 +1,5 @@
-//! `cargo xtask deny`: licences, sources and known vulnerabilities of all dependencies, by cargo-deny and `deny.toml`.
+//! `cargo xtask deny`: licences, sources and known vulnerabilities of all dependencies, by cargo-deny and
+//! `deny.toml`.
 
 use crate::{
     shell::{cargo, run, step},

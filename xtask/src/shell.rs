@@ -1,5 +1,5 @@
-//! Runs commands and says what is going on, and for how long. All of it goes to standard error: standard output
-//! belongs to a chore's result, which a program may read.
+//! Runs commands and says what is going on, and for how long. All of it goes to standard error: standard
+//! output belongs to a chore's result, which a program may read.
 
 use std::{
     env, fmt,
@@ -11,6 +11,9 @@ use std::{
 
 use anyhow::{Context, bail};
 use lineal_tests::paths;
+
+/// How the variables begin in which `cargo run` describes the package that it runs.
+const ABOUT_XTASK: [&str; 2] = ["CARGO_MANIFEST_", "CARGO_PKG_"];
 
 /// Prints one line on standard error.
 pub(crate) fn say(what: fmt::Arguments<'_>) {
@@ -61,9 +64,19 @@ pub(crate) fn succeeds(command: &mut Command) -> bool {
 }
 
 /// The cargo that runs this chore, in the project's root directory.
+///
+/// It must not inherit what `cargo run` says of xtask itself: build scripts (ring's) depend on these
+/// variables, and the next `cargo xtask` would compile again what such scripts are for, and the build after
+/// it once more.
 pub(crate) fn cargo() -> Command {
     let program = env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from);
-    in_repository(Command::new(program))
+    let mut command = in_repository(Command::new(program));
+    for (name, _) in env::vars_os() {
+        if ABOUT_XTASK.iter().any(|prefix| name.as_encoded_bytes().starts_with(prefix.as_bytes())) {
+            command.env_remove(name);
+        }
+    }
+    command
 }
 
 /// The same command, in the project's root directory.

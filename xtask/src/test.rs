@@ -1,4 +1,4 @@
-//! `cargo xtask test`: every tier, or one. A tier that can't run fails; none is skipped in silence.
+//! `cargo xtask test`: runs every tier, or one. A tier that can't run fails; none is skipped silently.
 
 use std::{
     fmt,
@@ -23,9 +23,9 @@ const PURE: [&str; 6] = ["agent-abi", "agent-core", "agent-sql", "agent-policy",
 /// What to test.
 #[derive(Args)]
 pub(crate) struct TestArgs {
-    /// One tier alone; all unless given.
+    /// Only this tier; without it, all of them.
     tier: Option<Tier>,
-    /// Full sizes, and what takes too long for every change: the release build, licences and advisories.
+    /// Also what takes too long for every change: full sizes, the release build, licences and advisories.
     #[arg(long)]
     full: bool,
 }
@@ -35,7 +35,7 @@ pub(crate) struct TestArgs {
 enum Tier {
     /// House style, format, lints, shipped policies.
     Tidy,
-    /// Beside the code; no root.
+    /// Unit tests, which need no root.
     Pure,
     /// Real eBPF, real servers, real clients.
     E2e,
@@ -47,7 +47,7 @@ enum Tier {
     Regress,
 }
 
-/// The tiers that raise labs.
+/// The tiers that raise labs, in the order in which they run.
 const LAB_TIERS: [Tier; 4] = [Tier::E2e, Tier::Escape, Tier::Crash, Tier::Regress];
 
 impl fmt::Display for Tier {
@@ -63,7 +63,7 @@ impl fmt::Display for Tier {
     }
 }
 
-/// How long each phase took.
+/// The phases that have passed, and how long each took.
 #[derive(Default)]
 struct Phases(Vec<(String, Duration)>);
 
@@ -82,14 +82,14 @@ impl Phases {
     }
 }
 
-/// Sets up and runs tests.
+/// Sets up what the wanted tiers need, builds, and runs them.
 pub(crate) fn test(args: &TestArgs) -> anyhow::Result<()> {
     let started = Instant::now();
     let mut phases = Phases::default();
     let wanted = |tier| args.tier.is_none_or(|only| only == tier);
     let lab = LAB_TIERS.into_iter().any(wanted);
     if wanted(Tier::Tidy) {
-        // It takes a second and needs nothing: the first to fail.
+        // It takes a second and needs nothing, so it is the first to fail.
         phases.run("house style", style::check)?;
     }
     phases.run("setup", || setup::setup(if lab { Purpose::Test } else { Purpose::Build }))?;
@@ -148,7 +148,7 @@ fn lab_tier(tier: Tier, profile: Profile, full: bool) -> anyhow::Result<()> {
         test.env("LINEAL_TEST_FULL", "1");
     }
     if tier == Tier::Crash {
-        // Its seed is to be seen, also when all is well.
+        // It prints its seed, which must be visible even if it passes.
         test.args(["--", "--nocapture"]);
     }
     run(&mut test)

@@ -1,5 +1,5 @@
-//! `cargo xtask setup`: gives a Debian 12 machine what a purpose needs. It looks before it acts, says what it installs
-//! and why, and must start no service.
+//! `cargo xtask setup`: gives a Debian 12 machine what a purpose needs. It looks before it acts, says what it
+//! installs and why, and must start no service.
 
 mod linker;
 mod needs;

@@ -17,9 +17,9 @@ use crate::shell::{run, say, step};
 const SERVICE_POLICY: &str = "/usr/sbin/policy-rc.d";
 /// postgresql-common reads this file, and without it makes a cluster.
 const CLUSTER_POLICY: &str = "/etc/postgresql-common/createcluster.d/lineal-setup.conf";
-/// Runs apt with both policies in place. Arguments: their paths, then the packages. A shell's trap removes the policies
-/// whatever happens, Ctrl-C included: left behind, they would keep every later package's service from starting. A policy
-/// that the administrator wrote stays.
+/// Runs apt with both policies in place. Arguments: their paths, then the packages. A shell's trap removes
+/// the policies whatever happens, Ctrl-C included: left behind, they would keep every later package's service
+/// from starting. A policy that the administrator wrote stays.
 const INSTALL: &str = r#"set -eu
 services=$1 clusters=$2
 shift 2
@@ -49,8 +49,8 @@ for package; do
         openssh-server) unit=ssh.service ;;
         *) continue ;;
     esac
-    # The services must not start at the next boot either. Unlike systemctl, this works where systemd does not run; it
-    # reads from the environment which package it acts for.
+    # The services must not start at the next boot either. Unlike systemctl, this works where systemd does not
+    # run; it reads from the environment which package it acts for.
     if command -v deb-systemd-helper >/dev/null; then
         DPKG_MAINTSCRIPT_PACKAGE=$package deb-systemd-helper disable "$unit"
     fi

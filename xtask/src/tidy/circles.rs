@@ -1,5 +1,5 @@
-//! Finds files that import each other in a circle, over however many steps: none of them can be understood, or moved,
-//! without all the others.
+//! Finds files that import each other in a circle, over however many steps: none of them can be understood,
+//! or moved, without all the others.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -130,7 +130,7 @@ impl Tree {
         aliases
     }
 
-    /// The file that holds what a path names, as far as it names modules; none for what is in no file of ours.
+    /// The file that a path leads to by the modules in it; none if it leads out of this project.
     fn resolve(&self, file: &Path, named: &Named, aliases: &BTreeMap<String, PathBuf>) -> Option<PathBuf> {
         self.walk(file, named, aliases).map(|(module, _)| module)
     }

@@ -1,5 +1,5 @@
-//! Reads what a Rust file imports: the modules that it declares, and the paths that it names. It knows tokens, not
-//! grammar, and leaves out what is compiled only for tests.
+//! Reads what a Rust file imports: the modules that it declares, and the paths that it names. It knows
+//! tokens, not grammar, and leaves out what is compiled only for tests.
 
 use super::tokens::{Token, tokens};
 

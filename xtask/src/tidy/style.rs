@@ -1,5 +1,5 @@
-//! The house style as far as a program can check it: line and file lengths, file names, circles of imports. It reads
-//! what git tracks, and must know no file by its content.
+//! The house style as far as a program can check it: line and file lengths, file names, circles of imports.
+//! It reads what git tracks, and must know no file by its content.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

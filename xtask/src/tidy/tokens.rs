@@ -1,4 +1,5 @@
-//! The words and marks of a Rust file, without its comments. It must not lose count of lines, whatever a string holds.
+//! The words and marks of a Rust file, without its comments. It must not lose count of lines, whatever a
+//! string holds.
 
 /// What a text is made of. Characters, lifetimes' ticks and raw strings are left out: no import is in them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
