@@ -2,19 +2,20 @@
 //! replaced.
 //!
 //! Query, Parse, Execute, FunctionCall and a Bind that names its portal must never get into the run of forwarded
-//! bytes except out of [`Session::rule`], with an Allow in hand.
+//! bytes except out of [`Session::rule`], for a [`Grant`].
 
 use std::ops::Range;
 
 use super::event::CancelKey;
 use super::fault::{ClientFault, Misuse, Violation};
 use super::poison::{self, Denial};
-use super::question::{Candidates, Excess, Question, Ruling};
+use super::question::{Candidates, Excess, Question};
 use super::replies::{BindMade, Expect, ParseMade};
 use super::session::{Answer, Authentication, Phase, Rest, Session};
 use super::startup::{self, First, MINOR_VERSION_MAX, Startup};
 use super::statements::{Portal, Statement};
 use super::wire::{self, Fields, HEADER_BYTES, Header, Severity};
+use crate::ruling::{Admission, Permit, Preparation};
 
 /// The server's limit on messages that carry data or text (`PQ_LARGE_MESSAGE_LIMIT`).
 const LARGE_BODY_BYTES_MAX: usize = 0x3fff_ffff - 4;
@@ -59,6 +60,26 @@ pub(super) struct Pending {
     /// Header and body.
     pub(super) bytes: usize,
     pub(super) ruling: Option<Ruling>,
+}
+
+/// The ruling on a pending message.
+#[derive(Debug)]
+pub(super) enum Ruling {
+    /// It passes.
+    Pass(Grant),
+    /// It is kept back.
+    Deny(Denial),
+}
+
+/// What lets a message pass. Only decisions make these, so that nothing here can make one up.
+#[derive(Debug)]
+pub(super) enum Grant {
+    /// The session begins.
+    Session(Admission),
+    /// A command runs.
+    Command(Permit),
+    /// A Parse without a name is prepared.
+    Preparation(Preparation),
 }
 
 /// What is judged. Ranges count from the message's first byte.
@@ -304,34 +325,38 @@ impl Session {
     /// joined the run.
     fn rule(&mut self, rest: &[u8]) -> Result<Option<Next>, Violation> {
         let Some(pending) = self.pending.take() else { return Ok(None) };
-        let ruling = match (pending.ruling, &pending.subject) {
-            (Some(Ruling::Allow), Subject::Excess { excess, .. }) => {
+        let Pending { command, subject, bytes, ruling } = pending;
+        let ruling = match (ruling, &subject) {
+            (Some(Ruling::Pass(_)), Subject::Excess { excess, .. }) => {
                 Some(Ruling::Deny(Denial::new(format!("lineal: denied: {}", excess.reason()))))
             }
             (ruling, _) => ruling,
         };
         match ruling {
             None => {
-                self.pending = Some(Pending { ruling: None, ..pending });
+                self.pending = Some(Pending { command, subject, bytes, ruling: None });
                 Ok(Some(Next::Wait))
             }
-            Some(Ruling::AllowAuthenticated) => Err(Misuse::Verdict(pending.command).into()),
-            Some(Ruling::Allow) => {
-                self.allow(pending.command, pending.subject, rest)?;
-                self.forward(pending.bytes);
+            Some(Ruling::Pass(grant)) => {
+                self.pass(grant, subject, rest)?;
+                self.forward(bytes);
                 Ok(None)
             }
             Some(Ruling::Deny(denial)) if self.ready_bytes > 0 => {
-                self.pending = Some(Pending { ruling: Some(Ruling::Deny(denial)), ..pending });
+                self.pending = Some(Pending { command, subject, bytes, ruling: Some(Ruling::Deny(denial)) });
                 Ok(Some(Next::Forward(self.take_ready())))
             }
-            Some(Ruling::Deny(denial)) => {
-                self.deny(pending.command, pending.subject, pending.bytes, denial, rest).map(Some)
-            }
+            Some(Ruling::Deny(denial)) => self.put_poison(command, subject, bytes, denial, rest).map(Some),
         }
     }
 
-    fn allow(&mut self, command: u64, subject: Subject, message: &[u8]) -> Result<(), Violation> {
+    /// Uses up the grant of a message that passes: notes which replies it will have.
+    fn pass(&mut self, grant: Grant, subject: Subject, message: &[u8]) -> Result<(), Violation> {
+        let command = match &grant {
+            Grant::Session(Admission { .. }) => 0,
+            Grant::Command(permit) => permit.command(),
+            Grant::Preparation(preparation) => preparation.command(),
+        };
         let expect = match subject {
             Subject::Startup(startup) => {
                 self.phase = Phase::Authentication(Authentication::of(&startup, false));
@@ -351,7 +376,7 @@ impl Session {
                 let name = message.get(name).ok_or(Misuse::Buffer)?;
                 self.bound(name, portal, Some(command))?
             }
-            Subject::Excess { .. } => return Err(Misuse::Verdict(command).into()),
+            Subject::Excess { .. } => return Err(Misuse::Ruling(command).into()),
         };
         self.replies.push(expect);
         Ok(())
@@ -364,7 +389,7 @@ impl Session {
     }
 
     /// Puts the stand-in in place of the message, and drops the message, whatever has come of it.
-    fn deny(
+    fn put_poison(
         &mut self,
         command: u64,
         subject: Subject,

@@ -3,7 +3,6 @@
 use std::fmt;
 
 use super::event::CancelKey;
-use super::poison::Denial;
 use super::startup::Startup;
 use super::statements::{Parameters, Statement};
 
@@ -43,7 +42,7 @@ pub enum ClientStep<'a> {
         /// How many bytes to remove.
         consumed: usize,
     },
-    /// Decide, record, and call [`super::Session::verdict`]. Nothing is consumed.
+    /// Decide, record, and call [`super::Session::allow`] or [`super::Session::deny`]. Nothing is consumed.
     Judge {
         /// The command's number in this session.
         command: u64,
@@ -103,7 +102,7 @@ pub enum Question<'a> {
         /// The function.
         oid: u32,
     },
-    /// A message beyond a bound. It is denied whatever the verdict; a [`Ruling::Deny`] can word the denial.
+    /// A message beyond a bound. It is denied whatever the ruling; [`super::Session::deny`] can word the denial.
     Excess {
         /// Which bound.
         excess: Excess,
@@ -150,19 +149,6 @@ impl Excess {
             Self::KeptBytes => "the session's prepared statements take too much memory: close some",
         }
     }
-}
-
-/// The verdict on a command.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ruling {
-    /// Forward it.
-    Allow,
-    /// Of a StartupMessage: do not forward it. The executor has sent one of its own, has answered what the
-    /// upstream asked of it, and starts the upstream's buffer with what comes before AuthenticationOk, or with
-    /// that.
-    AllowAuthenticated,
-    /// Keep it back, and tell the client this.
-    Deny(Denial),
 }
 
 impl fmt::Debug for Question<'_> {

@@ -5,16 +5,17 @@
 
 use std::collections::VecDeque;
 
-use super::client::{Next, Pending, Subject};
+use super::client::{Grant, Next, Pending, Ruling, Subject};
 use super::event::{Ending, Event, Outcome};
 use super::fault::{Misuse, Violation, fatal_error};
 use super::namespace::Namespace;
 use super::poison::Denial;
-use super::question::{ClientStep, Ruling};
+use super::question::ClientStep;
 use super::replies::{Answered, BindMade, Expect, Fate, ParseMade, Replies};
 use super::startup::Requested;
 use super::statements::{Meter, Portal, Statement};
 use super::upstream::{UpstreamNext, UpstreamStep};
+use crate::ruling::{Admission, Permit, Preparation};
 
 /// Bounds of one session.
 #[derive(Clone, Debug)]
@@ -245,25 +246,74 @@ impl Session {
         })
     }
 
-    /// Rules on a command that a [`ClientStep::Judge`] asked about. Its decision, and its audit record, are
-    /// then made; the next call of [`Self::client`] forwards or replaces the message.
+    /// Lets the command of this permit pass: the next call of [`Self::client`] forwards its message.
     ///
     /// # Errors
-    /// No such command awaits a verdict.
-    pub fn verdict(&mut self, command: u64, ruling: Ruling) -> Result<(), Violation> {
+    /// No command of the permit's number awaits a ruling.
+    pub fn allow(&mut self, permit: Permit) -> Result<(), Violation> {
+        let command = permit.command();
+        let is_command = |subject: &Subject| !matches!(subject, Subject::Startup(_));
+        self.rule_on(command, Ruling::Pass(Grant::Command(permit)), is_command)
+    }
+
+    /// Lets a Parse without a name pass, of which there is no record; any other command needs a [`Permit`].
+    ///
+    /// # Errors
+    /// No Parse without a name, of the preparation's number, awaits a ruling.
+    pub fn allow_preparation(&mut self, preparation: Preparation) -> Result<(), Violation> {
+        let command = preparation.command();
+        let is_unnamed =
+            |subject: &Subject| matches!(subject, Subject::Parse { name, .. } if name.is_empty());
+        self.rule_on(command, Ruling::Pass(Grant::Preparation(preparation)), is_unnamed)
+    }
+
+    /// Lets the session begin: the next call of [`Self::client`] forwards the StartupMessage.
+    ///
+    /// # Errors
+    /// No StartupMessage of this number awaits a ruling.
+    pub fn admit(&mut self, command: u64, admission: &Admission) -> Result<(), Violation> {
+        let ruling = Ruling::Pass(Grant::Session(admission.clone()));
+        self.rule_on(command, ruling, |subject| matches!(subject, Subject::Startup(_)))
+    }
+
+    /// Lets the session begin, and drops the StartupMessage: the executor has sent one of its own, has answered what
+    /// the upstream asked of it, and starts the upstream's buffer with what comes before AuthenticationOk, or with
+    /// that.
+    ///
+    /// # Errors
+    /// No StartupMessage of this number awaits a ruling.
+    pub fn admit_logged_in(&mut self, command: u64, admission: &Admission) -> Result<(), Violation> {
+        self.admit(command, admission)?;
+        if let Some(Pending { subject: Subject::Startup(startup), bytes, .. }) = self.pending.take() {
+            // At once: the upstream has spoken already.
+            self.authenticated(&startup, bytes);
+        }
+        Ok(())
+    }
+
+    /// Keeps a command back: the next call of [`Self::client`] sends poison in its place, or refuses the session. The
+    /// client is told this.
+    ///
+    /// # Errors
+    /// No command of this number awaits a ruling.
+    pub fn deny(&mut self, command: u64, denial: Denial) -> Result<(), Violation> {
+        self.rule_on(command, Ruling::Deny(denial), |_| true)
+    }
+
+    fn rule_on(
+        &mut self,
+        command: u64,
+        ruling: Ruling,
+        fits: impl FnOnce(&Subject) -> bool,
+    ) -> Result<(), Violation> {
         match &mut self.pending {
-            Some(pending) if pending.command == command && pending.ruling.is_none() => {
-                if let (Ruling::AllowAuthenticated, Subject::Startup(startup)) = (&ruling, &pending.subject) {
-                    // At once: the upstream has spoken already.
-                    let (startup, bytes) = (startup.clone(), pending.bytes);
-                    self.pending = None;
-                    self.authenticated(&startup, bytes);
-                } else {
-                    pending.ruling = Some(ruling);
-                }
+            Some(pending)
+                if pending.command == command && pending.ruling.is_none() && fits(&pending.subject) =>
+            {
+                pending.ruling = Some(ruling);
                 Ok(())
             }
-            _ => Err(self.fail(Misuse::Verdict(command).into())),
+            _ => Err(self.fail(Misuse::Ruling(command).into())),
         }
     }
 

@@ -3,7 +3,10 @@
 use super::executor::Executor;
 use super::notation;
 use super::script::check;
-use crate::postgres::{ClientStep, Denial, Limits, Ruling, Session};
+use crate::{
+    postgres::{ClientStep, Denial, Limits, Session},
+    ruling::tests::{permit, preparation},
+};
 
 #[test]
 fn a_denied_query_is_refused_by_the_server_in_words_of_the_policy() {
@@ -226,7 +229,7 @@ fn a_denial_has_its_detail_and_hint_and_nothing_of_the_stand_in() {
         hint: Some("ask".into()),
         ..Denial::new("lineal: denied by policy p: r")
     };
-    session.verdict(command, Ruling::Deny(denial)).unwrap();
+    session.deny(command, denial).unwrap();
     let Ok(ClientStep::Replace { consumed, upstream }) = session.client(&query) else { panic!() };
     assert_eq!((consumed, upstream), (query.len(), &notation::client("Q!")[..]));
     let mut error =
@@ -248,13 +251,13 @@ fn bytes_in_front_of_a_held_command_can_be_let_go() {
     let (front, held) = (notation::client("P =a"), notation::client("E / S"));
     let mut buffer = [front.clone(), held.clone()].concat();
     let Ok(ClientStep::Judge { command, .. }) = session.client(&buffer) else { panic!() };
-    session.verdict(command, Ruling::Allow).unwrap();
+    session.allow_preparation(preparation(command)).unwrap();
     let Ok(ClientStep::Judge { command, ready_bytes, .. }) = session.client(&buffer) else { panic!() };
     assert_eq!(ready_bytes, front.len());
     assert_eq!(session.take_ready(), front.len());
     buffer.drain(..front.len());
     assert!(matches!(session.client(&buffer), Ok(ClientStep::Wait)));
-    session.verdict(command, Ruling::Allow).unwrap();
+    session.allow(permit(command)).unwrap();
     let Ok(ClientStep::Forward { bytes }) = session.client(&buffer) else { panic!() };
     assert_eq!(bytes, held.len());
 }

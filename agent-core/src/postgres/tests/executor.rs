@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::postgres::{
-    Candidates, ClientStep, Denial, Ending, Event, Limits, Question, Ruling, Session, Transaction,
-    UpstreamStep, Violation,
+use crate::{
+    postgres::{
+        Candidates, ClientStep, Denial, Ending, Event, Limits, Question, Session, Transaction, UpstreamStep,
+        Violation,
+    },
+    ruling::tests::{admission, permit, preparation},
 };
 
 /// What a test looks at: everything since it last looked.
@@ -189,7 +192,14 @@ impl Executor {
                 if let Some(name) = declared {
                     session.sql_declared(Some(name.as_bytes()));
                 }
-                session.verdict(command, ruling).unwrap();
+                match ruling {
+                    Ruling::Allow => session.allow(permit(command)),
+                    Ruling::Prepare => session.allow_preparation(preparation(command)),
+                    Ruling::Admit => session.admit(command, &admission()),
+                    Ruling::AdmitLoggedIn => session.admit_logged_in(command, &admission()),
+                    Ruling::Deny(denial) => session.deny(command, denial),
+                }
+                .unwrap();
             }
             buffer.drain(..consumed);
         }
@@ -206,6 +216,15 @@ fn notes(text: &[u8]) -> (Option<String>, Option<String>) {
     (after("prepare"), after("declare"))
 }
 
+/// What a test's policy says.
+enum Ruling {
+    Allow,
+    Prepare,
+    Admit,
+    AdmitLoggedIn,
+    Deny(Denial),
+}
+
 /// Denies what has "deny" in it; at Execute also what has "later". Denies what nothing is known about.
 fn rule(question: &Question<'_>, allowed: &mut Vec<Allowed>) -> Ruling {
     let has = |text: &[u8], word: &str| String::from_utf8_lossy(text).contains(word);
@@ -214,8 +233,8 @@ fn rule(question: &Question<'_>, allowed: &mut Vec<Allowed>) -> Ruling {
         Question::Startup(startup) => {
             return match &*startup.user {
                 user if user.contains("deny") => denial,
-                "injected" => Ruling::AllowAuthenticated,
-                _ => Ruling::Allow,
+                "injected" => Ruling::AdmitLoggedIn,
+                _ => Ruling::Admit,
             };
         }
         // The session must not let this through whatever is said.
@@ -243,8 +262,10 @@ fn rule(question: &Question<'_>, allowed: &mut Vec<Allowed>) -> Ruling {
         Question::Function { oid } if *oid != 666 => Allowed::Function(*oid),
         _ => return denial,
     };
+    // As the agent does it: a Parse without a name is not recorded.
+    let unnamed = matches!(&allow, Allowed::Prepare(name, _) if name.is_empty());
     allowed.push(allow);
-    Ruling::Allow
+    if unnamed { Ruling::Prepare } else { Ruling::Allow }
 }
 
 fn ask(question: &Question<'_>) -> String {

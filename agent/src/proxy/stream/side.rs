@@ -4,17 +4,15 @@ use std::{
     io,
     pin::Pin,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
-use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWrite};
 
+use super::linger::reset;
 use crate::tls::Stream;
 
 /// What is read at once, to begin with: messages that are read whole may need more for a while.
 pub const BUFFER_BYTES: usize = 8 << 10;
-/// How long a peer that was told the end may go on sending.
-const LINGER: Duration = Duration::from_secs(2);
 /// Most bytes read at once.
 const READ_BYTES_MAX: usize = 64 << 10;
 /// What an idle session's buffers keep.
@@ -137,7 +135,7 @@ impl Side {
 
     /// Closes with a reset: the peer is to go no further with what it was sent.
     pub fn reset(self) {
-        let _ = socket2::SockRef::from(self.stream.tcp()).set_linger(Some(Duration::ZERO));
+        reset(self.stream.tcp());
     }
 
     /// Drops what has been dealt with.
@@ -148,18 +146,6 @@ impl Side {
             self.input.drain(..bytes);
         }
     }
-}
-
-/// Closes towards a peer so that it can still read what it was told last: a close with unread bytes is a
-/// reset, which would take that away. What the peer still sends is dropped, for a bounded time.
-pub async fn linger(stream: &mut Stream) {
-    let drained = async {
-        let _ = stream.shutdown().await;
-        // On the heap: in here, every session would hold it from its first moment on.
-        let mut dropped = vec![0; BUFFER_BYTES];
-        while matches!(stream.read(&mut dropped).await, Ok(bytes) if bytes > 0) {}
-    };
-    let _ = tokio::time::timeout(LINGER, drained).await;
 }
 
 /// Moves the first `bytes` of what one peer sent to what goes to the other, of which there is nothing yet. The buffers
