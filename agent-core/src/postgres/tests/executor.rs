@@ -1,4 +1,7 @@
-//! An executor as the real one is meant to be, with vectors for sockets and a policy for tests.
+//! An executor that drives a session as the real one must, with vectors for sockets and a policy for tests.
+//!
+//! The policy denies texts and names that have "deny" in them, and function 666; at Execute also texts with "later", and
+//! at Bind texts with "unbound".
 
 use std::collections::BTreeMap;
 
@@ -10,41 +13,46 @@ use crate::{
     ruling::tests::{admission, permit, preparation},
 };
 
-/// What a test looks at: everything since it last looked.
+/// What a test looks at: everything that happened since it last looked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Seen {
     pub(super) to_upstream: Vec<u8>,
     pub(super) to_client: Vec<u8>,
+    /// The questions asked.
     pub(super) asked: Vec<String>,
+    /// The events told.
     pub(super) told: Vec<String>,
+    /// Nothing more is taken from the client.
     pub(super) ended: bool,
     pub(super) fault: Option<Violation>,
 }
 
-/// One command that was allowed, for checks on what was forwarded.
+/// One command that was allowed, to be compared with what was forwarded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Allowed {
     Simple(Vec<u8>),
     Prepare(Vec<u8>, Vec<u8>),
     Bind(Vec<u8>),
-    /// The portal, the texts it may run, and whether it may be SQL's.
+    /// The portal, the text that Parse left for it, and whether SQL may have given it another.
     Execute(Vec<u8>, Option<Vec<u8>>, bool),
     Function(u32),
 }
 
+/// A session, its buffers, and what was found out about it.
 pub(super) struct Executor {
     pub(super) session: Session,
     pub(super) seen: Seen,
     pub(super) allowed: Vec<Allowed>,
-    /// The numbers of those, and how commands ended.
+    /// The numbers of the allowed commands, in the same order.
     pub(super) commands: Vec<u64>,
+    /// How commands ended, by number.
     pub(super) endings: BTreeMap<u64, Ending>,
     client_buffer: Vec<u8>,
     upstream_buffer: Vec<u8>,
 }
 
 impl Executor {
-    /// Before the first byte.
+    /// An executor before the first byte.
     pub(super) fn new(limits: Limits) -> Self {
         Self {
             session: Session::new(limits),
@@ -57,11 +65,11 @@ impl Executor {
         }
     }
 
-    /// In the command phase.
+    /// An executor in the command phase.
     pub(super) fn open(limits: Limits) -> Self {
         let mut executor = Self::new(limits);
         executor.client(&super::notation::client("START user=ada"));
-        executor.upstream(&super::notation::server(
+        executor.upstream(&super::notation::upstream(
             "R 0 / PS client_encoding=UTF8 / PS standard_conforming_strings=on / K 7 secret / Z I",
         ));
         assert_eq!(executor.seen.fault, None);
@@ -111,6 +119,7 @@ impl Executor {
         self.pump_client();
     }
 
+    /// Takes the session's events.
     pub(super) fn drain_events(&mut self) {
         while let Some(event) = self.session.next_event() {
             self.seen.told.push(tell(&event));
@@ -121,15 +130,16 @@ impl Executor {
         }
     }
 
-    /// Bytes of the client's that the session has not taken yet.
+    /// How many of the client's bytes the session has not taken yet.
     pub(super) fn held_back(&self) -> usize {
         self.client_buffer.len()
     }
 
+    /// Gives the session the client's bytes, as far as it takes them.
     fn pump_client(&mut self) {
         loop {
             let Self { session, seen, allowed, commands, client_buffer: buffer, .. } = self;
-            let mut verdict = None;
+            let mut ruled = None;
             let consumed = match session.client(buffer) {
                 Ok(ClientStep::NeedMore { bytes_min }) => {
                     assert!(bytes_min > buffer.len(), "{bytes_min} of {}", buffer.len());
@@ -169,7 +179,7 @@ impl Executor {
                         }
                         _ => b"",
                     };
-                    verdict = Some((command, ruling, notes(text)));
+                    ruled = Some((command, ruling, notes(text)));
                     0
                 }
                 Ok(ClientStep::Cancel { key }) => {
@@ -185,7 +195,7 @@ impl Executor {
                     return;
                 }
             };
-            if let Some((command, ruling, (prepared, declared))) = verdict {
+            if let Some((command, ruling, (prepared, declared))) = ruled {
                 if let Some(name) = prepared {
                     session.sql_prepared(Some(name.as_bytes()));
                 }
@@ -206,7 +216,7 @@ impl Executor {
     }
 }
 
-/// The names that a text gives a meaning by SQL: "prepare NAME …" and "declare NAME …" anywhere in it.
+/// The names that a text gives a meaning by SQL: "prepare NAME …" and "declare NAME …", anywhere in the text.
 fn notes(text: &[u8]) -> (Option<String>, Option<String>) {
     let text = String::from_utf8_lossy(text);
     let after = |verb: &str| {
@@ -225,7 +235,7 @@ enum Ruling {
     Deny(Denial),
 }
 
-/// Denies what has "deny" in it; at Execute also what has "later". Denies what nothing is known about.
+/// The policy. It also denies an Execute without any candidate. What it allows is added to `allowed`.
 fn rule(question: &Question<'_>, allowed: &mut Vec<Allowed>) -> Ruling {
     let has = |text: &[u8], word: &str| String::from_utf8_lossy(text).contains(word);
     let denial = Ruling::Deny(Denial::new("lineal: denied by policy test: no"));
@@ -237,7 +247,7 @@ fn rule(question: &Question<'_>, allowed: &mut Vec<Allowed>) -> Ruling {
                 _ => Ruling::Admit,
             };
         }
-        // The session must not let this through whatever is said.
+        // The session must deny this even if it is allowed.
         Question::Excess { .. } => return Ruling::Allow,
         Question::Simple { text } if !has(text, "deny") => Allowed::Simple(text.to_vec()),
         Question::Prepare { name, statement } if !has(statement.text(), "deny") => {
@@ -268,6 +278,7 @@ fn rule(question: &Question<'_>, allowed: &mut Vec<Allowed>) -> Ruling {
     if unnamed { Ruling::Prepare } else { Ruling::Allow }
 }
 
+/// A question as scripts spell it.
 fn ask(question: &Question<'_>) -> String {
     let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
     match question {
@@ -301,15 +312,14 @@ fn ask(question: &Question<'_>) -> String {
     }
 }
 
+/// An event as scripts spell it.
 fn tell(event: &Event) -> String {
     match event {
-        Event::Authenticated => "authenticated".to_owned(),
         Event::CancelKey(key) => format!("key {}", key.to_request()[12..].escape_ascii()),
-        Event::Parameter { name, value } => format!("{name}={value}"),
         Event::Ready(Transaction::Idle) => "ready I".to_owned(),
         Event::Ready(Transaction::Open) => "ready T".to_owned(),
         Event::Ready(Transaction::Failed) => "ready E".to_owned(),
-        Event::Fatal(error) => format!("fatal {}", error.code()),
+        Event::UpstreamFatal(error) => format!("fatal {}", error.code()),
         Event::Outcome(outcome) => {
             let ending = match &outcome.ending {
                 Ending::Complete => "complete".to_owned(),

@@ -28,7 +28,13 @@ impl Pump {
                     self.transaction = transaction;
                 }
                 Event::Outcome(outcome) => self.record(session, &outcome),
-                Event::Authenticated | Event::Parameter { .. } | Event::Fatal(_) => {}
+                // The trail says that the session ended; the upstream's own reason is kept here. Its text may quote the
+                // client's: `?` escapes it.
+                Event::UpstreamFatal(error) => tracing::info!(
+                    sqlstate = error.code(),
+                    reason = ?error.message,
+                    "the upstream ended the session"
+                ),
             }
         }
     }

@@ -1,31 +1,35 @@
-//! The settings that a StartupMessage makes: by parameters of its own, and inside `options`, which the server
+//! The settings that a StartupMessage makes: by parameters of its own, and inside `options`, which PostgreSQL
 //! reads as a command line (`pg_split_opts`, `process_postgres_switches`).
+//!
+//! An option that is not a setting must never be passed over in silence: it is refused by name.
 
 use thiserror::Error;
 
-use super::Startup;
+use super::message::{PROTOCOL_OPTION, Startup};
 
-/// A setting: its name as PostgreSQL folds it, and the value.
+/// A setting: its name as PostgreSQL folds it, and its value.
 pub type Setting = (Box<str>, Box<str>);
 
-/// `options` holds something other than settings.
+/// `options` holds this switch, which is not a setting or cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("the startup option {0:?} is not carried: only settings are (-c name=value, --name=value)")]
-pub struct OtherSwitch(pub Box<str>);
+#[error(
+    "the startup option {0:?} is not carried: `options` may hold settings only (-c name=value, --name=value)"
+)]
+pub struct UnsupportedOption(pub Box<str>);
 
 impl Startup {
-    /// Everything that this message sets, in the server's order.
+    /// Everything that this message sets, in the order in which PostgreSQL sets it.
     ///
     /// # Errors
-    /// `options` holds a switch that is no setting, or can't be read.
-    pub fn settings(&self) -> Result<Vec<Setting>, OtherSwitch> {
+    /// `options` holds a switch that is not a setting, or cannot be read.
+    pub fn settings(&self) -> Result<Vec<Setting>, UnsupportedOption> {
         let mut settings = Vec::new();
         for (name, value) in &self.parameters {
             match &**name {
                 "user" | "database" | "replication" => {}
                 "options" => settings.extend(from_options(value)?),
                 // Protocol options are negotiated, not set.
-                name if name.starts_with("_pq_.") => {}
+                name if name.starts_with(PROTOCOL_OPTION) => {}
                 name => settings.push((folded(name), value.clone())),
             }
         }
@@ -33,32 +37,32 @@ impl Startup {
     }
 }
 
-fn from_options(options: &str) -> Result<Vec<Setting>, OtherSwitch> {
+fn from_options(options: &str) -> Result<Vec<Setting>, UnsupportedOption> {
     let mut settings = Vec::new();
     let mut words = split(options).into_iter();
     while let Some(word) = words.next() {
-        let other = || OtherSwitch(word.as_str().into());
+        let unsupported = || UnsupportedOption(word.as_str().into());
         let setting = match word.strip_prefix("--") {
             Some(setting) => setting.to_owned(),
-            None => match word.strip_prefix("-c").ok_or_else(other)? {
-                "" => words.next().ok_or_else(other)?,
+            None => match word.strip_prefix("-c").ok_or_else(unsupported)? {
+                "" => words.next().ok_or_else(unsupported)?,
                 setting => setting.to_owned(),
             },
         };
-        let (name, value) = setting.split_once('=').ok_or_else(other)?;
+        let (name, value) = setting.split_once('=').ok_or_else(unsupported)?;
         settings.push((folded(&name.replace('-', "_")), value.into()));
     }
     Ok(settings)
 }
 
-/// The words of `options`: white space divides them, a backslash takes the next character as it is.
+/// The words of `options`. White space divides them; a backslash takes the next character as it is.
 fn split(options: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut characters = options.chars();
     while let Some(character) = characters.next() {
         match character {
-            // C's isspace.
+            // What C's `isspace` accepts.
             ' ' | '\t' | '\n' | '\r' | '\x0b' | '\x0c' => words.extend(word.take()),
             '\\' => word.get_or_insert_default().extend(characters.next()),
             character => word.get_or_insert_default().push(character),
@@ -76,7 +80,7 @@ fn folded(name: &str) -> Box<str> {
 mod tests {
     use super::*;
 
-    fn settings(parameters: &[(&str, &str)]) -> Result<Vec<Setting>, OtherSwitch> {
+    fn settings(parameters: &[(&str, &str)]) -> Result<Vec<Setting>, UnsupportedOption> {
         let parameters = parameters.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         Startup { minor_version: 0, user: "u".into(), database: "d".into(), parameters }.settings()
     }
@@ -88,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn options_are_read_as_the_server_reads_them() {
+    fn options_are_read_as_postgresql_reads_them() {
         check("", &[]);
         check("-c role=x", &[("role", "x")]);
         check("-crole=x  --search-path=a,b", &[("role", "x"), ("search_path", "a,b")]);
@@ -99,14 +103,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_setting_is_named() {
+    fn options_that_are_not_settings_are_refused() {
         for options in ["-F", "-d 5", "x", "-c", "-c role", "--", "-e", "\\"] {
             assert!(settings(&[("options", options)]).is_err(), "{options}");
         }
     }
 
     #[test]
-    fn parameters_are_settings_but_for_the_sessions_own() {
+    fn parameters_other_than_the_protocols_own_are_settings() {
         let found = settings(&[("user", "u"), ("_pq_.x", "1"), ("TimeZone", "UTC"), ("replication", "off")]);
         assert_eq!(found.unwrap(), [("timezone".into(), "UTC".into())]);
     }
