@@ -23,9 +23,8 @@ use std::{
 };
 
 use agent_abi::Event;
-use tokio::sync::{Notify, Semaphore, watch};
-
 pub use reachable::reachable;
+use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::{
     audit::{Literals, Trail},

@@ -8,9 +8,8 @@ mod workers;
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
-
 pub use listeners::{Accepted, Listeners};
+use tokio::sync::mpsc;
 pub use workers::Workers;
 
 use super::{Proxy, protocols::Protocols};

@@ -10,7 +10,7 @@ use tokio::{io::copy_bidirectional, net::TcpStream};
 use crate::{
     clock::unix_now,
     proxy::{
-        session::{Ended, Session, changed},
+        session::{Session, ended::Ended, standing::changed},
         stream::reset,
     },
 };

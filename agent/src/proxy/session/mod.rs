@@ -8,10 +8,10 @@
 //! - [`ended`]: how sessions end.
 
 mod dial;
-mod ended;
-mod judge;
+pub mod ended;
+pub mod judge;
 mod record;
-mod standing;
+pub mod standing;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -20,11 +20,8 @@ use agent_core::{
     standing::Grounds,
 };
 use agent_policy::{Protocol, Subject, Upstream};
+use ended::Ended;
 use tokio::sync::watch;
-
-pub use ended::{Ended, Refusal};
-pub use judge::{Command, Judge};
-pub use standing::changed;
 
 use super::Proxy;
 use crate::{

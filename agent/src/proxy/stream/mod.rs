@@ -6,10 +6,9 @@ mod side;
 
 use std::time::Duration;
 
-use socket2::{SockRef, TcpKeepalive};
-
 pub use linger::{linger, reset};
 pub use side::{BUFFER_BYTES, Side, hand_over};
+use socket2::{SockRef, TcpKeepalive};
 
 use crate::config::Limits;
 

@@ -19,7 +19,11 @@ use super::{
 use crate::{
     credentials::CredentialError,
     proxy::{
-        session::{Ended, Judge, Refusal, Session},
+        session::{
+            Session,
+            ended::{Ended, Refusal},
+            judge::Judge,
+        },
         stream::Side,
     },
 };

@@ -8,7 +8,7 @@ use super::{
     dial::dial,
     keys::{Cancellable, Keys},
 };
-use crate::proxy::session::{Ended, Session};
+use crate::proxy::session::{Session, ended::Ended};
 
 /// Passes a client's request on if its key is one of the same job's. The client is told nothing either way, as by the
 /// server.

@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use crate::{
-    proxy::session::{Ended, Refusal},
+    proxy::session::ended::{Ended, Refusal},
     tls::{Authority, Stream, begins_with_tls},
 };
 

@@ -26,20 +26,20 @@ mod statements;
 
 use std::{sync::Arc, time::Duration};
 
+use admission::{Admitted, admit};
 use agent_policy::Upstream;
+use greet::{Greeted, Wants, greet};
+use keys::Keys;
+use pump::Pump;
 use tokio::{
     net::TcpStream,
     time::{Instant, timeout_at},
 };
 
 use crate::proxy::{
-    session::{Ended, Session},
+    session::{Session, ended::Ended},
     stream::Side,
 };
-use admission::{Admitted, admit};
-use greet::{Greeted, Wants, greet};
-use keys::Keys;
-use pump::Pump;
 
 /// What PostgreSQL's sessions share.
 #[derive(Default)]

@@ -5,7 +5,7 @@ use tokio::io::AsyncWriteExt;
 
 use crate::{
     proxy::{
-        session::{Ended, Refusal},
+        session::ended::{Ended, Refusal},
         stream::linger,
     },
     tls::Stream,

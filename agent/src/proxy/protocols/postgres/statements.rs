@@ -20,7 +20,10 @@ use super::{
 use crate::{
     audit::{AuditError, Literals},
     bounds::Bound,
-    proxy::session::{Command, Judge, Session},
+    proxy::session::{
+        Session,
+        judge::{Command, Judge},
+    },
 };
 
 /// What PostgreSQL keeps of a name (`NAMEDATALEN` - 1).

@@ -18,7 +18,7 @@ use super::{
     Pump, Sent,
 };
 use crate::proxy::{
-    session::{Ended, Session},
+    session::{Session, ended::Ended},
     stream::{BUFFER_BYTES, hand_over},
 };
 

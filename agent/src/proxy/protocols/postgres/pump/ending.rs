@@ -15,7 +15,10 @@ use crate::{
     bounds::Bound,
     proxy::{
         Proxy,
-        session::{Ended, Refusal, Session},
+        session::{
+            Session,
+            ended::{Ended, Refusal},
+        },
         stream::{Side, linger},
     },
 };

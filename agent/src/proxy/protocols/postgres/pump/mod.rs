@@ -34,7 +34,11 @@ use super::{
 };
 use crate::proxy::{
     Drain,
-    session::{Ended, Refusal, Session, changed},
+    session::{
+        Session,
+        ended::{Ended, Refusal},
+        standing::changed,
+    },
     stream::Side,
 };
 
