@@ -59,7 +59,7 @@ fn script(name: &str) -> String {
 }
 
 #[test]
-fn an_agent_that_is_killed_at_any_moment_lets_nothing_through_and_loses_nothing() {
+fn an_agent_killed_at_any_moment_lets_nothing_through_and_loses_no_record() {
     let seed = seed();
     println!("LINEAL_TEST_SEED={seed}");
     let mut random = Random(seed);

@@ -105,7 +105,7 @@ fn a_new_agent_adopts_jobs_with_credential_and_ancestry() {
 }
 
 #[test]
-fn what_ended_while_there_was_no_agent_is_on_record() {
+fn a_job_that_ended_while_no_agent_ran_is_recorded_as_ended() {
     let mut lab = own_lab();
     let mut job = echo(&lab);
     assert_eq!(say(&mut job, "before"), "before");
@@ -120,7 +120,7 @@ fn what_ended_while_there_was_no_agent_is_on_record() {
 }
 
 #[test]
-fn a_revocation_holds_over_a_restart() {
+fn a_revocation_survives_an_agent_restart() {
     let mut lab = own_lab();
     let mut job = echo(&lab);
     assert_eq!(say(&mut job, "before"), "before");
@@ -133,7 +133,7 @@ fn a_revocation_holds_over_a_restart() {
 }
 
 #[test]
-fn what_a_list_ended_stays_ended_when_the_list_and_the_agent_have_changed() {
+fn access_ended_by_the_revocation_file_stays_ended_without_the_entry_and_after_a_restart() {
     let mut lab = own_lab();
     let file = lab.directory().join("revoked.toml");
     fs::write(&file, format!("[[revocation]]\nsubject = {SUBJECT:?}\nreason = \"left the company\"\n"))
@@ -152,7 +152,7 @@ fn what_a_list_ended_stays_ended_when_the_list_and_the_agent_have_changed() {
 }
 
 #[test]
-fn processes_of_a_job_that_nothing_is_known_of_stay_shut_off() {
+fn processes_of_a_job_whose_saved_state_is_unreadable_stay_refused() {
     let mut lab = own_lab();
     let mut job = echo(&lab);
     assert_eq!(say(&mut job, "before"), "before");
@@ -165,7 +165,7 @@ fn processes_of_a_job_that_nothing_is_known_of_stay_shut_off() {
 }
 
 #[test]
-fn one_agent_follows_a_hosts_processes() {
+fn a_second_agent_on_the_same_host_does_not_start() {
     let mut lab = own_lab();
     let config = lab.agent_options().config();
     let mut second = Command::new(paths::lineal().unwrap());
@@ -178,7 +178,7 @@ fn one_agent_follows_a_hosts_processes() {
 }
 
 #[test]
-fn jobs_of_another_layout_stay_shut_off_until_they_end() {
+fn jobs_left_by_another_release_stay_refused_until_they_end() {
     let mut lab = own_lab();
     let mut old = echo(&lab);
     assert_eq!(say(&mut old, "before"), "before");
@@ -228,7 +228,7 @@ def listening():
 "#;
 
 #[test]
-fn a_dead_agents_port_is_nobodys() {
+fn the_port_of_a_dead_agent_cannot_be_taken_over() {
     let mut lab = own_lab();
     // A network namespace of its own, in which the kernel hands out one port alone to those that name none.
     let script = format!(
@@ -301,7 +301,7 @@ for line in sys.stdin:
 }
 
 #[test]
-fn the_glass_can_be_broken_and_that_is_on_record() {
+fn detach_releases_every_followed_process_and_is_recorded() {
     let mut lab = own_lab();
     let mut job = echo(&lab);
     assert_eq!(say(&mut job, "before"), "before");
@@ -335,7 +335,7 @@ fn the_glass_can_be_broken_and_that_is_on_record() {
 }
 
 #[test]
-fn what_cannot_be_recorded_is_detached_only_if_that_is_said() {
+fn a_detach_that_cannot_be_recorded_needs_the_unrecorded_option() {
     let mut lab = own_lab();
     let mut job = echo(&lab);
     assert_eq!(say(&mut job, "before"), "before");
@@ -353,7 +353,7 @@ fn what_cannot_be_recorded_is_detached_only_if_that_is_said() {
 }
 
 #[test]
-fn a_job_that_is_a_new_process_at_every_moment_is_adopted() {
+fn a_job_that_forks_and_exits_without_pause_is_adopted() {
     let mut lab = own_lab();
     let chain = env!("CARGO_BIN_EXE_chain");
     let mut job = lab.converse("chain", &lab.job("chain", &[chain, "120"]).unwrap()).unwrap();
@@ -385,7 +385,7 @@ fn link(pins: &std::path::Path, name: &str) -> (u64, u64) {
 }
 
 #[test]
-fn programs_are_exchanged_in_their_links_and_not_one_after_the_other() {
+fn a_new_agent_updates_cgroup_links_in_place_and_replaces_tracing_links() {
     let mut lab = own_lab();
     let pins = lab.agent_options().pins.clone();
     let all = || {

@@ -25,7 +25,7 @@ fn with_state(file: &str, content: &str) -> Lab {
 }
 
 #[test]
-fn what_a_session_says_beyond_bounds_is_denied_or_decided_anew() {
+fn messages_and_prepared_statements_over_their_bounds_are_denied_and_full_caches_evict() {
     let mut lab = own_lab();
     let script = format!(
         r#"{WIRE}
@@ -58,7 +58,7 @@ print(said("SELECT 1"))
 }
 
 #[test]
-fn a_revocation_more_than_are_kept_ends_access_all_the_same() {
+fn a_revocation_over_the_bound_of_stored_ones_still_ends_access() {
     let line = |subject: usize| {
         let one = json!({"selector": {"subject": subject.to_string()}, "reason": "left", "time_us": 1, "by_uid": 0});
         one.to_string() + "\n"
@@ -84,7 +84,7 @@ except psycopg.Error as error:
 }
 
 #[test]
-fn a_token_more_than_are_remembered_is_refused() {
+fn a_token_is_refused_when_no_more_used_tokens_can_be_remembered() {
     let far = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() + 86_400;
     let uses: serde_json::Map<String, Value> = (0..KEPT_MAX)
         .map(|token| {
@@ -102,7 +102,7 @@ fn a_token_more_than_are_remembered_is_refused() {
 }
 
 #[test]
-fn of_many_sessions_that_are_cut_some_are_closed_at_their_server_at_a_time() {
+fn sessions_cut_together_are_all_closed_at_the_server_a_bounded_number_at_a_time() {
     let mut lab = own_lab();
     let script = r#"
 import psycopg, sys
@@ -129,7 +129,7 @@ print(sum(map(told, held)), flush=True)
 }
 
 #[test]
-fn a_scrape_more_than_are_served_at_once_is_turned_away() {
+fn a_scrape_over_the_bound_of_concurrent_scrapes_is_refused_and_counted() {
     let mut lab = own_lab();
     let address = lab.agent().unwrap().metrics().to_owned();
     let held: Vec<TcpStream> = (0..16).map(|_| TcpStream::connect(&address).unwrap()).collect();
@@ -145,7 +145,7 @@ fn a_scrape_more_than_are_served_at_once_is_turned_away() {
 }
 
 #[test]
-fn a_list_of_revocations_that_is_too_long_is_refused_and_told_of() {
+fn a_revocation_file_that_is_too_long_is_refused_and_reported() {
     let mut lab = own_lab();
     let file = lab.directory().join("revoked.toml");
     fs::write(&file, "").unwrap();
@@ -165,7 +165,7 @@ fn a_list_of_revocations_that_is_too_long_is_refused_and_told_of() {
 }
 
 #[test]
-fn all_users_together_hold_so_many_control_connections_and_root_is_heard_all_the_same() {
+fn control_connections_of_all_users_together_are_bounded_and_root_still_gets_one() {
     let mut lab = own_lab();
     // Four users hold all there are; the fifth gets none, however few it has.
     let held = r#"

@@ -7,7 +7,7 @@ use lineal_tests::{Lab, LabOptions, command::finish, script::PYTHON};
 use crate::shared::{decisions_on, lines, own_lab, text};
 
 #[test]
-fn a_killed_agent_loses_no_forwarded_command() {
+fn a_killed_agent_leaves_a_record_of_every_forwarded_command() {
     let mut lab = own_lab();
     let script = r#"
 import psycopg
@@ -33,7 +33,7 @@ with psycopg.connect(autocommit=True) as connection:
 }
 
 #[test]
-fn a_full_disk_denies_and_says_why() {
+fn a_full_disk_denies_commands_and_gives_the_reason() {
     let directory = tempfile::tempdir().unwrap();
     let mount = Mount::tmpfs(directory.path(), "size=256k");
     let mut lab =
@@ -70,7 +70,7 @@ except psycopg.Error as error:
 }
 
 #[test]
-fn literals_are_left_out_where_configured() {
+fn literals_are_redacted_from_the_trail_if_configured() {
     let lab = Lab::start(&LabOptions { literals: "redact", ..LabOptions::default() }).unwrap();
     let script = r#"
 import psycopg

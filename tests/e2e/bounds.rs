@@ -33,7 +33,7 @@ print(all(session.execute("SELECT 1").fetchone()[0] == 1 for session in open_ses
 }
 
 #[test]
-fn a_job_more_than_the_host_may_have_is_refused_until_one_has_ended() {
+fn a_job_over_the_hosts_bound_is_refused_until_another_ends() {
     let mut lab = limited("jobs_max = 1");
     let mut first =
         lab.converse("first", &lab.job("first", &["sh", "-c", "echo up; read x"]).unwrap()).unwrap();
@@ -51,7 +51,7 @@ fn a_job_more_than_the_host_may_have_is_refused_until_one_has_ended() {
 }
 
 #[test]
-fn a_session_more_than_the_host_may_have_is_refused_whosever_it_is() {
+fn a_session_over_the_hosts_bound_is_refused_whichever_job_opens_it() {
     let mut lab = limited("sessions_max = 3\nsessions_per_job_max = 2");
     let script = r#"
 import psycopg, sys
@@ -71,7 +71,7 @@ sys.stdin.readline()
 
 /// The bound is of processes above the one that connects: the root stands below none.
 #[test]
-fn who_stands_too_deep_below_its_jobs_root_is_not_attributed() {
+fn a_process_too_deep_below_its_jobs_root_is_refused_as_unattributable() {
     const DEPTH_MAX: u32 = 4_096;
     let mut lab = own_lab();
     // Each waits for the next, and the last executes: as deep as it was forked.
@@ -92,7 +92,7 @@ fn who_stands_too_deep_below_its_jobs_root_is_not_attributed() {
 }
 
 #[test]
-fn one_user_holds_so_many_control_connections_and_root_is_heard_all_the_same() {
+fn control_connections_of_one_user_are_bounded_and_root_still_gets_one() {
     let mut lab = own_lab();
     let held = r#"
 import os, socket, sys
@@ -117,7 +117,7 @@ sys.stdin.readline()
 }
 
 #[test]
-fn a_job_over_its_bound_of_sessions_is_refused_and_others_are_not() {
+fn a_job_over_its_session_bound_is_refused_and_others_are_not() {
     let lab = limited("sessions_per_job_max = 3\nstartup_s = 2");
     let script = r#"
 import psycopg
@@ -133,7 +133,7 @@ except psycopg.OperationalError:
 }
 
 #[test]
-fn a_client_that_never_says_hello_is_cut_off() {
+fn a_client_that_sends_no_startup_message_is_cut_off() {
     let lab = limited("startup_s = 1");
     let script = r#"
 import os, socket
@@ -149,7 +149,7 @@ print("cut")
 }
 
 #[test]
-fn a_client_that_vanished_without_a_word_is_noticed() {
+fn the_session_of_a_client_that_vanished_silently_ends() {
     let mut lab = limited("keepalive_s = 1");
     // A socket closed in repair mode sends nothing: to its peer the host has lost its power.
     let script = r#"
@@ -193,7 +193,7 @@ raw.sendall(b"Q" + struct.pack("!I", len(query) + 4) + query)
 "#;
 
 #[test]
-fn a_client_that_does_not_read_holds_up_nobody_and_is_cut() {
+fn a_client_that_does_not_read_is_cut_and_delays_no_other() {
     let mut lab = limited("stalled_write_s = 2");
     let script = format!("{LARGE_RESULT}print('not reading', flush=True)\nsys.stdin.readline()\n");
     let job = lab.job("slow", &[PYTHON, "-c", &script]).unwrap();
@@ -209,7 +209,7 @@ fn a_client_that_does_not_read_holds_up_nobody_and_is_cut() {
 
 /// The pauses are the slowness itself: the whole takes three times what a client may rest.
 #[test]
-fn a_slow_client_that_goes_on_reading_gets_everything() {
+fn a_slow_client_that_keeps_reading_gets_everything() {
     let lab = limited("stalled_write_s = 2");
     let script = format!(
         r#"{LARGE_RESULT}

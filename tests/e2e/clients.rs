@@ -11,7 +11,7 @@ use lineal_tests::{
 use crate::shared::{decisions_on, lab, lines, own_lab, text};
 
 #[test]
-fn psql_goes_on_after_a_denial() {
+fn psql_continues_after_a_denial() {
     let done = lab().psql(&["SELECT 1", "DROP TABLE orders", "SELECT 2"]).unwrap();
     assert_eq!(done.stdout, "1\n2\n", "{done:?}");
     assert!(done.stderr.contains("ERROR:  42501: lineal: denied by policy no-ddl"), "{done:?}");
@@ -91,7 +91,7 @@ with psycopg.connect() as connection:
 }
 
 #[test]
-fn a_notification_arrives_while_the_client_is_idle() {
+fn a_notification_reaches_an_idle_client() {
     let script = r#"
 import psycopg
 with psycopg.connect(autocommit=True) as connection:
@@ -114,7 +114,7 @@ with psycopg.connect(autocommit=True) as connection:
 }
 
 #[test]
-fn notices_arrive() {
+fn notices_reach_the_client() {
     let done = lab()
         .python(
             r#"
@@ -130,7 +130,7 @@ with psycopg.connect(autocommit=True) as connection:
 }
 
 #[test]
-fn every_kind_of_login_is_relayed_and_a_wrong_password_is_refused_by_the_server() {
+fn every_authentication_method_is_relayed_and_the_server_refuses_a_wrong_password() {
     for (user, password, expect) in [
         ("app", PASSWORD, Ok(())),
         ("app_md5", PASSWORD, Ok(())),
@@ -149,7 +149,7 @@ fn every_kind_of_login_is_relayed_and_a_wrong_password_is_refused_by_the_server(
 }
 
 #[test]
-fn the_server_is_not_named_to_the_job_by_another_address() {
+fn a_job_sees_the_peer_address_that_it_connected_to() {
     let done = lab()
         .python(
             r#"
@@ -164,7 +164,7 @@ with socket.create_connection(to) as connection:
 }
 
 #[test]
-fn what_stands_outside_every_job_is_neither_decided_nor_recorded() {
+fn a_process_outside_every_job_is_neither_decided_on_nor_recorded() {
     let lab = lab();
     let mut psql = Command::new("psql");
     psql.args(["-XAtqc", "SELECT 'an outsider 7f3a'"]);
@@ -173,7 +173,7 @@ fn what_stands_outside_every_job_is_neither_decided_nor_recorded() {
 }
 
 #[test]
-fn an_outcome_tells_rows_or_the_servers_error() {
+fn a_recorded_outcome_holds_the_row_count_or_the_servers_error() {
     let lab = lab();
     let done = lab.psql(&[
         "SELECT id /* 51d0 */ FROM orders WHERE id < 4",

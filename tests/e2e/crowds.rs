@@ -35,7 +35,7 @@ impl Drop for PidMax {
 }
 
 #[test]
-fn a_tree_of_fifty_thousand_processes_is_followed_to_the_last() {
+fn every_process_of_a_large_tree_is_followed() {
     let branches = BRANCHES[usize::from(env::var_os("LINEAL_TEST_FULL").is_some())];
     let all = 1 + branches * (1 + LEAVES);
     let _room = PidMax::at_least(all * 2);

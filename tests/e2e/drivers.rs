@@ -44,18 +44,18 @@ fn built(name: &str) -> PathBuf {
 }
 
 #[test]
-fn asyncpg() {
+fn asyncpg_works_unchanged_with_and_without_tls() {
     check(&[PYTHON, &source("asyncpg_client.py")]);
 }
 
 #[test]
-fn node_postgres() {
+fn node_postgres_works_unchanged_with_and_without_tls() {
     let client = paths::lab_tools().unwrap().join("clients/node/client.mjs");
     check(&["node", client.to_str().unwrap()]);
 }
 
 #[test]
-fn pgjdbc() {
+fn pgjdbc_works_unchanged_with_and_without_tls() {
     let classes = built("java");
     let mut compile = Command::new("javac");
     finish(compile.arg("-d").arg(&classes).arg(source("Client.java"))).unwrap().success().unwrap();
@@ -65,7 +65,7 @@ fn pgjdbc() {
 }
 
 #[test]
-fn pgx() {
+fn pgx_works_unchanged_with_and_without_tls() {
     let client = built("pgx");
     let mut compile = Command::new("go");
     // Debian's packages of Go code are a GOPATH.
@@ -75,6 +75,6 @@ fn pgx() {
 }
 
 #[test]
-fn tokio_postgres() {
+fn tokio_postgres_works_unchanged_with_and_without_tls() {
     check(&[env!("CARGO_BIN_EXE_rust-client")]);
 }

@@ -88,7 +88,7 @@ print(state, flush=True)
 }
 
 #[test]
-fn who_may_enrol_whom() {
+fn enrolling_is_refused_to_other_users_and_jobs_and_for_a_process_enrolled_before() {
     let lab = lab();
     let mut running = start(lab, "input()");
     let pid = running.pid();
@@ -130,7 +130,7 @@ fn who_may_enrol_whom() {
 }
 
 #[test]
-fn a_tree_that_grows_while_it_is_enrolled_is_had_whole() {
+fn a_tree_that_grows_during_enrolment_is_enrolled_completely() {
     // Each child forks on, to a depth of four: new ones appear wherever one looks, until the pipe is closed.
     let script = r#"
 import os, sys
@@ -169,7 +169,7 @@ fn is_of(pid: u32, word: &str) -> bool {
 }
 
 #[test]
-fn a_tree_that_cannot_be_had_whole_is_left_as_it_was() {
+fn a_tree_that_cannot_be_enrolled_completely_is_left_untouched() {
     // One of it is in another network namespace, and all of it can still reach the shop afterwards.
     let script = r#"
 import os, psycopg, subprocess, sys

@@ -30,7 +30,7 @@ fn doctor_finds_nothing_missing_here() {
 }
 
 #[test]
-fn doctor_names_what_is_missing_and_the_remedy() {
+fn doctor_names_what_is_missing() {
     for (wrapper, named) in [
         (&UNPRIVILEGED[..], "CAP_BPF"),
         (&UNMOUNTING[..], "CAP_SYS_ADMIN"),

@@ -53,17 +53,17 @@ fn an_unknown_message_ends_the_session() {
 }
 
 #[test]
-fn a_startup_message_in_mid_session_ends_it() {
+fn a_startup_message_after_login_ends_the_session() {
     check("struct.pack('!II', 8, 196608)", "");
 }
 
 #[test]
-fn a_query_without_its_end_ends_the_session() {
+fn a_query_without_its_terminating_zero_byte_ends_the_session() {
     check("message(b'Q', b'SELECT 1')", "");
 }
 
 #[test]
-fn a_function_call_is_denied() {
+fn a_function_call_message_is_denied() {
     // pg_backend_pid() by its OID: no text to decide on.
     let script = AFTER_LOGIN.replace("got = answers()", "got = raw.recv(65536)");
     let done =
@@ -73,7 +73,7 @@ fn a_function_call_is_denied() {
 }
 
 #[test]
-fn what_is_no_postgresql_gets_an_error_and_an_end() {
+fn bytes_that_are_not_postgresql_get_an_error_and_the_connection_closes() {
     for (bytes, reason) in [
         ("b'GET / HTTP/1.1\\r\\n\\r\\n'", "startup packet"),
         ("b'\\x00\\x00\\x00\\x08\\xff\\xff\\xff\\xff'", "version"),
@@ -101,7 +101,7 @@ print("ended", got)
 }
 
 #[test]
-fn gss_encryption_is_declined_and_tls_is_granted_in_any_order() {
+fn tls_is_granted_at_once_and_after_gss_encryption_was_declined() {
     let done = lab()
         .python(
             r#"

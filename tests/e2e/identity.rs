@@ -28,7 +28,7 @@ fn seconds_from_now(seconds: i64) -> i64 {
 }
 
 #[test]
-fn a_bad_token_starts_nothing_and_the_reason_is_told() {
+fn an_invalid_token_starts_no_job_and_the_reason_is_printed() {
     let lab = lab();
     let check = |request, expect: &str| {
         let line = refusal(lab, &lab.issuer.mint(&request).unwrap());
@@ -44,7 +44,7 @@ fn a_bad_token_starts_nothing_and_the_reason_is_told() {
 }
 
 #[test]
-fn what_is_no_token_starts_nothing() {
+fn text_that_is_not_a_token_starts_no_job() {
     for token in ["", "not a token", "a.b.c"] {
         refusal(lab(), token);
     }
@@ -63,14 +63,14 @@ fn a_single_use_token_is_refused_the_second_time() {
 }
 
 #[test]
-fn a_token_that_names_a_run_is_good_for_every_job_of_the_run() {
+fn a_token_that_names_a_ci_run_is_accepted_for_every_job_of_that_run() {
     for _ in 0..3 {
         lines(&lab().run("again", &["true"]).unwrap());
     }
 }
 
 #[test]
-fn new_keys_of_the_issuer_are_fetched_and_the_old_ones_forgotten() {
+fn the_issuers_new_keys_are_fetched_and_its_old_ones_rejected() {
     // Right after the issuer's own table.
     let more = "keys_refetch_s = 1".to_owned();
     let lab = Lab::start(&LabOptions { agent_config: more, ..LabOptions::default() }).unwrap();
@@ -84,7 +84,7 @@ fn new_keys_of_the_issuer_are_fetched_and_the_old_ones_forgotten() {
 }
 
 #[test]
-fn without_an_agent_nothing_starts() {
+fn without_an_agent_no_job_starts() {
     let started = lab().directory().join("unreachable");
     let mut run = lab().lineal(&["run", "--token-file"]).unwrap();
     run.arg(lab().token_file()).args(["--control", "/nonexistent/control.sock", "--", "touch"]).arg(&started);
@@ -95,7 +95,7 @@ fn without_an_agent_nothing_starts() {
 }
 
 #[test]
-fn the_job_becomes_cmd_with_its_status_streams_and_without_the_token() {
+fn the_command_keeps_its_exit_status_and_streams_and_does_not_see_the_token() {
     let lab = lab();
     let token = fs::read_to_string(lab.token_file()).unwrap();
     let mut run = lab.lineal(&["run", "--", "/bin/sh", "-c", "echo out; echo err >&2; env; exit 7"]).unwrap();
@@ -106,13 +106,13 @@ fn the_job_becomes_cmd_with_its_status_streams_and_without_the_token() {
 }
 
 #[test]
-fn a_cmd_that_does_not_exist_is_told_apart() {
+fn a_missing_command_exits_127_and_a_non_executable_one_126() {
     assert_eq!(lab().run("missing", &["/nonexistent/cmd"]).unwrap().code, Some(127));
     assert_eq!(lab().run("not-executable", &["/etc/passwd"]).unwrap().code, Some(126));
 }
 
 #[test]
-fn a_wrong_command_line_is_usage() {
+fn a_wrong_command_line_exits_2() {
     let mut lineal = Command::new(lineal_tests::paths::lineal().unwrap());
     assert_eq!(finish(lineal.arg("--nonsense")).unwrap().code, Some(2));
 }

@@ -37,7 +37,7 @@ const FILE: &str = "user = \"app_agent\"\npassword_file = \"LAB/shop.password\""
 const WHO: &str = "SELECT current_user";
 
 #[test]
-fn a_job_comes_in_by_its_lineage_and_the_trail_says_as_whom() {
+fn the_agent_logs_a_job_in_and_the_trail_names_the_database_user() {
     let lab = with(FILE);
     put_password(&lab, AGENT_PASSWORD);
     for mode in ["disable", "verify-full"] {
@@ -52,7 +52,7 @@ fn a_job_comes_in_by_its_lineage_and_the_trail_says_as_whom() {
 }
 
 #[test]
-fn a_new_password_is_in_force_as_soon_as_it_is_there() {
+fn a_changed_password_file_is_used_at_the_next_login() {
     let lab = with(FILE);
     let refused = psql(&lab, "", WHO);
     assert!(refused.stderr.contains("the credential for shop cannot be had"), "{refused:?}");
@@ -64,13 +64,13 @@ fn a_new_password_is_in_force_as_soon_as_it_is_there() {
 }
 
 #[test]
-fn a_certificate_is_enough_where_the_server_takes_it() {
+fn the_agent_logs_in_by_certificate_alone_where_the_server_accepts_it() {
     let lab = with("user = \"app_cert\"\ncertificate = \"LAB/client.pem\"\nkey = \"LAB/client.key\"");
     assert_eq!(lines(&psql(&lab, "", WHO)), ["app_cert"]);
 }
 
 #[test]
-fn a_helper_is_asked_again_when_what_it_printed_has_expired() {
+fn a_credential_helper_is_run_again_only_once_its_answer_has_expired() {
     let lab = with("helper = [\"/bin/sh\", \"-c\", \"echo asked >> LAB/asked; cat LAB/answer\"]");
     let answer = |expires: &str| {
         let answer = format!(
@@ -92,7 +92,7 @@ fn a_helper_is_asked_again_when_what_it_printed_has_expired() {
 }
 
 #[test]
-fn a_helper_that_fails_is_not_told_to_the_job() {
+fn the_output_of_a_failing_helper_reaches_neither_the_job_nor_the_log() {
     let mut lab = with("helper = [\"/bin/sh\", \"-c\", \"echo top-secret; exit 3\"]");
     let refused = psql(&lab, "", WHO);
     assert!(refused.stderr.contains("the credential for shop cannot be had"), "{refused:?}");
@@ -104,7 +104,7 @@ fn a_helper_that_fails_is_not_told_to_the_job() {
 }
 
 #[test]
-fn systemd_hands_over_a_password() {
+fn a_password_can_come_from_a_systemd_credential() {
     let agent_config =
         "[[credential]]\nname = \"shop\"\nuser = \"app_agent\"\nsystemd_credential = \"shop.password\"\n";
     let lab = Lab::start(&LabOptions {
@@ -119,7 +119,7 @@ fn systemd_hands_over_a_password() {
 }
 
 #[test]
-fn every_method_of_the_server_is_answered() {
+fn the_agent_answers_every_password_method_of_the_server() {
     let lab = with("password_file = \"LAB/shop.password\"");
     put_password(&lab, lineal_tests::postgres::PASSWORD);
     for user in ["app", "app_md5", "app_cleartext"] {
@@ -128,7 +128,7 @@ fn every_method_of_the_server_is_answered() {
 }
 
 #[test]
-fn a_group_may_have_a_role_of_its_own() {
+fn a_group_can_be_given_its_own_database_role() {
     const LEG: &str = "tls.ca = \"LAB/ca.pem\"\ncredential = \"shop\"\n\
                        [[upstream.role]]\ngroup = \"contractors\"\ncredential = \"reads\"";
     let reads =
@@ -139,7 +139,7 @@ fn a_group_may_have_a_role_of_its_own() {
 }
 
 #[test]
-fn what_the_server_says_of_the_database_reaches_the_client() {
+fn the_servers_error_about_a_missing_database_reaches_the_client() {
     let lab = with(FILE);
     put_password(&lab, AGENT_PASSWORD);
     let told = psql(&lab, "dbname=nothing", WHO);
@@ -147,7 +147,7 @@ fn what_the_server_says_of_the_database_reaches_the_client() {
 }
 
 #[test]
-fn no_secret_goes_where_the_job_could_read_it() {
+fn the_agents_password_is_not_sent_where_the_job_could_intercept_it() {
     let mut lab = with(FILE);
     put_password(&lab, AGENT_PASSWORD);
     for leg in [
@@ -162,7 +162,7 @@ fn no_secret_goes_where_the_job_could_read_it() {
 }
 
 #[test]
-fn the_secret_is_nowhere_but_between_the_agent_and_the_server() {
+fn the_agents_password_is_in_no_environment_log_trail_or_core_dump() {
     let mut lab = with(FILE);
     put_password(&lab, AGENT_PASSWORD);
     let done = psql(&lab, "", "SELECT 1");

@@ -19,7 +19,7 @@ fn reached(lab: &mut Lab, bound: &str) -> u64 {
 }
 
 #[test]
-fn a_fork_storm_ends_at_the_bound_of_processes_and_takes_no_other_job_along() {
+fn a_fork_storm_stops_at_the_process_bound_and_leaves_other_jobs_working() {
     let mut lab = lab("processes_max = 64", "");
     let other = "import psycopg, sys\nprint('ready', flush=True)\nsys.stdin.readline()\nprint(psycopg.connect().execute('SELECT 1').fetchone()[0], flush=True)";
     let mut other = lab.converse("other", &lab.job("other", &[PYTHON, "-c", other]).unwrap()).unwrap();
@@ -36,7 +36,7 @@ fn a_fork_storm_ends_at_the_bound_of_processes_and_takes_no_other_job_along() {
 }
 
 #[test]
-fn no_job_begins_at_the_bound_of_processes() {
+fn no_job_starts_when_the_process_bound_is_reached() {
     let mut lab = lab("processes_max = 64", "");
     // Children that wait for the pipe's end, and then end with the number of bytes that they were sent.
     let grow = r#"
@@ -121,7 +121,7 @@ fn connects(chain: &mut Server) -> String {
 
 /// Of 64 processes there is room for 128 images and 512 places; a quarter of that is a job's share.
 #[test]
-fn a_job_that_takes_more_than_its_share_shuts_off_itself_alone() {
+fn a_job_over_its_share_loses_its_connections_and_others_are_unaffected() {
     let mut lab = lab("processes_max = 64", "");
     let other = "import psycopg, sys\nfor line in sys.stdin: print(psycopg.connect().execute('SELECT 1').fetchone()[0], flush=True)";
     let mut other = lab.converse("other", &lab.job("other", &[PYTHON, "-c", other]).unwrap()).unwrap();
@@ -144,7 +144,7 @@ fn a_job_that_takes_more_than_its_share_shuts_off_itself_alone() {
 }
 
 #[test]
-fn who_executes_or_forks_when_nothing_more_can_be_kept_is_shut_off() {
+fn a_process_that_forks_or_executes_when_the_lineage_maps_are_full_is_refused() {
     for (kind, links) in [("exec", 40), ("fork", 140)] {
         let mut lab = lab("processes_max = 64", "");
         let mut last = chain(&lab, kind, 0);
@@ -159,7 +159,7 @@ fn who_executes_or_forks_when_nothing_more_can_be_kept_is_shut_off() {
 }
 
 #[test]
-fn who_could_not_be_attributed_once_never_can_be() {
+fn a_process_that_could_not_be_attributed_once_stays_refused() {
     let mut lab = lab("processes_max = 64", "");
     // As many images as there is room for, and one more; once they have been let go of there is room again.
     let chain = r#"
@@ -188,7 +188,7 @@ print(subprocess.run(["psql", "-XAtqc", "SELECT 'a root?'"], stderr=subprocess.D
 }
 
 #[test]
-fn connections_that_nobody_accepts_end_at_their_bound() {
+fn connections_waiting_for_a_stopped_agent_are_bounded() {
     let mut lab = lab("flows_max = 8", "");
     let script = r#"
 import os, socket, sys
@@ -222,7 +222,7 @@ print(sum(greeted(raw) for raw in held), flush=True)
 }
 
 #[test]
-fn events_that_found_the_ring_full_cost_no_attribution() {
+fn attribution_survives_events_lost_to_a_full_ring() {
     let mut lab = lab("processes_max = 65536", "");
     // A record's header is 8 bytes; each of these forks and exits.
     let processes = EVENTS_BYTES as usize / (size_of::<Event>() + 8);
@@ -256,7 +256,7 @@ echo done
 }
 
 #[test]
-fn one_network_namespace_too_many_is_refused() {
+fn a_network_namespace_over_the_bound_is_refused() {
     let mut lab = lab("namespaces_max = 1", "");
     let mut waiting =
         lab.converse("first", &lab.job("first", &["sh", "-c", "echo up; read x"]).unwrap()).unwrap();
@@ -273,7 +273,7 @@ fn one_network_namespace_too_many_is_refused() {
 }
 
 #[test]
-fn jobs_of_rules_beyond_their_bound_are_followed_and_granted_nothing() {
+fn jobs_of_enrolment_rules_over_their_bound_are_followed_and_granted_nothing() {
     let unit = format!("lineal-test-bound-{}.service", std::process::id());
     // Room for two unidentified jobs, and for eight cgroups.
     let mut lab = lab("processes_max = 8", &format!("[[enrol]]\nname = \"runner\"\nunit = \"{unit}\"\n"));
@@ -304,7 +304,7 @@ fn jobs_of_rules_beyond_their_bound_are_followed_and_granted_nothing() {
 }
 
 #[test]
-fn what_a_rule_means_is_killed_at_the_bound_of_processes() {
+fn a_process_that_a_rule_matches_is_killed_when_the_process_bound_is_reached() {
     let unit = format!("lineal-test-full-{}.service", std::process::id());
     let mut lab = lab("processes_max = 8", &format!("[[enrol]]\nname = \"runner\"\nunit = \"{unit}\"\n"));
     let grow = "import os, sys\nheld, holding = os.pipe()\nfor _ in range(7):\n if os.fork() == 0:\n  os.close(holding); os.read(held, 1); os._exit(0)\nprint('grown', flush=True)\nsys.stdin.readline()";
@@ -326,7 +326,7 @@ fn what_a_rule_means_is_killed_at_the_bound_of_processes() {
 }
 
 #[test]
-fn an_agent_that_finds_more_cgroups_than_it_can_tell_apart_does_not_start() {
+fn an_agent_that_finds_more_matching_cgroups_than_its_bound_does_not_start() {
     let unit = format!("lineal-test-many-{}.service", std::process::id());
     let mut lab = lab("processes_max = 8", &format!("[[enrol]]\nname = \"runner\"\nunit = \"{unit}\"\n"));
     lab.take_agent().unwrap().stop().unwrap();
@@ -339,7 +339,7 @@ fn an_agent_that_finds_more_cgroups_than_it_can_tell_apart_does_not_start() {
 }
 
 #[test]
-fn an_agent_that_cannot_follow_whom_a_rule_means_does_not_start() {
+fn an_agent_that_cannot_follow_every_process_a_rule_matches_does_not_start() {
     let unit = format!("lineal-test-crowd-{}.service", std::process::id());
     let mut lab = lab("processes_max = 8", "");
     lab.take_agent().unwrap().stop().unwrap();
@@ -359,7 +359,7 @@ fn an_agent_that_cannot_follow_whom_a_rule_means_does_not_start() {
 }
 
 #[test]
-fn more_resolvers_than_there_is_room_for_are_refused_at_the_start() {
+fn more_resolvers_than_the_bound_are_refused_at_startup() {
     let mut lab = lab("resolvers = []", "");
     lab.take_agent().unwrap().stop().unwrap();
     let many: Vec<String> = (1..=65).map(|host| format!("\"192.0.2.{host}:53\"")).collect();
@@ -372,7 +372,7 @@ fn more_resolvers_than_there_is_room_for_are_refused_at_the_start() {
 }
 
 #[test]
-fn bounds_stay_as_they_are_while_an_agent_takes_over() {
+fn bounds_of_pinned_maps_stay_when_a_new_agent_takes_over() {
     let mut lab = lab("processes_max = 64", "");
     lab.take_agent().unwrap().stop().unwrap();
     lab.agent_options().kernel = "processes_max = 128";
@@ -382,7 +382,7 @@ fn bounds_stay_as_they_are_while_an_agent_takes_over() {
 }
 
 #[test]
-fn an_agent_that_can_take_in_half_a_tree_alone_does_not_start() {
+fn an_agent_with_room_for_only_part_of_a_matched_tree_does_not_start() {
     let mut lab = lab("processes_max = 8", "");
     let grow = "import os, sys\nheld, holding = os.pipe()\nfor _ in range(4):\n if os.fork() == 0:\n  os.close(holding); os.read(held, 1); os._exit(0)\nprint('grown', flush=True)\nsys.stdin.readline()";
     let mut job = lab.converse("job", &lab.job("job", &[PYTHON, "-c", grow]).unwrap()).unwrap();

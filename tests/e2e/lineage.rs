@@ -18,7 +18,7 @@ fn ancestry(script: &str, mark: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_daemon_two_forks_away_is_of_the_job() {
+fn a_daemon_two_forks_away_belongs_to_the_job() {
     let found = ancestry(
         r#"
 import os
@@ -41,7 +41,7 @@ os.read(reader, 1)
 }
 
 #[test]
-fn a_thread_that_executes_takes_the_tag_along() {
+fn a_thread_that_calls_exec_keeps_the_tag() {
     let found = ancestry(
         r#"
 import os, threading
@@ -57,7 +57,7 @@ thread.join()
 }
 
 #[test]
-fn a_long_chain_of_shells_is_told_whole() {
+fn the_ancestry_of_a_long_chain_of_shells_is_recorded_completely() {
     let found = ancestry(
         r#"
 import os
@@ -74,7 +74,7 @@ os.execvp("sh", command)
 }
 
 #[test]
-fn ancestry_survives_events_that_were_lost() {
+fn ancestry_survives_lost_events() {
     let mut lab = own_lab();
     let metrics = lab.agent().unwrap().metrics().to_owned();
     // Each refused socket is an event: more than the ring holds. What comes after finds it full.
@@ -119,7 +119,7 @@ os.wait()
 }
 
 #[test]
-fn jobs_lists_a_live_job_with_its_credential_and_forgets_it_after() {
+fn jobs_lists_a_job_with_its_credential_until_the_job_ends() {
     let lab = lab();
     let job = lab.job("listed-5a04", &["cat"]).unwrap();
     let mut job = lab.converse("listed", &job).unwrap();

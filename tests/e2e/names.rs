@@ -15,7 +15,7 @@ fn list(row: &Value, key: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_portal_that_sql_fetches_from_is_recorded_as_what_it_runs() {
+fn a_sql_fetch_from_a_protocol_portal_is_recorded_as_what_the_portal_runs() {
     let done = wire(
         r#"
 raw.sendall(query("BEGIN"))
@@ -33,7 +33,7 @@ print(*told(4), sep="\n")
 }
 
 #[test]
-fn a_portal_is_judged_when_sql_fetches_from_it_too() {
+fn a_sql_fetch_from_a_protocol_portal_is_decided_under_the_current_policies() {
     let mut lab = own_lab();
     let script = format!(
         r#"{WIRE}
@@ -57,7 +57,7 @@ print(*told(1), flush=True)
 }
 
 #[test]
-fn a_statement_that_sql_executes_by_its_protocol_name_is_on_record() {
+fn a_protocol_prepared_statement_run_by_sql_execute_is_recorded() {
     let done = wire(
         r#"
 raw.sendall(parse("shared", "SELECT 'shared name'") + SYNC + query("EXECUTE shared"))
@@ -69,7 +69,7 @@ print(*told(2), sep="\n")
 }
 
 #[test]
-fn where_a_name_has_two_meanings_the_trail_shows_both() {
+fn a_statement_name_that_sql_redefined_is_recorded_with_both_texts() {
     let done = wire(
         r#"
 raw.sendall(parse("twice", "SELECT id FROM orders WHERE id = 13") + SYNC)
@@ -86,7 +86,7 @@ print(*told(6), sep="\n")
 }
 
 #[test]
-fn a_function_called_in_a_fields_clothes_is_a_function() {
+fn a_function_called_in_field_notation_is_denied_as_a_function() {
     for statement in [
         "SELECT (s.pid).pg_terminate_backend FROM pg_stat_activity s WHERE s.pid = pg_backend_pid()",
         "SELECT ('select 1'::text).ts_stat",
@@ -98,7 +98,7 @@ fn a_function_called_in_a_fields_clothes_is_a_function() {
 }
 
 #[test]
-fn a_number_that_makes_explain_run_its_statement_is_not_taken_for_another() {
+fn explain_analyze_with_a_number_is_denied_only_if_it_runs_the_statement() {
     let planned = "EXPLAIN (ANALYZE 0) DELETE FROM orders";
     let run = "EXPLAIN (ANALYZE 1) DELETE FROM orders";
     let done = lab().psql(&[planned, run]).unwrap();

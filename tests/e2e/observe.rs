@@ -9,7 +9,7 @@ const NO_PRODUCTS: &str = "@id(\"no-products\")\n@mode(\"observe\")\n\
                            when { resource.name == \"products\" };\n";
 
 #[test]
-fn an_observed_policy_stops_nothing_and_shows_what_it_would() {
+fn an_observed_policy_stops_nothing_and_records_what_it_would_deny() {
     let mut lab = own_lab();
     lab.set_policies(NO_PRODUCTS).unwrap();
     for _ in 0..3 {
@@ -34,7 +34,7 @@ fn an_observed_policy_stops_nothing_and_shows_what_it_would() {
 }
 
 #[test]
-fn an_observed_bundle_stops_nothing_but_what_would_blind_the_agent() {
+fn an_observed_bundle_stops_only_what_would_blind_the_agent() {
     let mut lab = own_lab();
     let address = lab.postgres.address();
     lab.set_upstreams(&format!(
@@ -55,7 +55,7 @@ fn an_observed_bundle_stops_nothing_but_what_would_blind_the_agent() {
 }
 
 #[test]
-fn a_credential_is_not_lent_to_whom_policy_would_not_let_in() {
+fn an_observed_policy_that_forbids_connecting_still_withholds_the_agents_login() {
     let lab = Lab::start(&LabOptions {
         leg: "tls.ca = \"LAB/ca.pem\"\ntls.server_name = \"db.lab.example\"\ncredential = \"shop\"",
         agent_config:

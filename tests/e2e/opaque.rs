@@ -45,7 +45,7 @@ fn decisions_at(lab: &Lab, upstream: &str) -> Vec<Value> {
 }
 
 #[test]
-fn a_connection_is_decided_as_a_whole_and_again_when_policy_changes() {
+fn a_connection_to_a_tcp_upstream_is_decided_once_and_again_when_policy_changes() {
     let port = echo();
     let upstreams =
         format!("[[upstream]]\nname = \"echo\"\nprotocol = \"tcp\"\naddresses = [\"127.0.0.1:{port}\"]\n");

@@ -40,7 +40,7 @@ fn metrics_count_decisions_sessions_and_records() {
 }
 
 #[test]
-fn a_sessions_log_lines_name_its_job_and_itself() {
+fn log_lines_of_a_session_name_its_job_and_the_session() {
     let mut lab = own_lab();
     let script = "import psycopg; psycopg.connect(options='-c standard_conforming_strings=off')";
     let done = lab.run("refused", &[PYTHON, "-c", script]).unwrap();
@@ -54,7 +54,7 @@ fn a_sessions_log_lines_name_its_job_and_itself() {
 }
 
 #[test]
-fn tail_follows_the_trail() {
+fn audit_tail_follows_the_trail() {
     let lab = lab();
     let trail = lab.trail();
     let tail = lab.lineal(&["audit", "tail", "--json", "--from-start", "--dir", trail.to_str().unwrap()]);
@@ -69,7 +69,7 @@ fn tail_follows_the_trail() {
 type Change<'a> = &'a dyn Fn(&mut Vec<String>);
 
 #[test]
-fn verify_finds_a_changed_byte_a_lost_line_and_a_swapped_pair() {
+fn audit_verify_finds_a_changed_byte_a_lost_line_and_swapped_lines() {
     let mut lab = own_lab();
     lines(&lab.psql(&["SELECT 1", "SELECT 2"]).unwrap());
     lab.take_agent().unwrap().stop().unwrap();

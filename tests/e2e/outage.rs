@@ -73,7 +73,7 @@ except psycopg.Error as error:
 "#;
 
 #[test]
-fn an_agent_that_is_asked_to_stop_lets_transactions_end() {
+fn a_stopping_agent_lets_open_transactions_finish() {
     let mut lab = own_lab();
     let job = lab.job("drained", &[PYTHON, "-c", IN_A_TRANSACTION]).unwrap();
     let mut job = lab.converse("drained", &job).unwrap();
@@ -95,7 +95,7 @@ fn an_agent_that_is_asked_to_stop_lets_transactions_end() {
 }
 
 #[test]
-fn what_does_not_end_in_time_is_cut_and_its_end_is_on_record() {
+fn a_statement_that_outlasts_the_drain_is_cut_and_its_end_is_recorded() {
     let more = "[limits]\ndrain_s = 1\n".to_owned();
     let mut lab = Lab::start(&LabOptions { agent_config: more, ..LabOptions::default() }).unwrap();
     let job = lab.job("long", &["psql", "-XAtqc", "SELECT pg_sleep(600)"]).unwrap();
@@ -116,7 +116,7 @@ fn what_does_not_end_in_time_is_cut_and_its_end_is_on_record() {
 }
 
 #[test]
-fn a_revocation_does_not_wait_for_the_agent_to_have_stopped() {
+fn a_revocation_during_the_drain_takes_effect_at_once() {
     let mut lab = own_lab();
     let job = lab.job("drained", &[PYTHON, "-c", IN_A_TRANSACTION]).unwrap();
     let mut job = lab.converse("drained", &job).unwrap();
@@ -134,7 +134,7 @@ fn a_revocation_does_not_wait_for_the_agent_to_have_stopped() {
 }
 
 #[test]
-fn a_restarted_agent_takes_new_jobs() {
+fn a_restarted_agent_accepts_new_jobs() {
     let mut lab = own_lab();
     lab.take_agent().unwrap().stop().unwrap();
     lab.start_agent().unwrap();
@@ -142,7 +142,7 @@ fn a_restarted_agent_takes_new_jobs() {
 }
 
 #[test]
-fn an_upstream_that_does_not_answer_is_given_up_and_others_live() {
+fn an_upstream_that_does_not_answer_is_reported_and_others_keep_working() {
     // With its backlog full, a listener lets whoever dials it wait.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     rustix::net::listen(&silent, 0).unwrap();
@@ -167,7 +167,7 @@ fn an_upstream_that_does_not_answer_is_given_up_and_others_live() {
 }
 
 #[test]
-fn a_dead_upstream_is_told_and_others_live() {
+fn a_dead_upstream_is_reported_and_others_keep_working() {
     let lab = Lab::start(&LabOptions {
         upstreams: "[[upstream]]\nname = \"dead\"\nprotocol = \"postgres\"\naddresses = [\"127.0.0.1:1\"]\n"
             .to_owned(),
@@ -181,7 +181,7 @@ fn a_dead_upstream_is_told_and_others_live() {
 }
 
 #[test]
-fn an_agent_that_stands_still_loses_its_lease_and_with_it_every_connect_is_refused() {
+fn a_frozen_agent_loses_its_lease_and_every_connect_is_refused() {
     let mut lab = own_lab();
     let script = r#"
 import os, socket, sys
@@ -213,7 +213,7 @@ for line in sys.stdin:
 }
 
 #[test]
-fn while_there_is_no_agent_a_job_asks_no_resolver_either() {
+fn a_job_without_an_agent_cannot_send_to_resolvers() {
     let resolver = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = resolver.local_addr().unwrap();
     let kernel: &'static str = format!("resolvers = [\"{address}\"]").leak();
@@ -247,7 +247,7 @@ for line in sys.stdin:
 }
 
 #[test]
-fn an_agent_that_fails_to_start_leaves_nothing_behind() {
+fn an_agent_that_fails_to_start_leaves_no_pins_behind() {
     let mut lab = own_lab();
     let config = lab.agent_options().config();
     lab.take_agent().unwrap().stop().unwrap();

@@ -32,7 +32,7 @@ fn tell(copy: &mut Server, command: &str) -> String {
 }
 
 #[test]
-fn removing_the_package_breaks_the_glass_on_record_and_replacing_it_does_not() {
+fn removing_the_package_detaches_and_records_it_and_replacing_it_does_not() {
     let mut lab = own_lab();
     let package = package::build(&paths::lineal().unwrap(), lab.directory()).unwrap();
     let package = package.to_str().unwrap();

@@ -5,7 +5,7 @@ use std::fs;
 use crate::shared::{WIRE, decisions_on, lab, lines, own_lab, text};
 
 #[test]
-fn a_bad_bundle_is_refused_and_the_last_good_one_stays() {
+fn a_bad_bundle_is_refused_and_the_last_good_one_stays_in_force() {
     let mut lab = own_lab();
     let file = lab.policies().join("default/broken.cedar");
     let before = lab.agent().unwrap().status().unwrap()["bundle"].clone();
@@ -24,7 +24,7 @@ fn a_bad_bundle_is_refused_and_the_last_good_one_stays() {
 }
 
 #[test]
-fn a_changed_bundle_reaches_a_session_that_is_open() {
+fn a_changed_bundle_applies_to_open_sessions() {
     let mut lab = own_lab();
     let script = r#"
 import psycopg, sys
@@ -55,7 +55,7 @@ with psycopg.connect(autocommit=True) as connection:
 }
 
 #[test]
-fn what_was_prepared_under_another_bundle_is_judged_again() {
+fn statements_prepared_under_an_earlier_bundle_are_decided_again() {
     let mut lab = own_lab();
     let script = format!(
         r#"{WIRE}
@@ -90,7 +90,7 @@ print(told(1), flush=True)
 }
 
 #[test]
-fn what_the_grammar_refuses_is_denied_and_the_session_lives() {
+fn a_statement_that_does_not_parse_is_denied_and_the_session_continues() {
     let done = lab().psql(&["SELEC 1", "SELECT 2"]).unwrap();
     assert_eq!(done.stdout, "2\n", "{done:?}");
     assert!(done.stderr.contains("42501") && done.stderr.contains("no-unparsed"), "{done:?}");
@@ -105,7 +105,7 @@ fn the_shipped_policies_pass_their_own_cases() {
 }
 
 #[test]
-fn explain_names_the_policy_that_the_agent_names() {
+fn policy_explain_names_the_deciding_policy() {
     let policies = lab().policies();
     let mut arguments = vec!["policy", "explain", policies.to_str().unwrap(), "--hostname", "lab"];
     arguments.extend(["--group", "contractors", "--statement", "DROP TABLE orders"]);
@@ -114,7 +114,7 @@ fn explain_names_the_policy_that_the_agent_names() {
 }
 
 #[test]
-fn what_a_startup_message_sets_is_decided_as_set_is() {
+fn settings_in_a_startup_message_are_decided_like_set_statements() {
     let script = r#"
 import os, psycopg
 for options in ["-c r\\ole=shop_owner", "--search-path=evil", "-c client_encoding=LATIN1", "-F",

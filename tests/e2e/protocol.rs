@@ -48,7 +48,7 @@ fn check_wire(script: &str, expected: &[&str]) {
 }
 
 #[test]
-fn what_startup_sets_arrives_byte_for_byte() {
+fn startup_options_reach_the_server_byte_for_byte() {
     let script = r#"
 import psycopg
 # The server's own escapes: a backslash in front of a space and of a backslash.
@@ -68,7 +68,7 @@ with psycopg.connect(options=options, sslmode="MODE") as connection:
 }
 
 #[test]
-fn replication_is_refused_in_so_many_words() {
+fn replication_is_refused_by_name() {
     let script = r#"
 import psycopg
 for kind in ("database", "true", "on"):
@@ -81,7 +81,7 @@ for kind in ("database", "true", "on"):
 }
 
 #[test]
-fn a_protocol_that_is_too_new_is_negotiated_down() {
+fn a_newer_protocol_version_is_negotiated_down() {
     check_wire(
         r#"
 raw = socket.create_connection(("127.0.0.1", int(os.environ["PGPORT"])), timeout=20)
@@ -109,7 +109,7 @@ print([read()[0].decode() for _ in range(4)])
 }
 
 #[test]
-fn portals_are_executed_bit_by_bit_and_syncs_overtake_answers() {
+fn partial_executes_flushes_and_pipelined_syncs_are_answered_in_order() {
     check_wire(
         r#"
 def some(portal, rows): return message(b"E", portal.encode() + b"\0" + struct.pack("!I", rows))
@@ -149,7 +149,7 @@ print(told(1))
 }
 
 #[test]
-fn copies_run_fail_and_are_denied_and_the_session_goes_on() {
+fn the_session_continues_after_copies_that_succeed_fail_or_are_denied() {
     let script = r#"
 import psycopg
 connection = psycopg.connect(sslmode="MODE", autocommit=True)
@@ -209,7 +209,7 @@ with connection.transaction():
 }
 
 #[test]
-fn data_behind_a_denied_copy_goes_nowhere_and_what_follows_is_answered() {
+fn copy_data_sent_ahead_reaches_its_copy_and_later_queries_are_answered() {
     check_wire(
         r#"
 data = message(b"d", b"1\n") * 1000
@@ -234,7 +234,7 @@ print(told(1))
 }
 
 #[test]
-fn a_pipeline_of_libpqs_comes_back_in_order() {
+fn libpq_pipeline_mode_gets_its_results_in_order() {
     let script = r#"
 from psycopg import pq
 connection = pq.PGconn.connect(b"sslmode=MODE")
@@ -284,7 +284,7 @@ fn pgbench_runs_in_every_query_mode() {
 }
 
 #[test]
-fn many_are_cancelled_at_once_and_none_but_them() {
+fn many_concurrent_cancels_end_their_own_statements_only() {
     let script = r#"
 import psycopg, threading
 count = 24
@@ -315,7 +315,7 @@ print(len(ended), running(), {session.execute("SELECT 1").fetchone()[0] for sess
 }
 
 #[test]
-fn messages_longer_than_any_buffer_pass_through_small_ones() {
+fn messages_larger_than_any_buffer_pass_without_growing_the_agent() {
     // With all the tests that there are, nearly what the server itself can make of one value.
     let megabytes = if std::env::var_os("LINEAL_TEST_FULL").is_some() { 1000 } else { 200 };
     let script = r#"

@@ -4,7 +4,7 @@
 use crate::shared::{WIRE, lab, lines, own_lab};
 
 #[test]
-fn no_way_to_change_how_text_is_read_passes() {
+fn every_way_to_change_how_the_server_reads_text_is_denied() {
     let mut lab = own_lab();
     lab.allow_all().unwrap();
     let script = format!(
@@ -37,7 +37,7 @@ for attempt in (
 }
 
 #[test]
-fn a_role_that_reads_differently_cannot_be_served() {
+fn a_role_whose_settings_change_how_text_is_read_is_refused() {
     let lab = own_lab();
     lab.postgres.admin("shop", "ALTER ROLE app SET standard_conforming_strings = off").unwrap();
     let done = lab.psql(&["SELECT 1"]).unwrap();
@@ -49,7 +49,7 @@ fn a_role_that_reads_differently_cannot_be_served() {
 }
 
 #[test]
-fn what_drivers_say_of_how_they_read_is_heard() {
+fn drivers_may_set_the_required_reading_settings_themselves() {
     let done =
         lab().psql(&["SET client_encoding TO 'utf8'", "SET standard_conforming_strings = on", "SELECT 1"]);
     assert_eq!(lines(&done.unwrap()), ["1"]);

@@ -15,7 +15,7 @@ fn id_of(lab: &Lab, name: &str) -> String {
 }
 
 #[test]
-fn statements_that_were_sent_ahead_do_not_run_after_a_revocation() {
+fn pipelined_statements_do_not_run_after_a_revocation() {
     let lab = own_lab();
     let script = format!(
         r#"{WIRE}
@@ -40,7 +40,7 @@ print(*told(6), flush=True)
 }
 
 #[test]
-fn every_process_of_a_job_can_be_killed_whatever_it_forks_meanwhile() {
+fn killing_a_job_kills_every_process_whatever_it_forks_meanwhile() {
     // Children, a daemon two forks away, and a chain of which each link ends as soon as it has made the next.
     let script = r#"
 import os, signal, time
@@ -80,7 +80,7 @@ signal.pause()
 }
 
 #[test]
-fn a_job_that_is_a_new_process_at_every_moment_is_killed_too() {
+fn a_job_that_forks_and_exits_without_pause_is_killed_too() {
     let lab = own_lab();
     let chain = env!("CARGO_BIN_EXE_chain");
     let mut job = lab.converse("chain", &lab.job("chain", &[chain, "120"]).unwrap()).unwrap();
@@ -91,7 +91,7 @@ fn a_job_that_is_a_new_process_at_every_moment_is_killed_too() {
 }
 
 #[test]
-fn where_the_configuration_says_so_whoever_loses_access_is_killed() {
+fn jobs_that_lose_access_are_killed_if_configured() {
     let agent_config = "[revocations]\nkill = true\n".to_owned();
     let lab = Lab::start(&LabOptions { agent_config, ..LabOptions::default() }).unwrap();
     let start = |name: &'static str| {
@@ -107,7 +107,7 @@ fn where_the_configuration_says_so_whoever_loses_access_is_killed() {
 }
 
 #[test]
-fn a_claim_ends_the_access_of_who_has_it_and_of_nobody_else() {
+fn revoking_a_claim_ends_the_access_of_jobs_with_that_claim_only() {
     let lab = own_lab();
     let start = |name: &'static str, actor: &str| -> Server {
         let token = lab.issuer.mint(&json!({"claims": {"actor": actor}})).unwrap();
@@ -187,7 +187,7 @@ for thread in threads: thread.join()
 }
 
 #[test]
-fn a_revoked_job_asks_no_resolver_either() {
+fn a_revoked_job_cannot_send_to_resolvers() {
     let resolver = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = resolver.local_addr().unwrap();
     let kernel: &'static str = format!("resolvers = [\"{address}\"]").leak();

@@ -55,7 +55,7 @@ fn lineal(lab: &Lab, rest: &str) -> String {
 const NOTHING: &str = "the job has no verified credential, and is granted nothing until it has one";
 
 #[test]
-fn a_pipeline_that_leaves_out_lineal_run_gets_nothing_until_it_shows_a_token() {
+fn a_pipeline_without_lineal_run_is_granted_nothing_until_it_presents_a_token() {
     let unit = unit();
     let lab = lab(&unit, String::new());
     let mut runner = in_unit(&lab, &unit, "", &[PYTHON, "-c", RUNNER]);
@@ -95,7 +95,7 @@ fn a_pipeline_that_leaves_out_lineal_run_gets_nothing_until_it_shows_a_token() {
 }
 
 #[test]
-fn a_unit_is_what_is_below_it_and_nothing_else() {
+fn a_unit_rule_matches_the_units_cgroups_and_nothing_else() {
     let unit = unit();
     let lab = lab(&unit, String::new());
     let connect = ["psql", "-XAtqc", "SELECT 'free'"];
@@ -114,7 +114,7 @@ fn a_unit_is_what_is_below_it_and_nothing_else() {
 }
 
 #[test]
-fn the_runners_own_connection_is_granted_by_name_and_its_jobs_are_not() {
+fn a_policy_can_grant_the_runners_own_connection_and_not_its_childrens() {
     let unit = unit();
     let port = opaque::echo();
     let upstreams =
@@ -148,7 +148,7 @@ for line in sys.stdin:
 }
 
 #[test]
-fn who_ran_before_the_agent_or_without_it_is_followed() {
+fn processes_started_before_the_agent_or_while_it_was_down_are_followed() {
     let unit = unit();
     let mut lab = lab(&unit, String::new());
     let config = lab.agent_options().config();
@@ -176,7 +176,7 @@ fn who_ran_before_the_agent_or_without_it_is_followed() {
 }
 
 #[test]
-fn a_job_whose_root_has_ended_is_served_by_the_next_agent() {
+fn a_job_whose_root_has_ended_is_adopted_by_the_next_agent() {
     let unit = unit();
     let mut lab = lab(&unit, String::new());
     // The shell ends, and what it started stays.
@@ -192,7 +192,7 @@ fn a_job_whose_root_has_ended_is_served_by_the_next_agent() {
 }
 
 #[test]
-fn a_rule_may_mean_an_executable_or_a_user() {
+fn a_rule_can_match_an_executable_or_a_user() {
     let dir = tempfile::tempdir().unwrap();
     let exe: PathBuf = dir.path().join("runner-of-this-test");
     fs::copy("/bin/sh", &exe).unwrap();
@@ -221,7 +221,7 @@ fn a_rule_may_mean_an_executable_or_a_user() {
 }
 
 #[test]
-fn a_running_tree_that_a_rule_follows_may_be_given_a_credential_from_outside() {
+fn a_running_tree_enrolled_by_rule_can_be_given_a_credential_from_outside() {
     let unit = unit();
     let lab = lab(&unit, String::new());
     let mut runner = in_unit(&lab, &unit, "", &[PYTHON, "-c", RUNNER]);
@@ -236,7 +236,7 @@ fn a_running_tree_that_a_rule_follows_may_be_given_a_credential_from_outside() {
 }
 
 #[test]
-fn no_token_leads_out_of_a_job_whose_access_has_ended() {
+fn a_token_gives_a_revoked_job_no_new_access() {
     let unit = unit();
     let lab = lab(&unit, String::new());
     let mut runner = in_unit(&lab, &unit, "", &[PYTHON, "-c", RUNNER]);
@@ -251,7 +251,7 @@ fn no_token_leads_out_of_a_job_whose_access_has_ended() {
 }
 
 #[test]
-fn what_a_list_ended_of_a_job_without_a_credential_stays_ended() {
+fn a_job_without_a_credential_that_the_revocation_file_ended_stays_ended() {
     let unit = unit();
     let mut lab = lab(&unit, String::new());
     let mut runner = in_unit(&lab, &unit, "", &[PYTHON, "-c", RUNNER]);
@@ -273,7 +273,7 @@ fn what_a_list_ended_of_a_job_without_a_credential_stays_ended() {
 }
 
 #[test]
-fn a_rule_may_mean_a_cgroup_by_its_path() {
+fn a_rule_can_match_a_cgroup_by_its_path() {
     let mut lab = Lab::start(&LabOptions::default()).unwrap();
     let root = lineal_tests::cgroup::root().unwrap();
     let path = std::path::Path::new("/").join(lab.cgroup().path().strip_prefix(root).unwrap()).join("ci");
@@ -296,7 +296,7 @@ fn a_rule_may_mean_a_cgroup_by_its_path() {
 }
 
 #[test]
-fn who_hides_its_program_is_taken_in_all_the_same() {
+fn processes_that_hide_their_program_are_enrolled_by_rules_too() {
     let unit = unit();
     let mut lab = Lab::start(&LabOptions::default()).unwrap();
     let config = lab.agent_options().config();

@@ -30,7 +30,7 @@ fn state_of(lab: &Lab, name: &str) -> String {
 }
 
 #[test]
-fn after_its_token_a_job_may_neither_connect_nor_command() {
+fn a_job_whose_token_has_expired_can_neither_connect_nor_run_statements() {
     let script = r#"
 import psycopg
 connection = psycopg.connect(autocommit=True)
@@ -60,7 +60,7 @@ input()
 }
 
 #[test]
-fn a_job_outlives_its_token_where_its_issuer_may() {
+fn a_job_outlives_its_token_if_its_issuer_is_configured_so() {
     let script = r#"
 import psycopg, sys, time
 connection = psycopg.connect(autocommit=True)
@@ -81,7 +81,7 @@ input()
 }
 
 #[test]
-fn an_opaque_connection_ends_with_the_jobs_time() {
+fn an_opaque_connection_ends_when_the_jobs_token_expires() {
     let script = r#"
 import os, socket
 connection = socket.create_connection(("127.0.0.1", int(os.environ["ECHO"])))
@@ -111,7 +111,7 @@ except ConnectionResetError:
 }
 
 #[test]
-fn a_list_that_others_keep_ends_access_and_gives_it_back() {
+fn an_entry_in_the_revocation_file_ends_access_and_its_removal_restores_it() {
     let mut lab = own_lab();
     let file = lab.directory().join("revoked.toml");
     let list = |content: &str| {
@@ -164,7 +164,7 @@ except psycopg.Error as error:
 }
 
 #[test]
-fn an_expired_job_cancels_nothing_and_what_runs_runs_on() {
+fn a_cancel_from_an_expired_job_is_ignored_and_its_statement_finishes() {
     let script = r#"
 import psycopg, sys, threading, time
 connection = psycopg.connect(autocommit=True)

@@ -5,7 +5,7 @@ use lineal_tests::story::{Telling, tell};
 use crate::shared::own_lab;
 
 #[test]
-fn the_story_holds_line_by_line() {
+fn every_line_of_the_demo_story_holds() {
     let lab = own_lab();
     let mut told = Vec::new();
     // Each outcome is told only after it was checked; a broken one ends the story.

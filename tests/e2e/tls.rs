@@ -10,7 +10,7 @@ fn psql(lab: &Lab, how: &str, statement: &str) -> Finished {
 }
 
 #[test]
-fn a_client_gets_tls_by_each_sslmode_and_verifies_what_it_is_served() {
+fn every_sslmode_gets_the_encryption_it_asks_for_and_a_certificate_that_verifies() {
     let lab = lab();
     for (mode, encrypted) in [
         ("disable", false),
@@ -29,7 +29,7 @@ fn a_client_gets_tls_by_each_sslmode_and_verifies_what_it_is_served() {
 }
 
 #[test]
-fn a_client_that_trusts_others_only_refuses_the_agent() {
+fn a_client_that_trusts_another_authority_refuses_the_agent() {
     let lab = lab();
     let other = lab.directory().join("other-ca.pem");
     let done = psql(lab, &format!("sslmode=verify-ca sslrootcert={}", other.display()), "SELECT 1");
@@ -37,7 +37,7 @@ fn a_client_that_trusts_others_only_refuses_the_agent() {
 }
 
 #[test]
-fn tls_may_come_first_and_must_then_say_what_is_inside() {
+fn direct_tls_is_served_only_to_clients_that_name_postgresql() {
     let done = lab()
         .python(
             r#"
@@ -67,7 +67,7 @@ print(attempt(["postgresql"]), attempt(None), attempt(["h2"]))
 }
 
 #[test]
-fn what_is_sent_ahead_of_the_handshake_ends_the_connection() {
+fn plaintext_sent_ahead_of_the_handshake_ends_the_connection() {
     let done = lab()
         .python(
             r#"
@@ -98,7 +98,7 @@ print(b"SCRAM" in got)
 }
 
 #[test]
-fn every_login_is_relayed_over_two_tls_legs() {
+fn every_authentication_method_is_relayed_with_tls_on_both_legs() {
     let lab = verified_lab();
     for user in ["app", "app_md5", "app_cleartext"] {
         let done = psql(&lab, &format!("user={user} sslmode=verify-full"), "SELECT current_user");
@@ -111,7 +111,7 @@ fn every_login_is_relayed_over_two_tls_legs() {
 }
 
 #[test]
-fn a_client_that_insists_on_channel_binding_is_told_both_remedies() {
+fn a_client_that_uses_channel_binding_is_refused_with_both_remedies() {
     let lab = verified_lab();
     for binding in ["prefer", "require"] {
         let done = psql(&lab, &format!("sslmode=require channel_binding={binding}"), "SELECT 1");
@@ -126,7 +126,7 @@ fn a_client_that_insists_on_channel_binding_is_told_both_remedies() {
 }
 
 #[test]
-fn a_server_is_believed_as_far_as_its_upstream_says() {
+fn the_servers_certificate_is_verified_as_the_upstream_configures() {
     let mut lab = own_lab();
     let mut check = |leg: &str, refusal: Option<&str>| {
         lab.set_leg(leg).unwrap();
@@ -151,7 +151,7 @@ fn a_server_is_believed_as_far_as_its_upstream_says() {
 }
 
 #[test]
-fn cancelling_works_through_tls_and_stays_within_the_job() {
+fn a_cancel_works_with_and_without_tls_and_only_from_the_same_job() {
     let lab = verified_lab();
     // Whoever knows the key, by each kind of connection: the job itself, and another one.
     let victim = r#"
@@ -211,7 +211,7 @@ print(request.recv(1))
 }
 
 #[test]
-fn an_authority_can_be_replaced_while_jobs_run() {
+fn the_agents_authority_can_be_replaced_while_jobs_run() {
     let lab = own_lab();
     let script = r#"
 import psycopg
@@ -240,7 +240,7 @@ once()
 }
 
 #[test]
-fn a_bundle_that_names_what_the_host_lacks_is_refused() {
+fn a_bundle_that_names_a_missing_file_or_credential_is_refused() {
     let mut lab = own_lab();
     let upstreams = lab.policies().join("hosts/lab/upstreams.toml");
     let good = std::fs::read_to_string(&upstreams).unwrap();

@@ -30,12 +30,12 @@ fn a_job_cannot_take_a_second_credential() {
 }
 
 #[test]
-fn a_job_cannot_revoke() {
+fn a_job_cannot_revoke_anybodys_access() {
     refused(&["revoke", "--subject", "somebody:else", "--reason", "spite"]);
 }
 
 #[test]
-fn a_job_cannot_look_at_the_others() {
+fn a_job_cannot_list_jobs() {
     refused(&["jobs", "--json"]);
 }
 
@@ -65,7 +65,7 @@ while chunk := os.read(reader, 4096):
 "#;
 
 #[test]
-fn a_connection_handed_on_by_a_process_that_ended_is_still_the_jobs() {
+fn a_control_connection_inherited_from_an_ended_process_is_still_the_jobs() {
     let done = lab().run("handed-on", &[PYTHON, "-c", HANDED_ON]).unwrap();
     assert!(done.stdout.contains("\"error\"") && !done.stdout.contains("\"id\""), "{done:?}");
 }
@@ -85,7 +85,7 @@ fn listening(pid: u32) -> Vec<u16> {
 }
 
 #[test]
-fn whoever_dials_lineals_own_listener_is_closed() {
+fn a_process_outside_every_job_that_dials_the_agents_listener_is_closed_and_counted() {
     let mut lab = Lab::start(&LabOptions::default()).unwrap();
     let job = lab.job("keeps the listener", &["/bin/cat"]).unwrap();
     let mut job = lab.converse("cat", &job).unwrap();

@@ -84,7 +84,7 @@ except BlockingIOError:
 "#;
 
 #[test]
-fn who_owns_the_jobs_network_does_not_get_the_leg_with_the_secret() {
+fn a_job_that_controls_its_network_namespace_cannot_divert_the_agents_login() {
     // The lab's own network, so that the database has an address that is nobody's loopback.
     let everything = || {
         let network = Namespace::new();

@@ -27,12 +27,12 @@ except OSError as error:
 }
 
 #[test]
-fn a_plain_connect() {
+fn a_plain_connect_does_not_escape() {
     check("return socket.create_connection((HOST, PORT))");
 }
 
 #[test]
-fn an_unspecified_address_from_another_bound_one() {
+fn the_unspecified_address_from_a_bound_ipv6_socket_does_not_escape() {
     // A listener of the job's own at ::1; the kernel takes 0.0.0.0 and :: for the address that a socket is bound to.
     check(
         r#"
@@ -51,7 +51,7 @@ return s
 }
 
 #[test]
-fn an_unspecified_address_from_another_one_of_loopback() {
+fn the_unspecified_address_reaches_the_jobs_own_listener_and_no_other() {
     let outside = std::net::TcpListener::bind("127.0.0.5:0").unwrap();
     let port = outside.local_addr().unwrap().port().to_string();
     let script = r#"
@@ -72,7 +72,7 @@ with socket.create_server(("127.0.0.1", port)) as listener:
 }
 
 #[test]
-fn a_source_route() {
+fn source_routes_are_refused_to_jobs_and_to_nobody_else() {
     let script = r#"
 import socket
 def tried(family, kind, level, option, value):
@@ -100,7 +100,7 @@ for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
 }
 
 #[test]
-fn ipv4_mapped_into_ipv6() {
+fn an_ipv4_address_mapped_into_ipv6_does_not_escape() {
     check(
         r#"
 s = socket.socket(socket.AF_INET6)
@@ -111,7 +111,7 @@ return s
 }
 
 #[test]
-fn bind_before_connect_and_marks() {
+fn a_bound_and_marked_socket_does_not_escape() {
     check(
         r#"
 s = socket.socket()
@@ -124,7 +124,7 @@ return s
 }
 
 #[test]
-fn a_device_bound_socket() {
+fn a_socket_bound_to_a_device_does_not_escape() {
     check(
         r#"
 s = socket.socket()
@@ -136,7 +136,7 @@ return s
 }
 
 #[test]
-fn tcp_fast_open() {
+fn tcp_fast_open_does_not_escape() {
     check(
         r#"
 s = socket.socket()
@@ -147,7 +147,7 @@ return s
 }
 
 #[test]
-fn a_non_blocking_connect() {
+fn a_non_blocking_connect_does_not_escape() {
     check(
         r#"
 import select
@@ -161,7 +161,7 @@ return s
 }
 
 #[test]
-fn connecting_again_after_a_disconnect() {
+fn reconnecting_a_disconnected_socket_does_not_escape() {
     check(
         r#"
 libc = ctypes.CDLL(None, use_errno=True)
@@ -176,7 +176,7 @@ return s
 }
 
 #[test]
-fn mptcp() {
+fn multipath_tcp_does_not_escape() {
     check(
         r#"
 s = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)
@@ -210,7 +210,7 @@ for name, kind, protocol in (
 }
 
 #[test]
-fn datagrams_reach_nobody() {
+fn udp_datagrams_reach_nobody() {
     // A receiver outside every job.
     let receiver = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     receiver.set_nonblocking(true).unwrap();
@@ -254,7 +254,7 @@ print(socket.socket().connect_ex(("127.0.0.1", 5432)))
 }
 
 #[test]
-fn a_socket_made_before_a_fork_and_connected_after() {
+fn a_socket_that_a_forked_daemon_connects_does_not_escape() {
     check(
         r#"
 s = socket.socket()
@@ -302,7 +302,7 @@ raise OSError("the child told: " + said.decode())
 }
 
 #[test]
-fn moving_to_another_cgroup_beneath_changes_nothing() {
+fn moving_to_a_child_cgroup_does_not_escape() {
     check(
         r#"
 own = next(line.split("::")[1].strip() for line in open("/proc/self/cgroup") if "::" in line)
@@ -317,7 +317,7 @@ return socket.create_connection((HOST, PORT))
 }
 
 #[test]
-fn vfork_and_exec_a_thousand_times_stays_in_the_lineage() {
+fn a_thousand_vforks_and_execs_stay_in_the_lineage() {
     let done = must_not_escape(
         r#"
 import os, subprocess
@@ -332,7 +332,7 @@ print(subprocess.run(["psql", "-XAtqc", "SELECT 'after 1000'"], capture_output=T
 }
 
 #[test]
-fn dialling_lineals_own_listener_is_closed() {
+fn a_job_that_dials_the_agents_listener_gets_no_answer() {
     let done = must_not_escape(
         r#"
 import os, socket

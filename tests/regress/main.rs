@@ -48,7 +48,7 @@ const PLAIN: Legs = Legs { sslmode: "disable", upstream: "tls.mode = \"disable\"
 const ENCRYPTED: Legs = Legs { sslmode: "verify-full", upstream: "tls.ca = \"LAB/ca.pem\"" };
 
 #[test]
-fn results_through_lineal_are_those_of_the_server() {
+fn results_through_lineal_equal_the_servers_own() {
     let direct = run(None);
     assert!(direct.len() >= SAMPLE.split_whitespace().count(), "{} results", direct.len());
     for legs in [PLAIN, ENCRYPTED] {

@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_dead_process_owned_is_abandoned_and_what_a_live_one_owns_is_not() {
+    fn only_what_dead_processes_owned_counts_as_abandoned() {
         let place = tempfile::tempdir().unwrap();
         let mine = owned_name().unwrap();
         let pid = std::process::id();

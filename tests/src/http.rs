@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn chunks_are_joined_and_a_missing_end_is_noticed() {
+    fn chunks_are_joined_and_a_missing_end_is_an_error() {
         assert_eq!(unchunk("3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n").as_deref(), Some("abcde"));
         assert_eq!(unchunk("3\r\nabc\r\n"), None);
         assert_eq!(unchunk("5\r\nabc"), None);
