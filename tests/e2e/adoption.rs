@@ -1,6 +1,10 @@
-//! A new agent takes over what an earlier one followed, however that one ended.
+//! Adoption: a new agent takes over the jobs that an earlier agent followed, however that one ended.
 
-use std::{fs, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use lineal_tests::{
     Lab,
@@ -14,8 +18,8 @@ use serde_json::Value;
 
 use crate::shared::{decisions_on, lines, own_lab, text};
 
-/// Asks the shop for each word it is told, and answers with it or with why not; `spawn` has it start another such process,
-/// which is told what follows `child`.
+/// For each word it is told, connects to the shop, selects the word and prints it, or why it was refused.
+/// `spawn` starts another such process, and `child WORD` passes the word on to that one.
 const ECHO: &str = r#"
 import psycopg, subprocess, sys
 def ask(word):
@@ -37,6 +41,7 @@ for line in sys.stdin:
         print(ask(word), flush=True)
 "#;
 
+/// Starts [`ECHO`] as a job.
 fn echo(lab: &Lab) -> Server {
     let job = lab.job("nightly", &[PYTHON, "-c", ECHO]).unwrap();
     lab.converse("echo", &job).unwrap()
@@ -47,7 +52,7 @@ fn say(job: &mut Server, word: &str) -> String {
     job.line(PATIENCE).unwrap()
 }
 
-/// The one decision on a statement.
+/// The one recorded decision on `SELECT 'word'`.
 fn decided(lab: &Lab, word: &str) -> Value {
     let rows = decisions_on(lab, &format!("SELECT '{word}'"));
     let [row] = rows.as_slice() else { panic!("{word}: {rows:?}") };
@@ -65,7 +70,7 @@ fn a_new_agent_adopts_jobs_with_credential_and_ancestry() {
     assert_eq!(say(&mut job, "before"), "before");
     lab.take_agent().unwrap().kill().unwrap();
     assert!(say(&mut job, "while").starts_with("refused"));
-    // Forked and executed while there is no agent.
+    // A process that is forked and executes while there is no agent.
     assert_eq!(say(&mut job, "spawn"), "spawned");
     assert!(say(&mut job, "child orphan").starts_with("refused"));
     lab.start_agent().unwrap();
@@ -86,7 +91,7 @@ fn a_new_agent_adopts_jobs_with_credential_and_ancestry() {
     assert_eq!(ancestry[..1], before["process"]["ancestry"].as_array().unwrap()[..]);
     assert_eq!(ancestry.len(), 2, "{late}");
     assert_eq!(text(&late, "/process/cwd"), text(&before, "/process/cwd"));
-    // One record for each process, whoever wrote it.
+    // The two agents together wrote one record for each process.
     let processes = lab.audit(&["--kind", "process"]).unwrap();
     let mut ids: Vec<u64> = processes.iter().filter_map(|row| row["process"].as_u64()).collect();
     ids.sort_unstable();
@@ -177,23 +182,24 @@ fn a_second_agent_on_the_same_host_does_not_start() {
     assert_eq!(say(&mut job, "undisturbed"), "undisturbed");
 }
 
+/// The one directory of pins that an agent keeps; it is named after the layout of the maps in it.
+fn pinned_layout(pins: &Path) -> PathBuf {
+    let entries = fs::read_dir(pins).unwrap().map(|entry| entry.unwrap().path());
+    let [layout] = entries.collect::<Vec<_>>().try_into().unwrap();
+    layout
+}
+
 #[test]
 fn jobs_left_by_another_release_stay_refused_until_they_end() {
     let mut lab = own_lab();
     let mut old = echo(&lab);
     assert_eq!(say(&mut old, "before"), "before");
     lab.take_agent().unwrap().kill().unwrap();
-    // As an agent of another release would have left it.
+    // Pins under another layout's name are what an agent of another release would have left.
     let pins = lab.agent_options().pins.clone();
-    let [layout] = fs::read_dir(&pins)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect::<Vec<_>>()
-        .try_into()
-        .unwrap();
     let other = pins.join("v1");
-    fs::rename(layout, &other).unwrap();
-    // One that fails to start frees nobody.
+    fs::rename(pinned_layout(&pins), &other).unwrap();
+    // An agent that fails to start releases no process.
     let too_many: Vec<String> = (1..=65).map(|last| format!("\"127.0.0.{last}:53\"")).collect();
     let kernel = std::mem::replace(
         &mut lab.agent_options().kernel,
@@ -210,7 +216,7 @@ fn jobs_left_by_another_release_stay_refused_until_they_end() {
         assert_eq!(say(&mut new, "new"), "new");
     }
     let scrape = lab.agent().unwrap().metrics().to_owned();
-    lab.wait_until("they are counted", || {
+    lab.wait_until("the old job's process is counted", || {
         let metrics = http::get(&scrape, "/metrics")?;
         Ok(metrics.contains("lineal_kernel_orphans 1"))
     })
@@ -220,21 +226,16 @@ fn jobs_left_by_another_release_stay_refused_until_they_end() {
     assert_eq!(say(&mut new, "still"), "still");
 }
 
-/// The ports at which something listens, as a process in there sees them (proc_pid_net(5)).
-const LISTENING: &str = r#"
+/// Starts its arguments as a job in this network namespace, has it connect once, and waits for the agent's
+/// death. Then tries to take the dead agent's port: by a bind to each address, and by a listener that names
+/// no port where the kernel has no other port to give (`ip_local_port_range`). Prints how each went, then how
+/// the job's next connect went and whether the listener got it.
+const THIEF: &str = r#"
+import socket, subprocess, sys
+# proc_pid_net(5): state 0A is LISTEN.
 def listening():
     rows = [line.split() for line in open("/proc/self/net/tcp")][1:]
     return {int(row[1].split(":")[1], 16) for row in rows if row[3] == "0A"}
-"#;
-
-#[test]
-fn the_port_of_a_dead_agent_cannot_be_taken_over() {
-    let mut lab = own_lab();
-    // A network namespace of its own, in which the kernel hands out one port alone to those that name none.
-    let script = format!(
-        r#"
-import socket, subprocess, sys
-{LISTENING}
 subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 job = subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 def say(word):
@@ -256,22 +257,23 @@ try:
     print("bound ::", flush=True)
 except OSError as error:
     print(error.strerror, flush=True)
-open("/proc/sys/net/ipv4/ip_local_port_range", "w").write(f"{{port}} {{port}}")
+open("/proc/sys/net/ipv4/ip_local_port_range", "w").write(f"{port} {port}")
 thief = socket.socket()
 thief.listen()
 assert thief.getsockname()[1] == port
 thief.setblocking(False)
-# At once, while the dead agent's lease may still hold.
+# At once, while the dead agent's lease may not have expired yet.
 print(say("x").split()[0], flush=True)
 try:
     thief.accept()
     print("stolen", flush=True)
 except BlockingIOError:
     print("safe", flush=True)
-"#
-    );
-    // Each connection is over before the answer: nothing of the agent's is left at its port when it is killed.
-    let connect = r#"
+"#;
+
+/// For each line it is told, connects to a port that no policy declares, and waits for the agent to close the
+/// connection: when the agent is killed, no connection at its port is left.
+const CONNECT_AND_WAIT: &str = r#"
 import socket, sys
 for line in sys.stdin:
     with socket.socket() as stream:
@@ -286,9 +288,13 @@ for line in sys.stdin:
             pass
     print("connected", flush=True)
 "#;
-    let job = lab.job("alone", &[PYTHON, "-c", connect]).unwrap();
+
+#[test]
+fn the_port_of_a_dead_agent_cannot_be_taken_over() {
+    let mut lab = own_lab();
+    let job = lab.job("alone", &[PYTHON, "-c", CONNECT_AND_WAIT]).unwrap();
     let mut outside = Command::new("unshare");
-    outside.args(["-n", PYTHON, "-c", &script]);
+    outside.args(["-n", PYTHON, "-c", THIEF]);
     outside.args([job.get_program()]).args(job.get_args());
     outside.envs(job.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let mut outside = lab.converse("outside", &lab.inside(&outside)).unwrap();
@@ -326,7 +332,7 @@ fn detach_releases_every_followed_process_and_is_recorded() {
     let states = lab.audit(&["--kind", "job"]).unwrap();
     assert_eq!(text(states.last().unwrap(), "/state"), "ended");
     assert!(!lab.agent_options().pins.exists());
-    // And put together again.
+    // A new agent follows new jobs again.
     lab.start_agent().unwrap();
     assert!(jobs(&lab).is_empty());
     let mut job = echo(&lab);
@@ -370,16 +376,10 @@ fn a_job_that_forks_and_exits_without_pause_is_adopted() {
     job.silence(PATIENCE).unwrap();
 }
 
-/// What another program says of a pinned link: its own id, and its program's.
-fn link(pins: &std::path::Path, name: &str) -> (u64, u64) {
-    let [layout] = fs::read_dir(pins)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect::<Vec<_>>()
-        .try_into()
-        .unwrap();
+/// The ids of a pinned link and of its program, as bpftool reports them.
+fn link(pins: &Path, name: &str) -> (u64, u64) {
     let mut show = Command::new("bpftool");
-    show.args(["--json", "link", "show", "pinned"]).arg(layout.join(name));
+    show.args(["--json", "link", "show", "pinned"]).arg(pinned_layout(pins).join(name));
     let shown: Value = serde_json::from_str(&finish(&mut show).unwrap().success().unwrap()).unwrap();
     (shown["id"].as_u64().unwrap(), shown["prog_id"].as_u64().unwrap())
 }
@@ -400,6 +400,7 @@ fn a_new_agent_updates_cgroup_links_in_place_and_replaces_tracing_links() {
     for (before, after) in before.iter().zip(&after).take(4) {
         assert!(before.0 == after.0 && before.1 != after.1, "{before:?} {after:?}");
     }
-    // Tracing links can't be updated: the new one is attached before the old one goes.
+    // The kernel cannot update a tracing link: the new agent attaches another one, and then removes the old
+    // one.
     assert!(before[4].0 != after[4].0 && before[4].1 != after[4].1, "{before:?} {after:?}");
 }

@@ -1,5 +1,5 @@
-//! The bounds of the agent's own tables and queues, each reached: what happens there is what the operations guide says, and
-//! it is counted.
+//! Each bound of the agent's own tables and queues is reached: what happens then is what the operations guide
+//! says, and it is counted.
 
 use std::{fs, net::TcpStream, time::SystemTime};
 
@@ -8,14 +8,15 @@ use serde_json::{Value, json};
 
 use crate::shared::{WIRE, counted, lines, own_lab, text};
 
-/// What the agent keeps of revocations and of used tokens.
+/// How many revocations, and how many used tokens, the agent stores at most.
 const KEPT_MAX: usize = 65_536;
 
+/// How often a bound was reached.
 fn reached(lab: &mut Lab, bound: &str) -> u64 {
     counted(lab, &format!("lineal_bounds_total{{bound=\"{bound}\"}}"))
 }
 
-/// A lab whose agent finds a file in its state directory.
+/// A lab whose agent was started with this file in its state directory.
 fn with_state(file: &str, content: &str) -> Lab {
     let mut lab = own_lab();
     lab.take_agent().unwrap().stop().unwrap();
@@ -27,18 +28,20 @@ fn with_state(file: &str, content: &str) -> Lab {
 #[test]
 fn messages_and_prepared_statements_over_their_bounds_are_denied_and_full_caches_evict() {
     let mut lab = own_lab();
+    // Client → lineal: a query over the bound on messages, queries on 1100 different tables, 4096 prepared
+    // statements and one more. Back: an error for what is over a bound; the session continues.
     let script = format!(
         r#"{WIRE}
 def said(text):
     raw.sendall(query(text))
-    return told(1)[-1]
+    return replies(1)[-1]
 print(said("SELECT '" + "x" * (1 << 20) + "'"))
 for number in range(1100):
     said(f"SELECT a{{number}} FROM t{{number}}")
 raw.sendall(b"".join(parse(f"s{{number}}", "SELECT 1") for number in range(4096)) + SYNC)
-print(told(1))
+print(replies(1))
 raw.sendall(parse("beyond", "SELECT 1") + SYNC)
-print(told(1)[-1])
+print(replies(1)[-1])
 print(said("SELECT 1"))
 "#
     );
@@ -51,17 +54,18 @@ print(said("SELECT 1"))
     assert_eq!(reached(&mut lab, "message_bytes"), 1);
     assert_eq!(reached(&mut lab, "prepared_statements"), 1);
     assert_eq!(reached(&mut lab, "names"), 1);
-    // Once by their texts, three times by the statements that were prepared.
+    // The cache of readings was full once by the queries' texts and three times by the prepared statements.
     assert_eq!(reached(&mut lab, "readings"), 4);
-    // As many as there were, but for those that are kept.
+    // Every decision beyond the 256 that the cache keeps evicted one.
     assert!(reached(&mut lab, "decisions") >= 1100 - 256);
 }
 
 #[test]
 fn a_revocation_over_the_bound_of_stored_ones_still_ends_access() {
     let line = |subject: usize| {
-        let one = json!({"selector": {"subject": subject.to_string()}, "reason": "left", "time_us": 1, "by_uid": 0});
-        one.to_string() + "\n"
+        let selector = json!({"subject": subject.to_string()});
+        let revocation = json!({"selector": selector, "reason": "left", "time_us": 1, "by_uid": 0});
+        revocation.to_string() + "\n"
     };
     let mut lab = with_state("revocations.jsonl", &(0..KEPT_MAX).map(line).collect::<String>());
     let script = r#"
@@ -124,8 +128,10 @@ print(sum(map(told, held)), flush=True)
     assert!(reached(&mut lab, "closings") >= 1);
     lab.agent().unwrap().wait_for_status(|status| status["sessions"] == 0).unwrap();
     let left = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'app' AND state IS NOT NULL";
-    lab.wait_until("the server has ended them", || Ok(lab.postgres.admin("shop", left)?.trim() == "0"))
-        .unwrap();
+    lab.wait_until("the server has ended the sessions", || {
+        Ok(lab.postgres.admin("shop", left)?.trim() == "0")
+    })
+    .unwrap();
 }
 
 #[test]
@@ -141,7 +147,7 @@ fn a_scrape_over_the_bound_of_concurrent_scrapes_is_refused_and_counted() {
             metrics.lines().find_map(|line| line.strip_prefix("lineal_bounds_total{bound=\"scrapes\"}"));
         Ok(line.is_some_and(|count| count.trim().parse::<u64>().is_ok_and(|count| count >= 1)))
     };
-    lab.wait_until("there is room again, and it is counted", scraped).unwrap();
+    lab.wait_until("a scrape is served again and counts the refused one", scraped).unwrap();
 }
 
 #[test]
@@ -167,7 +173,7 @@ fn a_revocation_file_that_is_too_long_is_refused_and_reported() {
 #[test]
 fn control_connections_of_all_users_together_are_bounded_and_root_still_gets_one() {
     let mut lab = own_lab();
-    // Four users hold all there are; the fifth gets none, however few it has.
+    // Four users hold every connection there is; the fifth gets none, although it holds none yet.
     let held = r#"
 import os, socket, sys
 def hold(uid, count):

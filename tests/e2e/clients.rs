@@ -1,4 +1,5 @@
-//! Unchanged clients: psql, psycopg 3; every way to log in; transactions and pipelines around denials.
+//! Unchanged clients, psql and psycopg 3: every authentication method, and transactions and pipelines around
+//! denials.
 
 use std::process::Command;
 
@@ -52,7 +53,7 @@ with psycopg.connect(autocommit=True) as connection:
     try:
         with connection.pipeline():
             connection.execute("UPDATE orders SET status = %s WHERE id = 3002", ("lost",))
-            connection.execute("DELETE FROM orders WHERE %s", (True,)) if False else connection.execute("DROP TABLE orders")
+            connection.execute("DROP TABLE orders")
             connection.execute("SELECT 1")
     except psycopg.Error as error:
         print(error.sqlstate)

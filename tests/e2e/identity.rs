@@ -1,13 +1,19 @@
-//! No credential, no job: CMD is not started, exit 125, one sentence.
+//! Without a verified token no job starts: `lineal run` prints one line, exits with 125 and does not start
+//! the command.
 
-use std::{fs, process::Command};
+use std::{
+    fs,
+    process::Command,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
-use lineal_tests::{Lab, LabOptions, command::finish};
+use lineal_tests::{Lab, LabOptions, command::finish, paths};
 use serde_json::json;
 
 use crate::shared::{lab, lines};
 
-/// Tries to start a job under a token; returns the one line on standard error, after checking all else.
+/// Tries to start a job with a token that must be refused: asserts that the command was not started, and
+/// returns the one line on standard error.
 fn refusal(lab: &Lab, token: &str) -> String {
     let directory = tempfile::tempdir_in(lab.directory()).unwrap();
     let (file, started) = (directory.path().join("token"), directory.path().join("started"));
@@ -15,15 +21,15 @@ fn refusal(lab: &Lab, token: &str) -> String {
     let arguments = ["run", "--token-file", file.to_str().unwrap(), "--", "touch", started.to_str().unwrap()];
     let refused = lab.ask(&arguments).unwrap();
     assert_eq!(refused.code, Some(125), "{refused:?}");
-    assert!(!started.exists(), "CMD was started");
+    assert!(!started.exists(), "the command was started");
     let [line] = refused.stderr.lines().collect::<Vec<_>>()[..] else { panic!("not one line: {refused:?}") };
     assert!(line.starts_with("lineal: "), "{line}");
     line.to_owned()
 }
 
-/// Seconds since the Unix epoch, some way off.
+/// A time relative to now, in seconds since the Unix epoch.
 fn seconds_from_now(seconds: i64) -> i64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     now.as_secs() as i64 + seconds
 }
 
@@ -71,15 +77,16 @@ fn a_token_that_names_a_ci_run_is_accepted_for_every_job_of_that_run() {
 
 #[test]
 fn the_issuers_new_keys_are_fetched_and_its_old_ones_rejected() {
-    // Right after the issuer's own table.
+    // The lab's configuration ends with the issuer's table, so this key belongs to it.
     let more = "keys_refetch_s = 1".to_owned();
     let lab = Lab::start(&LabOptions { agent_config: more, ..LabOptions::default() }).unwrap();
     let old = lab.issuer.token("nightly").unwrap();
     lines(&lab.run("before", &["true"]).unwrap());
     lab.issuer.rotate().unwrap();
     fs::write(lab.token_file(), lab.issuer.token("nightly").unwrap()).unwrap();
-    // The agent asks again at most once a second.
-    lab.wait_until("the new key is known", || Ok(lab.run("after", &["true"])?.code == Some(0))).unwrap();
+    // The agent fetches keys at most once a second.
+    lab.wait_until("the agent has fetched the new key", || Ok(lab.run("after", &["true"])?.code == Some(0)))
+        .unwrap();
     refusal(&lab, &old);
 }
 
@@ -102,7 +109,7 @@ fn the_command_keeps_its_exit_status_and_streams_and_does_not_see_the_token() {
     let done = finish(run.env("LINEAL_TOKEN", &token)).unwrap();
     assert_eq!(done.code, Some(7), "{done:?}");
     assert!(done.stdout.starts_with("out\n") && done.stderr == "err\n", "{done:?}");
-    assert!(!done.stdout.contains(token.trim()), "the token is in CMD's environment");
+    assert!(!done.stdout.contains(token.trim()), "the token is in the command's environment");
 }
 
 #[test]
@@ -113,6 +120,6 @@ fn a_missing_command_exits_127_and_a_non_executable_one_126() {
 
 #[test]
 fn a_wrong_command_line_exits_2() {
-    let mut lineal = Command::new(lineal_tests::paths::lineal().unwrap());
+    let mut lineal = Command::new(paths::lineal().unwrap());
     assert_eq!(finish(lineal.arg("--nonsense")).unwrap().code, Some(2));
 }

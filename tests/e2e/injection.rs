@@ -1,16 +1,20 @@
-//! Credentials of the agent's own: the job has none that is worth anything, and comes in all the same.
+//! Logins of the agent's own: the agent logs in to the server with a credential that the job does not have.
+
+use std::{fs, os::unix::fs::PermissionsExt};
 
 use lineal_tests::{
     Lab, LabOptions,
     command::Finished,
-    postgres::{AGENT_PASSWORD, AGENT_USER},
+    postgres::{AGENT_PASSWORD, AGENT_USER, PASSWORD},
 };
 
 use crate::shared::{lines, text};
 
+/// The shop, reached by verified TLS and with the agent's credential `shop`.
 const VERIFIED: &str = "tls.ca = \"LAB/ca.pem\"\ntls.server_name = \"db.lab.example\"\ncredential = \"shop\"";
 
-/// A lab whose agent has the credential `shop`, which is `source`.
+/// A lab whose agent has the credential `shop`; `source` says where it comes from, in the keys of
+/// `[[credential]]`.
 fn with(source: &str) -> Lab {
     with_leg(source, VERIFIED)
 }
@@ -20,14 +24,14 @@ fn with_leg(source: &str, leg: &'static str) -> Lab {
     Lab::start(&LabOptions { leg, agent_config, ..LabOptions::default() }).unwrap()
 }
 
-/// A password file in a lab that is up.
+/// Writes the password file that the agent's credential names, in a lab that runs already.
 fn put_password(lab: &Lab, password: &str) {
-    use std::os::unix::fs::PermissionsExt;
     let file = lab.directory().join("shop.password");
-    std::fs::write(&file, password).unwrap();
-    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(&file, password).unwrap();
+    fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
 }
 
+/// Runs one statement as a job whose own password is worthless; `how` is libpq's connection string.
 fn psql(lab: &Lab, how: &str, statement: &str) -> Finished {
     let how = format!("password=worthless {how}");
     lab.run("psql", &["psql", "-XAtq", &how, "-c", statement]).unwrap()
@@ -46,7 +50,7 @@ fn the_agent_logs_a_job_in_and_the_trail_names_the_database_user() {
     let rows = lab.audit(&[]).unwrap();
     let row = rows.iter().find(|row| text(row, "/statement/text") == WHO).unwrap();
     assert_eq!(text(row, "/upstream/user"), AGENT_USER);
-    // Policy holds for it as for any.
+    // Policies apply to such a session as to any other.
     let denied = psql(&lab, "", "DROP TABLE orders");
     assert!(denied.stderr.contains("denied by policy no-ddl"), "{denied:?}");
 }
@@ -76,9 +80,9 @@ fn a_credential_helper_is_run_again_only_once_its_answer_has_expired() {
         let answer = format!(
             "{{\"user\":\"{AGENT_USER}\",\"password\":\"{AGENT_PASSWORD}\",\"expires\":\"{expires}\"}}"
         );
-        std::fs::write(lab.directory().join("answer"), answer).unwrap();
+        fs::write(lab.directory().join("answer"), answer).unwrap();
     };
-    let asked = || std::fs::read_to_string(lab.directory().join("asked")).unwrap().lines().count();
+    let asked = || fs::read_to_string(lab.directory().join("asked")).unwrap().lines().count();
     for (expires, times) in [
         ("2001-02-03T04:05:06Z", 1),
         ("2001-02-03T04:05:06Z", 2),
@@ -121,7 +125,7 @@ fn a_password_can_come_from_a_systemd_credential() {
 #[test]
 fn the_agent_answers_every_password_method_of_the_server() {
     let lab = with("password_file = \"LAB/shop.password\"");
-    put_password(&lab, lineal_tests::postgres::PASSWORD);
+    put_password(&lab, PASSWORD);
     for user in ["app", "app_md5", "app_cleartext"] {
         assert_eq!(lines(&psql(&lab, &format!("user={user}"), WHO)), [user]);
     }
@@ -170,16 +174,16 @@ fn the_agents_password_is_in_no_environment_log_trail_or_core_dump() {
     let environment = lab.run("env", &["env"]).unwrap();
     let log = lab.agent().unwrap().log();
     let mut trail = String::new();
-    for file in std::fs::read_dir(lab.trail()).unwrap() {
-        trail += &std::fs::read_to_string(file.unwrap().path()).unwrap();
+    for file in fs::read_dir(lab.trail()).unwrap() {
+        trail += &fs::read_to_string(file.unwrap().path()).unwrap();
     }
     assert!(trail.contains(AGENT_USER));
     for (place, text) in [("environment", &environment.stdout), ("log", &log), ("trail", &trail)] {
         assert!(!text.contains(AGENT_PASSWORD), "{place}");
     }
-    // A dump of the agent's memory could hold it: there is none.
+    // A core dump could hold the password, so the agent forbids itself one.
     let pid = lab.agent().unwrap().pid();
-    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
     assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"]);
 }

@@ -1,4 +1,4 @@
-//! What an operator sees: metrics, logs, the trail as it grows, and whether it is unbroken.
+//! What an operator sees: metrics, logs, the audit trail as it grows, and whether its chain is unbroken.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::shared::{lab, lines, own_lab};
 
-/// The value of one series of a scrape; 0 if it isn't there.
+/// The value of one series of a scrape; 0 if the scrape lacks it.
 fn value(scrape: &str, series: &str) -> f64 {
     let line = scrape.lines().find_map(|line| line.strip_prefix(series));
     line.map_or(0.0, |value| value.trim().parse().unwrap())
@@ -65,7 +65,7 @@ fn audit_tail_follows_the_trail() {
     while !tail.line(PATIENCE).unwrap().contains("tailed-77f1") {}
 }
 
-/// Something that happens to a segment's lines.
+/// A change to the lines of a trail's segment.
 type Change<'a> = &'a dyn Fn(&mut Vec<String>);
 
 #[test]

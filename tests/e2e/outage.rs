@@ -1,16 +1,18 @@
-//! Agent down means no traffic, not free traffic; a dead upstream is told.
+//! Without an agent a job has no traffic at all, rather than free traffic. An upstream that cannot be reached
+//! is reported to the client.
 
 use std::{
     fs,
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, UdpSocket},
     time::Duration,
 };
 
 use lineal_tests::{Lab, LabOptions, command::PATIENCE, script::PYTHON, story::SUBJECT};
 use rustix::process::Signal;
 
-use crate::shared::{decisions_on, lines, own_lab, text};
+use crate::shared::{counted, decisions_on, lines, own_lab, text};
 
+/// Connects anew for each line it is told, and prints what a query returned or why it was refused.
 const CONNECT_ON_DEMAND: &str = r#"
 import psycopg, sys
 for line in sys.stdin:
@@ -29,7 +31,7 @@ fn a_job_whose_agent_was_killed_reaches_nothing() {
     job.say("").unwrap();
     assert_eq!(job.line(PATIENCE).unwrap(), "1");
     lab.take_agent().unwrap().kill().unwrap();
-    // More than once: programs that go with the agent go a moment after it.
+    // Several times: programs that vanished with the agent would vanish a moment after it.
     for _ in 0..5 {
         job.say("").unwrap();
         let said = job.line(PATIENCE).unwrap();
@@ -45,7 +47,7 @@ fn a_job_whose_agent_was_stopped_reaches_nothing() {
     job.say("").unwrap();
     assert_eq!(job.line(PATIENCE).unwrap(), "1");
     lab.take_agent().unwrap().stop().unwrap();
-    // More than once: programs that go with the agent go a moment after it.
+    // Several times: programs that vanished with the agent would vanish a moment after it.
     for _ in 0..5 {
         job.say("").unwrap();
         let said = job.line(PATIENCE).unwrap();
@@ -53,10 +55,11 @@ fn a_job_whose_agent_was_stopped_reaches_nothing() {
     }
 }
 
+/// Holds a transaction open until it is told to commit, then tries one more query and prints how that failed.
 const IN_A_TRANSACTION: &str = r#"
 import psycopg, sys
 connection = psycopg.connect()
-# What comes right behind an answer is told as a notice, what comes later as an error.
+# libpq reports an error that arrives right behind an answer as a notice, and a later one as an error.
 told = []
 connection.add_notice_handler(lambda notice: told.append(notice.message_primary))
 connection.execute("UPDATE orders SET status = 'drained' WHERE id = 7")
@@ -100,7 +103,7 @@ fn a_statement_that_outlasts_the_drain_is_cut_and_its_end_is_recorded() {
     let mut lab = Lab::start(&LabOptions { agent_config: more, ..LabOptions::default() }).unwrap();
     let job = lab.job("long", &["psql", "-XAtqc", "SELECT pg_sleep(600)"]).unwrap();
     let mut job = lab.converse("long", &job).unwrap();
-    lab.wait_until("it runs", || Ok(decisions_on(&lab, "pg_sleep(600)").len() == 1)).unwrap();
+    lab.wait_until("the statement runs", || Ok(decisions_on(&lab, "pg_sleep(600)").len() == 1)).unwrap();
     let mut agent = lab.take_agent().unwrap();
     agent.signal(Signal::TERM).unwrap();
     lab.wait_until("the agent has ended", || Ok(!agent.alive()?)).unwrap();
@@ -143,7 +146,7 @@ fn a_restarted_agent_accepts_new_jobs() {
 
 #[test]
 fn an_upstream_that_does_not_answer_is_reported_and_others_keep_working() {
-    // With its backlog full, a listener lets whoever dials it wait.
+    // A listener whose backlog is full leaves new connections waiting.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     rustix::net::listen(&silent, 0).unwrap();
     let address = silent.local_addr().unwrap();
@@ -191,7 +194,7 @@ def refused():
         socket.create_connection(address, 1).close()
         return False
     except TimeoutError:
-        return False  # Nobody accepts, and there is no room for more that wait.
+        return False  # The frozen agent accepts nothing, and the backlog is full.
     except ConnectionRefusedError:
         return True
 for line in sys.stdin:
@@ -205,16 +208,16 @@ for line in sys.stdin:
         assert_eq!(job.line(PATIENCE).unwrap(), word);
     };
     say("let in");
-    lab.agent().unwrap().signal(rustix::process::Signal::STOP).unwrap();
+    lab.agent().unwrap().signal(Signal::STOP).unwrap();
     say("refused");
-    lab.agent().unwrap().signal(rustix::process::Signal::CONT).unwrap();
+    lab.agent().unwrap().signal(Signal::CONT).unwrap();
     say("let in");
-    assert!(crate::shared::counted(&mut lab, "lineal_kernel_refusals_total{reason=\"no_lease\"}") >= 1);
+    assert!(counted(&mut lab, "lineal_kernel_refusals_total{reason=\"no_lease\"}") >= 1);
 }
 
 #[test]
 fn a_job_without_an_agent_cannot_send_to_resolvers() {
-    let resolver = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let resolver = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = resolver.local_addr().unwrap();
     let kernel: &'static str = format!("resolvers = [\"{address}\"]").leak();
     let mut lab = Lab::start(&LabOptions { kernel, ..LabOptions::default() }).unwrap();

@@ -1,5 +1,5 @@
-//! What would make the server read text in another way than the analysis is denied, whatever policies say; the session
-//! goes on.
+//! The server must read SQL text exactly as lineal's analysis does. Whatever would change that is denied, no
+//! matter what policies say, and the session continues.
 
 use crate::shared::{WIRE, lab, lines, own_lab};
 
@@ -7,6 +7,9 @@ use crate::shared::{WIRE, lab, lines, own_lab};
 fn every_way_to_change_how_the_server_reads_text_is_denied() {
     let mut lab = own_lab();
     lab.allow_all().unwrap();
+    // Client → lineal: each way to change the setting that decides how string literals are read, as a query,
+    // a Parse, a PREPARE and a FunctionCall. Back: an error each; harmless spellings reach the server and
+    // succeed.
     let script = format!(
         r#"{WIRE}
 def call(oid): return message(b"F", struct.pack("!IHHH", oid, 1, 0, 3) + struct.pack("!I", 27)
@@ -24,7 +27,7 @@ for attempt in (
     query("SHOW standard_conforming_strings"),
 ):
     raw.sendall(attempt)
-    print(*told(1), flush=True)
+    print(*replies(1), flush=True)
 "#
     );
     let done = lab.python(&script).unwrap();

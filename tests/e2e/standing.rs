@@ -1,4 +1,4 @@
-//! What becomes of a job whose token expires, and of one whose access a list ends.
+//! What happens to a job whose token expires, and to one whose access the revocation file ends.
 
 use std::{
     fs,
@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use crate::shared::{lab, own_lab, text};
 
-/// A job under a token that expires so soon.
+/// The command of a job whose token expires in so many seconds; its script's argument is that time, in Unix
+/// seconds.
 fn short_lived(lab: &Lab, name: &str, seconds: u64, script: &str) -> Command {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let token = lab.issuer.mint(&json!({"claims": {"exp": now + seconds}})).unwrap();
@@ -40,7 +41,7 @@ try:
         connection.execute("SELECT 1")
 except psycopg.Error as error:
     print(error.sqlstate, "the job's token has expired" in str(error))
-# A denial like any other: the session lives, and denies on.
+# The session stays open, and denies each further statement.
 try:
     connection.execute("SELECT 1")
 except psycopg.errors.InsufficientPrivilege:
@@ -70,7 +71,7 @@ print(connection.execute("SELECT 'goes on'").fetchone()[0])
 print(psycopg.connect().execute("SELECT 'and comes in'").fetchone()[0], flush=True)
 input()
 "#;
-    // The issuer's are the last keys of the lab's own configuration.
+    // The lab's configuration ends with the issuer's table, so this key belongs to it.
     let options = LabOptions { agent_config: "outlive_s = 3600\n".into(), ..LabOptions::default() };
     let lab = Lab::start(&options).unwrap();
     let mut job = lab.converse("outliving", &short_lived(&lab, "long", 3, script)).unwrap();
@@ -82,6 +83,8 @@ input()
 
 #[test]
 fn an_opaque_connection_ends_when_the_jobs_token_expires() {
+    // Client → lineal → server: five bytes over a plain connection, which come back. Then the token expires,
+    // and the connection ends without another byte.
     let script = r#"
 import os, socket
 connection = socket.create_connection(("127.0.0.1", int(os.environ["ECHO"])))
@@ -140,7 +143,7 @@ except psycopg.Error as error:
     let refused = lab.run("again", &["true"]).unwrap();
     assert!(refused.code == Some(125) && refused.stderr.contains("left the company"), "{refused:?}");
 
-    // A list that can't be read ends nothing and gives nothing back.
+    // While the file cannot be read, nobody else loses access and nobody regains it.
     list("[[revocation]]\nsubject = 7\n");
     let agent = lab.agent().unwrap();
     let status = agent.wait_for_status(|status| !status["revocations_error"].is_null()).unwrap();
