@@ -1,7 +1,7 @@
 //! Adoption: a new agent takes over the jobs that an earlier agent followed, however that one ended.
 
 use std::{
-    fs,
+    fs, mem,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -14,6 +14,7 @@ use lineal_tests::{
     server::Server,
     story::SUBJECT,
 };
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::shared::{decisions_on, lines, own_lab, text};
@@ -115,7 +116,7 @@ fn a_job_that_ended_while_no_agent_ran_is_recorded_as_ended() {
     let mut job = echo(&lab);
     assert_eq!(say(&mut job, "before"), "before");
     lab.take_agent().unwrap().kill().unwrap();
-    job.stop(rustix::process::Signal::KILL, PATIENCE).unwrap();
+    job.stop(Signal::KILL, PATIENCE).unwrap();
     lab.start_agent().unwrap();
     assert!(jobs(&lab).is_empty());
     let states = lab.audit(&["--kind", "job"]).unwrap();
@@ -201,7 +202,7 @@ fn jobs_left_by_another_release_stay_refused_until_they_end() {
     fs::rename(pinned_layout(&pins), &other).unwrap();
     // An agent that fails to start releases no process.
     let too_many: Vec<String> = (1..=65).map(|last| format!("\"127.0.0.{last}:53\"")).collect();
-    let kernel = std::mem::replace(
+    let kernel = mem::replace(
         &mut lab.agent_options().kernel,
         format!("resolvers = [{}]", too_many.join(", ")).leak(),
     );
@@ -221,7 +222,7 @@ fn jobs_left_by_another_release_stay_refused_until_they_end() {
         Ok(metrics.contains("lineal_kernel_orphans 1"))
     })
     .unwrap();
-    old.stop(rustix::process::Signal::KILL, PATIENCE).unwrap();
+    old.stop(Signal::KILL, PATIENCE).unwrap();
     lab.wait_until("the old programs are gone", || Ok(!other.exists())).unwrap();
     assert_eq!(say(&mut new, "still"), "still");
 }

@@ -1,10 +1,10 @@
 //! Each bound of the agent's own tables and queues is reached: what happens then is what the operations guide
 //! says, and it is counted.
 
-use std::{fs, net::TcpStream, time::SystemTime};
+use std::{fs, net::TcpStream, process::Command, time::SystemTime};
 
 use lineal_tests::{Lab, command::PATIENCE, http, script::PYTHON, story::SUBJECT};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::shared::{WIRE, counted, lines, own_lab, text};
 
@@ -80,8 +80,11 @@ except psycopg.Error as error:
 "#;
     let mut job = lab.converse("held", &lab.job("held", &[PYTHON, "-c", script]).unwrap()).unwrap();
     assert_eq!(job.line(PATIENCE).unwrap(), "open");
-    let told = lab.ask(&["revoke", "--subject", SUBJECT, "--reason", "offboarded"]).unwrap();
-    assert!(told.code == Some(125) && told.stderr.contains("live jobs have lost access"), "{told:?}");
+    let revoked = lab.ask(&["revoke", "--subject", SUBJECT, "--reason", "offboarded"]).unwrap();
+    assert!(
+        revoked.code == Some(125) && revoked.stderr.contains("live jobs have lost access"),
+        "{revoked:?}"
+    );
     job.say("").unwrap();
     assert_eq!(job.line(PATIENCE).unwrap(), "True");
     assert_eq!(reached(&mut lab, "revocations"), 1);
@@ -90,7 +93,7 @@ except psycopg.Error as error:
 #[test]
 fn a_token_is_refused_when_no_more_used_tokens_can_be_remembered() {
     let far = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() + 86_400;
-    let uses: serde_json::Map<String, Value> = (0..KEPT_MAX)
+    let uses: Map<String, Value> = (0..KEPT_MAX)
         .map(|token| {
             let enroller = json!({"uid": 0, "pod_uid": null});
             let first =
@@ -113,12 +116,12 @@ import psycopg, sys
 held = [psycopg.connect(autocommit=True) for _ in range(40)]
 print("held", flush=True)
 sys.stdin.readline()
-def told(connection):
+def was_told_why(connection):
     try:
         connection.execute("SELECT 1")
     except psycopg.OperationalError as error:
         return "offboarded" in str(error)
-print(sum(map(told, held)), flush=True)
+print(sum(map(was_told_why, held)), flush=True)
 "#;
     let mut job = lab.converse("held", &lab.job("held", &[PYTHON, "-c", script]).unwrap()).unwrap();
     assert_eq!(job.line(PATIENCE).unwrap(), "held");
@@ -197,7 +200,7 @@ def hold(uid, count):
 print(*[hold(65000 + user, 64) for user in range(4)], hold(65004, 1), flush=True)
 "#;
     let control = lab.agent_options().control();
-    let mut python = std::process::Command::new(PYTHON);
+    let mut python = Command::new(PYTHON);
     python.args(["-c", held]).arg(&control);
     let mut crowd = lab.converse("crowd", &lab.inside(&python)).unwrap();
     assert_eq!(crowd.line(PATIENCE).unwrap(), "heard heard heard heard refused");

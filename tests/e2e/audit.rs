@@ -61,8 +61,8 @@ except psycopg.Error as error:
     print(error)
 "#;
     let done = lab.python(filling).unwrap();
-    let told = format!("{}{}", done.stdout, done.stderr);
-    assert!(told.contains("audit"), "{done:?}");
+    let output = format!("{}{}", done.stdout, done.stderr);
+    assert!(output.contains("audit"), "{done:?}");
     let done = lab.psql(&["UPDATE orders SET status = 'unrecorded' WHERE id = 77"]).unwrap();
     assert_ne!(done.code, Some(0), "{done:?}");
     let after = lab.postgres.admin("shop", "SELECT status FROM orders WHERE id = 77").unwrap();

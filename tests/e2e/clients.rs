@@ -8,6 +8,7 @@ use lineal_tests::{
     postgres::PASSWORD,
     script::PYTHON,
 };
+use serde_json::Value;
 
 use crate::shared::{decisions_on, lab, lines, own_lab, text};
 
@@ -184,6 +185,6 @@ fn a_recorded_outcome_holds_the_row_count_or_the_servers_error() {
     assert_eq!(done.code, Some(1), "{done:?}");
     let rows = decisions_on(lab, "51d0");
     assert_eq!(rows.len(), 2, "{rows:?}");
-    assert_eq!(rows[0].pointer("/outcome/rows").and_then(serde_json::Value::as_u64), Some(3), "{}", rows[0]);
+    assert_eq!(rows[0].pointer("/outcome/rows").and_then(Value::as_u64), Some(3), "{}", rows[0]);
     assert_eq!(text(&rows[1], "/outcome/error/code"), "22012", "{}", rows[1]);
 }

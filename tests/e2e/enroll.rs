@@ -44,15 +44,15 @@ import os, psycopg, signal, sys
 def talk(name):
     with psycopg.connect(autocommit=True) as connection:
         connection.execute("SELECT 'by the %s'" % name)
-def told(pipe):
+def wait_for(pipe):
     os.read(pipe[0], 1)
 child, grandchild = os.pipe(), os.pipe()
 if os.fork() == 0:
     if os.fork() == 0:
-        told(grandchild)
+        wait_for(grandchild)
         talk("grandchild")
         os._exit(0)
-    told(child)
+    wait_for(child)
     talk("child")
     os.write(grandchild[1], b"x")
     os.wait()

@@ -1,6 +1,6 @@
 //! A host that lacks something lineal needs: `lineal doctor` and `lineal agent` name what is missing.
 
-use std::process::Command;
+use std::{fs, process::Command};
 
 use lineal_tests::{command::finish, paths};
 
@@ -62,7 +62,7 @@ fn an_agent_that_cannot_enforce_does_not_start() {
 #[test]
 fn an_unknown_field_of_the_configuration_is_refused_by_file_and_name() {
     let path = lab().directory().join("unknown.toml");
-    std::fs::write(&path, "[limits]\nsessions_mx = 3\n").unwrap();
+    fs::write(&path, "[limits]\nsessions_mx = 3\n").unwrap();
     let done = finish(&mut under(&["env"], &["agent", "--config", path.to_str().unwrap()])).unwrap();
     assert_eq!(done.code, Some(125), "{done:?}");
     assert!(done.stderr.contains("unknown.toml") && done.stderr.contains("sessions_mx"), "{done:?}");

@@ -102,8 +102,8 @@ fn the_output_of_a_failing_helper_reaches_neither_the_job_nor_the_log() {
     assert!(refused.stderr.contains("the credential for shop cannot be had"), "{refused:?}");
     let log = lab.agent().unwrap().log();
     assert!(log.contains("the helper /bin/sh"), "{log}");
-    for told in [&refused.stderr, &log] {
-        assert!(!told.contains("top-secret"), "{told}");
+    for text in [&refused.stderr, &log] {
+        assert!(!text.contains("top-secret"), "{text}");
     }
 }
 
@@ -146,8 +146,8 @@ fn a_group_can_be_given_its_own_database_role() {
 fn the_servers_error_about_a_missing_database_reaches_the_client() {
     let lab = with(FILE);
     put_password(&lab, AGENT_PASSWORD);
-    let told = psql(&lab, "dbname=nothing", WHO);
-    assert!(told.stderr.contains("database \"nothing\" does not exist"), "{told:?}");
+    let refused = psql(&lab, "dbname=nothing", WHO);
+    assert!(refused.stderr.contains("database \"nothing\" does not exist"), "{refused:?}");
 }
 
 #[test]

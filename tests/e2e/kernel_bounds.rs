@@ -1,7 +1,10 @@
 //! Each bound of the kernel side is reached: what is over it is refused and counted, and other jobs are
 //! unaffected.
 
-use std::{fs, process::Command};
+use std::{
+    fs,
+    process::{self, Command},
+};
 
 use agent_abi::{EVENTS_BYTES, Event};
 use lineal_tests::{
@@ -331,7 +334,7 @@ fn a_network_namespace_over_the_bound_is_refused() {
 
 #[test]
 fn jobs_of_enrolment_rules_over_their_bound_are_followed_and_granted_nothing() {
-    let unit = format!("lineal-test-bound-{}.service", std::process::id());
+    let unit = format!("lineal-test-bound-{}.service", process::id());
     // With a bound of 8 processes there is room for two jobs without a credential, and for eight cgroups.
     let mut lab = lab_with_rule("processes_max = 8", &unit);
     let cgroup = lab.cgroup().path().join(&unit);
@@ -362,7 +365,7 @@ fn jobs_of_enrolment_rules_over_their_bound_are_followed_and_granted_nothing() {
 
 #[test]
 fn a_process_that_a_rule_matches_is_killed_when_the_process_bound_is_reached() {
-    let unit = format!("lineal-test-full-{}.service", std::process::id());
+    let unit = format!("lineal-test-full-{}.service", process::id());
     let mut lab = lab_with_rule("processes_max = 8", &unit);
     let mut full = lab.converse("full", &lab.job("full", &[PYTHON, "-c", GROW, "7"]).unwrap()).unwrap();
     assert_eq!(full.line(PATIENCE).unwrap(), "grown");
@@ -383,7 +386,7 @@ fn a_process_that_a_rule_matches_is_killed_when_the_process_bound_is_reached() {
 
 #[test]
 fn an_agent_that_finds_more_matching_cgroups_than_its_bound_does_not_start() {
-    let unit = format!("lineal-test-many-{}.service", std::process::id());
+    let unit = format!("lineal-test-many-{}.service", process::id());
     let mut lab = lab_with_rule("processes_max = 8", &unit);
     lab.take_agent().unwrap().stop().unwrap();
     for index in 0..9 {
@@ -396,7 +399,7 @@ fn an_agent_that_finds_more_matching_cgroups_than_its_bound_does_not_start() {
 
 #[test]
 fn an_agent_that_cannot_follow_every_process_a_rule_matches_does_not_start() {
-    let unit = format!("lineal-test-crowd-{}.service", std::process::id());
+    let unit = format!("lineal-test-crowd-{}.service", process::id());
     let mut lab = lab("processes_max = 8", "");
     lab.take_agent().unwrap().stop().unwrap();
     let cgroup = lab.cgroup().path().join(&unit);

@@ -8,7 +8,7 @@ use std::{
 };
 
 use lineal_tests::{Lab, LabOptions, command::PATIENCE, script::PYTHON, story::SUBJECT};
-use rustix::process::Signal;
+use rustix::{net, process::Signal};
 
 use crate::shared::{counted, decisions_on, lines, own_lab, text};
 
@@ -60,8 +60,8 @@ const IN_A_TRANSACTION: &str = r#"
 import psycopg, sys
 connection = psycopg.connect()
 # libpq reports an error that arrives right behind an answer as a notice, and a later one as an error.
-told = []
-connection.add_notice_handler(lambda notice: told.append(notice.message_primary))
+notices = []
+connection.add_notice_handler(lambda notice: notices.append(notice.message_primary))
 connection.execute("UPDATE orders SET status = 'drained' WHERE id = 7")
 print("open", flush=True)
 sys.stdin.readline()
@@ -72,7 +72,7 @@ try:
     connection.execute("SELECT 1")
     print("still there", flush=True)
 except psycopg.Error as error:
-    print(*told, str(error).replace("\n", " "), flush=True)
+    print(*notices, str(error).replace("\n", " "), flush=True)
 "#;
 
 #[test]
@@ -148,7 +148,7 @@ fn a_restarted_agent_accepts_new_jobs() {
 fn an_upstream_that_does_not_answer_is_reported_and_others_keep_working() {
     // A listener whose backlog is full leaves new connections waiting.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    rustix::net::listen(&silent, 0).unwrap();
+    net::listen(&silent, 0).unwrap();
     let address = silent.local_addr().unwrap();
     let mut waiting = Vec::new();
     while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(500)) {

@@ -40,7 +40,7 @@ fn check(script: &str, expected: &[&str]) {
     }
 }
 
-/// Leaves out of each denial what the policy says, after its name.
+/// Cuts the message of each denial after the name of the policy.
 const SHORT_DENIALS: &str = r#"
 whole_replies = replies
 def replies(readies): return [said.split(': policy')[0] for said in whole_replies(readies)]
@@ -195,7 +195,7 @@ connection.send_query_params(b"SELECT 1", None)
 connection.pipeline_sync()
 connection.send_query_params(b"SELECT 'after'", None)
 connection.pipeline_sync()
-values, told, syncs = [], [], 0
+values, outcomes, syncs = [], [], 0
 while syncs < 3:
     result = connection.get_result()
     if result is None:
@@ -205,12 +205,12 @@ while syncs < 3:
         values.append(result.get_value(0, 0).decode())
     else:
         state = result.error_field(pq.DiagnosticField.SQLSTATE)
-        told.append(state.decode() if state else pq.ExecStatus(result.status).name)
+        outcomes.append(state.decode() if state else pq.ExecStatus(result.status).name)
 print(values[:-1] == [str(n) for n in range(3000)], values[-1])
-print(told)
+print(outcomes)
 "#;
-    let told = "['PIPELINE_SYNC', '42501', 'PIPELINE_ABORTED', 'PIPELINE_SYNC', 'PIPELINE_SYNC']";
-    check(script, &["True after", told]);
+    let outcomes = "['PIPELINE_SYNC', '42501', 'PIPELINE_ABORTED', 'PIPELINE_SYNC', 'PIPELINE_SYNC']";
+    check(script, &["True after", outcomes]);
 }
 
 #[test]

@@ -4,7 +4,8 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{self, Command},
+    thread,
 };
 
 use lineal_tests::{
@@ -23,8 +24,7 @@ use crate::{
 
 /// The name of a systemd unit that no other test and no other lab uses.
 fn unit() -> String {
-    format!("lineal-test-{}-{:?}.service", std::process::id(), std::thread::current().id())
-        .replace(['(', ')'], "")
+    format!("lineal-test-{}-{:?}.service", process::id(), thread::current().id()).replace(['(', ')'], "")
 }
 
 /// A lab whose agent has a rule `runner` that matches the unit.
@@ -222,7 +222,7 @@ fn a_rule_can_match_an_executable_or_a_user() {
     let exe: PathBuf = dir.path().join("runner-of-this-test");
     fs::copy("/bin/sh", &exe).unwrap();
     // No account has this user id.
-    let uid = 1_000_000 + std::process::id();
+    let uid = 1_000_000 + process::id();
     let agent_config =
         format!("[[enrol]]\nname = \"by-exe\"\nexe = {exe:?}\n[[enrol]]\nname = \"by-uid\"\nuid = {uid}\n");
     let lab = Lab::start(&LabOptions { agent_config, ..LabOptions::default() }).unwrap();

@@ -9,7 +9,10 @@ use std::{
 use lineal_tests::{Lab, LabOptions, command::PATIENCE, script::PYTHON, story::SUBJECT};
 use serde_json::{Value, json};
 
-use crate::shared::{lab, own_lab, text};
+use crate::{
+    opaque,
+    shared::{lab, own_lab, text},
+};
 
 /// The command of a job whose token expires in so many seconds; its script's argument is that time, in Unix
 /// seconds.
@@ -95,7 +98,7 @@ try:
 except ConnectionResetError:
     print(b"")
 "#;
-    let echo = crate::opaque::echo();
+    let echo = opaque::echo();
     let options = LabOptions {
         upstreams: format!(
             "[[upstream]]\nname = \"echo\"\nprotocol = \"tcp\"\naddresses = [\"127.0.0.1:{echo}\"]\n"

@@ -151,7 +151,8 @@ impl Agent {
         finish(&mut command)?.json()?.into_iter().next().context("the agent has no status")
     }
 
-    /// Asks for the status again and again until it is as wanted, and returns it: some changes wake nobody.
+    /// Asks for the status again and again until it is as wanted, and returns it: there is no event to
+    /// wait for.
     pub fn wait_for_status(&self, wanted: impl Fn(&Value) -> bool) -> anyhow::Result<Value> {
         let deadline = Instant::now() + PATIENCE;
         loop {

@@ -18,9 +18,9 @@ pub const SERVER_NAME: &str = "db.lab.example";
 /// The database user that logs in by a certificate alone.
 pub const CERTIFIED_USER: &str = "app_cert";
 
-/// Lays `ca.pem`, `server.pem` and `server.key`, `client.pem` and `client.key` into `directory`, and
-/// `other-ca.pem` of an authority that has vouched for nobody. The server's key is PostgreSQL's, the client's
-/// the caller's.
+/// Writes `ca.pem`, `server.pem`, `server.key`, `client.pem` and `client.key` into `directory`, and
+/// `other-ca.pem` of an authority that has signed no certificate. The file of the server's key belongs to
+/// PostgreSQL's account, that of the client's key to the caller.
 pub fn make(directory: &Path) -> anyhow::Result<()> {
     let authority = authority("lab authority")?;
     fs::write(directory.join("ca.pem"), authority.pem())?;

@@ -4,6 +4,7 @@ use std::{
     io::Read,
     process::{Command, Stdio},
     sync::mpsc,
+    thread,
     time::Duration,
 };
 
@@ -71,7 +72,7 @@ pub fn finish_within(command: &mut Command, patience: Duration) -> anyhow::Resul
 
 fn read_all(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> {
     let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || {
+    thread::spawn(move || {
         let mut bytes = Vec::new();
         if let Some(mut pipe) = pipe {
             let _ = pipe.read_to_end(&mut bytes);

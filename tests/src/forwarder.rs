@@ -8,6 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    thread,
 };
 
 /// A forwarder; it works until the process that made it ends.
@@ -29,7 +30,7 @@ impl Forwarder {
         let address = listener.local_addr()?;
         let connections = Arc::new(AtomicUsize::new(0));
         let (counted, upstream) = (Arc::clone(&connections), upstream.to_owned());
-        std::thread::spawn(move || {
+        thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 counted.fetch_add(1, Ordering::SeqCst);
                 let _ = forward(client, &upstream);
@@ -52,7 +53,7 @@ impl Forwarder {
 fn forward(client: TcpStream, upstream: &str) -> io::Result<()> {
     let upstream = TcpStream::connect(upstream)?;
     let copy = |mut from: TcpStream, mut to: TcpStream| {
-        std::thread::spawn(move || {
+        thread::spawn(move || {
             let _ = io::copy(&mut from, &mut to);
             let _ = to.shutdown(Shutdown::Write);
         });

@@ -2,11 +2,11 @@
 //! clean up after it. If the guard was killed too, the next lab's sweep cleans up at its start.
 
 use std::{
-    fs,
-    io::{BufRead, BufReader},
+    env, fs,
+    io::{BufRead, BufReader, ErrorKind},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{self, Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
@@ -62,7 +62,7 @@ impl Drop for Guard {
 /// runs.
 pub fn owned_name() -> anyhow::Result<String> {
     static LABS: AtomicU32 = AtomicU32::new(0);
-    let pid = std::process::id();
+    let pid = process::id();
     let started = start_time(pid).context("cannot read the start time of this process")?;
     Ok(format!("{PREFIX}{pid}-{started}-{}", LABS.fetch_add(1, Ordering::Relaxed)))
 }
@@ -75,10 +75,10 @@ pub fn sweep() -> anyhow::Result<()> {
         drop(Guard::set(&path, nothing, nothing)?);
     }
     let pins = if Path::new(BPFFS).exists() { abandoned(Path::new(BPFFS))? } else { Vec::new() };
-    for path in abandoned(&std::env::temp_dir())?.into_iter().chain(pins) {
+    for path in abandoned(&env::temp_dir())?.into_iter().chain(pins) {
         match fs::remove_dir_all(&path) {
             // Its guard, or another lab's sweep, may be removing it too.
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
                 return Err(error).with_context(|| format!("cannot remove {}", path.display()));
             }
             _ => {}
@@ -118,7 +118,7 @@ mod tests {
     fn only_what_dead_processes_owned_counts_as_abandoned() {
         let directory = tempfile::tempdir().unwrap();
         let mine = owned_name().unwrap();
-        let pid = std::process::id();
+        let pid = process::id();
         for name in
             [mine.as_str(), &format!("{PREFIX}{pid}-1-0"), &format!("{PREFIX}4294967295-1-0"), "else", PREFIX]
         {

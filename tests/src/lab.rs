@@ -1,6 +1,8 @@
 //! A whole lab: PostgreSQL, an OpenID provider, policies and an agent, in one directory and one cgroup.
 
 use std::{
+    env,
+    ffi::OsStr,
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -79,7 +81,7 @@ impl Lab {
     pub fn start(options: &LabOptions) -> anyhow::Result<Self> {
         guard::sweep()?;
         let name = guard::owned_name()?;
-        let directory = std::env::temp_dir().join(&name);
+        let directory = env::temp_dir().join(&name);
         fs::create_dir(&directory)?;
         // PostgreSQL's account must be able to enter its own directory in this one.
         fs::set_permissions(&directory, fs::Permissions::from_mode(0o755))?;
@@ -218,7 +220,7 @@ impl Lab {
     }
 
     /// A `lineal` command that talks to this lab's agent, run in the lab's cgroup.
-    pub fn lineal<I: AsRef<std::ffi::OsStr>>(&self, arguments: &[I]) -> anyhow::Result<Command> {
+    pub fn lineal<I: AsRef<OsStr>>(&self, arguments: &[I]) -> anyhow::Result<Command> {
         let mut command = Command::new(paths::lineal()?);
         command.args(arguments).env("LINEAL_CONTROL", self.agent_options.control());
         Ok(self.inside(&command))
@@ -238,7 +240,7 @@ impl Lab {
     }
 
     /// Runs a `lineal` command to its end.
-    pub fn ask<I: AsRef<std::ffi::OsStr>>(&self, arguments: &[I]) -> anyhow::Result<Finished> {
+    pub fn ask<I: AsRef<OsStr>>(&self, arguments: &[I]) -> anyhow::Result<Finished> {
         finish(&mut self.lineal(arguments)?)
     }
 
@@ -275,8 +277,8 @@ impl Lab {
         self.ask(&arguments)?.json()
     }
 
-    /// Waits for something that wakes nobody when it happens, by asking again and again for at most
-    /// [`PATIENCE`]; `what` names it in the error.
+    /// Waits for something that no event announces, by asking again and again for at most [`PATIENCE`];
+    /// `what` names it in the error.
     pub fn wait_until(
         &self,
         what: &str,

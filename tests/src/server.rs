@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     sync::{Mutex, PoisonError, mpsc},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -57,7 +58,7 @@ impl Start<'_> {
         let lines = child.stdout.take().map(|stdout| {
             let (sender, lines) = mpsc::channel();
             // The thread ends when the process, and all that inherited its output, have ended.
-            std::thread::spawn(move || {
+            thread::spawn(move || {
                 for line in BufReader::new(stdout).lines().map_while(Result::ok) {
                     if sender.send(line).is_err() {
                         return;
@@ -108,8 +109,8 @@ impl Server {
         }
     }
 
-    /// Waits until nobody can say anything more: it, and all that had its standard output from it, have
-    /// ended.
+    /// Waits until it and every process that inherited its standard output have ended; fails if one prints a
+    /// line.
     pub fn silence(&mut self, patience: Duration) -> anyhow::Result<()> {
         match self.lines()?.recv_timeout(patience) {
             Err(mpsc::RecvTimeoutError::Disconnected) => Ok(()),

@@ -20,7 +20,7 @@ use crate::{
     server::Server,
 };
 
-/// What ssh calls the other end; it is no host's name.
+/// The name of the other end in ssh's configuration; no host has it.
 const HOST: &str = "lab";
 /// How ssh's log begins the line about each connection through the tunnel; the port's number follows.
 const USED: &str = "Connection to port ";
@@ -89,7 +89,8 @@ impl Tunnel {
 /// Makes keys for both ends, and returns the command that is sshd for one connection, on its standard
 /// streams.
 ///
-/// It runs as PostgreSQL's account: without root it wants neither /run/sshd nor an account of its own.
+/// It runs as PostgreSQL's account, because sshd without root needs neither /run/sshd nor an account of its
+/// own.
 fn daemon(directory: &Path) -> anyhow::Result<String> {
     for key in ["client", "host"] {
         let mut keygen = Command::new("ssh-keygen");

@@ -7,7 +7,7 @@ got = b""
 while piece := raw.recv(65536):
     got += piece
 print(got[:1].decode(), b"data behind an encryption request" in got)
-# In two pieces: lineal has granted TLS by then, and what comes is no handshake.
+# In two pieces: lineal has granted TLS by then, and a startup message is not a handshake.
 raw = connect()
 raw.sendall(untyped(SSL_REQUEST))
 print(raw.recv(1).decode())
