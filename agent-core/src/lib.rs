@@ -15,3 +15,4 @@ pub mod identity;
 pub mod lineage;
 pub mod postgres;
 pub mod standing;
+pub mod target;

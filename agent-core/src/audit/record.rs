@@ -13,7 +13,7 @@ use serde::ser::SerializeSeq;
 use serde::{Serialize, Serializer};
 
 use crate::credential::Credential;
-use crate::decision::Verdict;
+use crate::decision::Effect;
 use crate::facts::Action;
 
 /// One record of the trail.
@@ -250,12 +250,12 @@ pub struct DecisionRecord<'a> {
     pub protocol: &'a str,
     /// What the command does.
     pub actions: &'a [Action],
-    /// To what, as [`crate::facts::Resource::spell`] spells it.
+    /// To what: for each access the resource as policies spell it.
     pub resources: Texts<'a>,
     /// The command itself; `null` where there is none, as for opening a connection.
     pub statement: Option<StatementRef<'a>>,
     /// The answer.
-    pub decision: Verdict,
+    pub decision: Effect,
     /// The policies that decided.
     pub policies: Texts<'a>,
     /// One sentence.

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use agent_core::{decision::Decision, facts::Facts};
-use agent_policy::{Bundle, Protocol};
+use agent_core::{decision::Decision, facts::Facts, target::Scope};
+use agent_policy::{Bundle, Decider, Judgement, Protocol, decide_undeclared};
 use tokio::{io::copy_bidirectional, net::TcpStream};
 
 use super::session::{Session, reset};
@@ -43,10 +43,10 @@ pub async fn serve(mut session: Session, client: std::net::TcpStream) {
             () = &mut stopped => break "agent_stopped",
             changed = changes.changed() => {
                 let bundle = changes.borrow_and_update().bundle.clone();
-                let (resource, decision) = decide(&session, &bundle);
-                if changed.is_err() || !decision.passes() {
+                let judgement = decide(&session, &bundle);
+                if changed.is_err() || !judgement.decision.passes() {
                     commands += 1;
-                    if let Err(error) = record(&session, commands, resource, &decision) {
+                    if let Err(error) = record(&session, commands, &judgement) {
                         tracing::error!(%error, "the end of a connection could not be recorded");
                     }
                     break "denied";
@@ -67,42 +67,46 @@ pub async fn serve(mut session: Session, client: std::net::TcpStream) {
 
 /// Records the connection and policy's answer to it; why there is none, if there is none.
 fn admit(session: &mut Session, bundle: &Arc<Bundle>) -> Result<(), &'static str> {
-    let (resource, mut decision) = decide(session, bundle);
+    let mut judgement = decide(session, bundle);
     // Followed since it was opened; asked now, so that no revocation falls between.
     let standing = session.standing();
     let objection = standing.objection();
     if let Some(reason) = &objection {
-        decision = Decision::denied(reason.as_str());
+        judgement.decision = Decision::denied(reason.as_str());
     }
     let name = bundle.upstream_for(session.destination).map_or("", |upstream| &*upstream.name);
-    let recorded = session.record_open(name, "", "").and_then(|()| record(session, 0, resource, &decision));
+    let recorded = session.record_open(name, "", "").and_then(|()| record(session, 0, &judgement));
     if let Err(error) = recorded {
         tracing::error!(%error, "a connection could not be recorded, so it is refused");
         return Err("unrecorded");
     }
-    if !decision.passes() {
-        tracing::info!(destination = %session.destination, reason = &*decision.reason, "denied");
+    if !judgement.decision.passes() {
+        let reason = &*judgement.decision.reason;
+        tracing::info!(destination = %session.destination, reason, "denied");
         return Err(if objection.is_some() { standing.word() } else { "denied" });
     }
     Ok(())
 }
 
-/// Policy's answer to a connection of which nothing but its destination will be seen, and what it is called.
-fn decide(session: &Session, bundle: &Arc<Bundle>) -> (String, Decision) {
+/// Policy's answer to a connection of which nothing but its destination will be seen.
+fn decide(session: &Session, bundle: &Arc<Bundle>) -> Judgement {
     let Some(upstream) = bundle.upstream_for(session.destination) else {
-        let decision = bundle.decide_undeclared(&session.subject, session.destination, unix_now(), &[]);
-        return (session.destination.to_string(), decision);
+        return decide_undeclared(bundle, &session.subject, session.destination, unix_now(), &[]);
     };
-    let decision = match upstream.protocol {
-        Protocol::Tcp => match bundle.session(&session.subject, upstream, "", "") {
+    let denied = |reason: String| Judgement {
+        decision: Decision::denied(reason),
+        resources: vec![upstream.name.to_string()],
+    };
+    match upstream.protocol {
+        Protocol::Tcp => match Decider::new(bundle, &session.subject, upstream, &Scope::Connection) {
             Ok(policy) => policy.decide(&Facts::connect(), unix_now(), &[]),
-            Err(error) => Decision::denied(format!("policy cannot represent this connection: {error}")),
+            Err(error) => denied(format!("policy cannot represent this connection: {error}")),
         },
-        Protocol::Postgres => Decision::denied("the bundle now declares another protocol for this upstream"),
-    };
-    (upstream.name.to_string(), decision)
+        Protocol::Postgres => denied("the bundle now declares another protocol for this upstream".to_owned()),
+    }
 }
 
-fn record(session: &Session, command: u64, resource: String, decision: &Decision) -> Result<(), AuditError> {
-    session.record_decision(command, &Facts::connect(), &[resource], None, decision)
+fn record(session: &Session, command: u64, judgement: &Judgement) -> Result<(), AuditError> {
+    let Judgement { decision, resources } = judgement;
+    session.record_decision(command, &Facts::connect(), resources, None, decision)
 }

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use agent_core::{
     audit::record::{DecisionRecord, Record, SessionRecord, StatementRef, Texts, UpstreamRef},
-    decision::{Decision, Verdict},
+    decision::{Decision, Effect},
     facts::{Action, Facts},
     standing::{Grounds, Standing},
 };
@@ -157,19 +157,17 @@ impl Session {
             actions: &actions,
             resources: Texts::Strings(resources),
             statement,
-            decision: decision.verdict,
+            decision: decision.effect,
             policies: Texts::Boxed(&decision.policies),
             reason: &decision.reason,
             masked: Texts::Strs(&[]),
             observed: decision.observed,
         }))?;
-        let verdict = match decision.verdict {
-            Verdict::Allow => "allow",
-            _ if decision.observed => "would_deny",
-            Verdict::Deny => "deny",
-            Verdict::Hold => "hold",
+        let effect = match decision.effect {
+            Effect::Deny | Effect::Hold if decision.observed => "would_deny",
+            effect => effect.name(),
         };
-        self.proxy.parts.metrics.decisions.with_label_values(&[self.protocol, verdict]).inc();
+        self.proxy.parts.metrics.decisions.with_label_values(&[self.protocol, effect]).inc();
         Ok(())
     }
 

@@ -8,10 +8,11 @@ use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 use agent_core::{
     audit::record::StatementRef,
     decision::Decision,
-    facts::{Action, Facts},
+    facts::{Action, Detail, Facts, SqlFacts},
     postgres::{Candidates, Excess, Parameters, Question, Setting, Statement},
+    target::Scope,
 };
-use agent_policy::{Bundle, Decided, DecisionCache, EngineError, Upstream};
+use agent_policy::{Bundle, Decider, DecisionCache, EngineError, Judgement, ObservedDenials, Upstream};
 use agent_sql::Analysis;
 use prometheus::IntCounter;
 
@@ -24,7 +25,7 @@ use crate::{audit::Literals, bounds::Bound, clock::unix_now};
 
 /// What PostgreSQL keeps of a name (`NAMEDATALEN` - 1).
 const NAME_BYTES_MAX: usize = 63;
-/// The function `set_config`, by its OID (`pg_proc.dat`): called by FunctionCall, its arguments are not looked at.
+/// The function `set_config`, by its OID (`pg_proc.dat`).
 const SET_CONFIG: u32 = 2078;
 
 /// Decides one session's commands.
@@ -32,13 +33,12 @@ pub struct Judge {
     policy: DecisionCache,
     bundle_version: String,
     upstream: Upstream,
-    database: String,
-    user: String,
+    scope: Scope,
     literals: Literals,
     /// The facts without which there is no session: the connection, and what its startup message sets.
     beginning: Vec<Facts>,
-    /// The agent logs in with a credential of its own: what lets the session begin is enforced in every mode.
-    credentialed: bool,
+    /// What becomes of observed denials of the session's beginning.
+    observed: ObservedDenials,
     /// Why nothing is allowed any more, whatever policy says of it.
     barred: Option<String>,
     /// How often the cache was full.
@@ -117,18 +117,20 @@ impl Judge {
         user: &str,
         credentialed: bool,
     ) -> Result<Self, EngineError> {
-        let policy = bundle.session(&session.subject, upstream, database, user)?;
+        let scope = Scope::sql(database, user);
+        let policy = Decider::new(bundle, &session.subject, upstream, &scope)?;
+        // A job that is only observed is not given a login that policy would not give it.
+        let observed = if credentialed { ObservedDenials::Enforced } else { ObservedDenials::Pass };
         let metrics = &session.proxy.parts.metrics;
         let overflows = metrics.bound(Bound::Names);
         Ok(Self {
             policy: DecisionCache::new(policy),
             bundle_version: bundle.version().to_owned(),
             upstream: upstream.clone(),
-            database: database.to_owned(),
-            user: user.to_owned(),
+            scope,
             literals: session.proxy.parts.literals,
             beginning: vec![Facts::connect()],
-            credentialed,
+            observed,
             barred: None,
             forgotten: metrics.bound(Bound::Decisions),
             reader: Reader::new(session.proxy.parts.literals, metrics.bound(Bound::Readings)),
@@ -149,84 +151,50 @@ impl Judge {
             .upstream_for(session.destination)
             .filter(|upstream| **upstream == self.upstream)
             .ok_or("the policy bundle no longer declares this upstream")?;
-        let policy = bundle
-            .session(&session.subject, upstream, &self.database, &self.user)
+        let policy = Decider::new(&bundle, &session.subject, upstream, &self.scope)
             .map_err(|error| error.to_string())?;
-        let now_unix = unix_now();
-        for facts in &self.beginning {
-            let decision = self.of_beginning(policy.decide(facts, now_unix, &[]));
-            if !decision.passes() {
-                let reason = decision.reason;
-                return Err(format!("policy has changed, and would not let this session begin: {reason}"));
-            }
+        let decision = self.decide_beginning(&policy, &joined(&self.beginning)).decision;
+        if !decision.passes() {
+            let reason = decision.reason;
+            return Err(format!("policy has changed, and would not let this session begin: {reason}"));
         }
         self.policy = DecisionCache::new(policy);
         self.bundle_version = bundle.version().to_owned();
         Ok(())
     }
 
-    /// A decision on the session's beginning: a job that is only observed is not given a credential that policy would
-    /// not give it.
-    fn of_beginning(&self, decision: Decision) -> Decision {
-        Decision { observed: decision.observed && !self.credentialed, ..decision }
+    /// Policy's answer to the session's beginning, which comes to `whole`.
+    fn decide_beginning(&self, policy: &Decider, whole: &Facts) -> Judgement {
+        policy.decide_parts(&self.beginning, whole, unix_now(), &[], self.observed)
     }
 
     /// Policy's answer to some facts, and their resources.
-    pub fn decide(&mut self, facts: &Facts, now_unix: i64) -> Arc<Decided> {
+    pub fn decide(&mut self, facts: &Facts, now_unix: i64) -> Arc<Judgement> {
         match &self.barred {
             None => {
                 let before = self.policy.forgotten();
-                let decided = self.policy.decide(facts, now_unix, &[]);
+                let judgement = self.policy.decide(facts, now_unix, &[]);
                 let forgotten = self.policy.forgotten() - before;
                 if forgotten > 0 {
                     self.forgotten.inc_by(forgotten);
                 }
-                decided
+                judgement
             }
-            Some(reason) => Arc::new(self.denied(facts, reason)),
+            Some(reason) => Arc::new(self.policy.decider().denied(facts, reason)),
         }
     }
 
     /// Decides the session itself: the connection, and each setting that its startup message makes, as `SET`.
-    pub fn begin(&mut self, settings: &[Setting]) -> (Facts, Decided) {
+    pub fn begin(&mut self, settings: &[Setting]) -> (Facts, Judgement) {
         let set = settings.iter().filter(|(name, _)| !agent_sql::decides_reading(name));
         let names: BTreeSet<Box<str>> = set.map(|(name, _)| name.clone()).collect();
         if !names.is_empty() {
-            let mut set = Facts::of(Action::SqlSet);
-            if let Some(sql) = &mut set.sql {
-                sql.settings = names.into_iter().collect();
-            }
-            self.beginning.push(set);
+            let sql = SqlFacts { settings: names.into_iter().collect(), ..SqlFacts::one_statement() };
+            self.beginning.push(Facts { detail: Some(Detail::Sql(sql)), ..Facts::of_sql(Action::SqlSet) });
         }
-        let now_unix = unix_now();
-        let beginning = self.beginning.clone();
-        let facts = joined(&beginning);
-        let mut all: Option<Decision> = None;
-        for part in &beginning {
-            let decision = self.decide(part, now_unix).decision.clone();
-            let decision = self.of_beginning(decision);
-            if !decision.passes() {
-                all = Some(decision);
-                break;
-            }
-            all = Some(match all {
-                // One that would be denied is what the trail is to show.
-                Some(before) if before.observed => before,
-                Some(before) if !decision.observed => {
-                    Decision { policies: [before.policies, decision.policies].concat(), ..decision }
-                }
-                _ => decision,
-            });
-        }
-        let decision = all.unwrap_or_else(|| Decision::denied("nothing is known of the session"));
-        let resources = self.policy.session().resources(&facts);
-        (facts, Decided { decision, resources })
-    }
-
-    /// A denial that no policy made.
-    fn denied(&self, facts: &Facts, reason: &str) -> Decided {
-        let decision = Decision::denied(reason);
-        Decided { decision, resources: self.policy.session().resources(facts) }
+        let whole = joined(&self.beginning);
+        let judgement = self.decide_beginning(self.policy.decider(), &whole);
+        (whole, judgement)
     }
 
     /// Answers the machine's question. When this allows what runs, the trail holds the decision.
@@ -250,11 +218,9 @@ impl Judge {
                 self.run(session, number, *candidates, *parameters, None)
             }
             Question::Function { oid } => {
-                let mut facts = Facts::of(Action::SqlCall);
-                if let Some(sql) = facts.sql.as_mut().filter(|_| *oid == SET_CONFIG) {
-                    sql.alters_reading = Some("?".into());
-                }
-                let reading = Reading::of(facts);
+                // Its arguments are not looked at, so which setting it changes is not known.
+                let barred = (*oid == SET_CONFIG).then(|| agent_sql::altered_reading("?"));
+                let reading = Reading::of(Facts { barred, ..Facts::of_sql(Action::SqlCall) });
                 let text = format!("(FunctionCall of function {oid})");
                 let facts = &reading.analysis.facts;
                 let command = Command { number, facts, reading: &reading, text: &text, parameters: &[] };
@@ -266,12 +232,12 @@ impl Judge {
                     Excess::Statements | Excess::KeptBytes => Bound::PreparedStatements,
                 };
                 session.proxy.parts.metrics.bound(bound).inc();
-                let reading = Reading::of(Facts::of(Action::SqlUnparsed));
+                let reading = Reading::of(Facts::of_sql(Action::SqlUnparsed));
                 let text = format!("(a message of {bytes} bytes)");
                 let facts = &reading.analysis.facts;
-                let decided = self.denied(facts, excess.reason());
+                let judgement = self.policy.decider().denied(facts, excess.reason());
                 let command = Command { number, facts, reading: &reading, text: &text, parameters: &[] };
-                Self::record(session, &command, &decided)
+                Self::record(session, &command, &judgement)
             }
         }
     }
@@ -281,13 +247,13 @@ impl Judge {
     fn prepare(&mut self, session: &Session, number: u64, name: &[u8], statement: &Statement) -> Answer {
         let reading = self.reader.read_statement(statement);
         let facts = self.complete(&reading.analysis);
-        let decided = self.decide(&facts, unix_now());
-        if decided.decision.passes() && name.is_empty() {
+        let judgement = self.decide(&facts, unix_now());
+        if judgement.decision.passes() && name.is_empty() {
             return Answer::of(Judged::Allow, false);
         }
         let shown = reading.shown(statement.text());
         let command = Command { number, facts: &facts, reading: &reading, text: &shown, parameters: &[] };
-        let answer = Self::record(session, &command, &decided);
+        let answer = Self::record(session, &command, &judgement);
         if matches!(answer.judged, Judged::Allow) {
             self.parsed.add(&sql_name(name), &facts);
         }
@@ -344,16 +310,16 @@ impl Judge {
         if let Some(name) = sql_prepared {
             let name = sql_name(name);
             let known = self.prepared.of(&name).filter(|meanings| !meanings.is_empty());
-            let facts = known.map_or_else(|| Facts::of(Action::SqlOther), joined);
+            let facts = known.map_or_else(|| Facts::of_sql(Action::SqlOther), joined);
             others.push((facts, format!("(the statement that PREPARE named {name})")));
         }
         if sql_cursor.is_some() {
             // Its query was decided when it was declared; this reads on in it.
-            others.push((Facts::of(Action::SqlFetch), "(a cursor that DECLARE made)".to_owned()));
+            others.push((Facts::of_sql(Action::SqlFetch), "(a cursor that DECLARE made)".to_owned()));
         }
         if parsed.is_none() && others.is_empty() {
             let text = "(a portal that this session never saw made)".to_owned();
-            others.push((Facts::of(Action::SqlOther), text));
+            others.push((Facts::of_sql(Action::SqlOther), text));
         }
         others
     }
@@ -366,7 +332,7 @@ impl Judge {
         if analysis.executes.is_empty() && analysis.fetches.is_empty() {
             return Cow::Borrowed(&analysis.facts);
         }
-        let other = Facts::of(Action::SqlOther);
+        let other = Facts::of_sql(Action::SqlOther);
         let mut all = vec![&analysis.facts];
         for name in &analysis.executes {
             let (by_sql, by_protocol) = (self.prepared.of(name), self.parsed.of(name));
@@ -388,13 +354,13 @@ impl Judge {
     }
 
     fn settle(&mut self, session: &Session, command: &Command<'_>) -> Answer {
-        let decided = self.decide(command.facts, unix_now());
-        Self::record(session, command, &decided)
+        let judgement = self.decide(command.facts, unix_now());
+        Self::record(session, command, &judgement)
     }
 
-    fn record(session: &Session, command: &Command<'_>, decided: &Decided) -> Answer {
+    fn record(session: &Session, command: &Command<'_>, judgement: &Judgement) -> Answer {
         let &Command { number, facts, reading, text, parameters } = command;
-        let Decided { decision, resources } = decided;
+        let Judgement { decision, resources } = judgement;
         let statement = StatementRef { text, fingerprint: &reading.fingerprint, parameters };
         match session.record_decision(number, facts, resources, Some(statement), decision) {
             Ok(()) if decision.passes() => Answer::of(Judged::Allow, true),
@@ -441,11 +407,11 @@ pub fn forbidden_setting(settings: &[Setting]) -> Option<&str> {
 /// All that any of these do, as one command; too much of it is `sql:other`.
 fn joined<'a>(each: impl IntoIterator<Item = &'a Facts>) -> Facts {
     let mut each = each.into_iter();
-    let Some(mut all) = each.next().cloned() else { return Facts::of(Action::SqlOther) };
+    let Some(mut all) = each.next().cloned() else { return Facts::of_sql(Action::SqlOther) };
     for facts in each {
         all.join(facts);
-        if all.size() > agent_sql::FACTS_MAX {
-            return Facts::of(Action::SqlOther);
+        if all.weight().items() > agent_sql::FACTS_MAX {
+            return Facts::of_sql(Action::SqlOther);
         }
     }
     all

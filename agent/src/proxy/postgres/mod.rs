@@ -26,7 +26,7 @@ use agent_core::{
     decision::Decision,
     postgres::{Ruling, Startup, fatal_error},
 };
-use agent_policy::{Decided, TlsMode, Upstream};
+use agent_policy::{Judgement, TlsMode, Upstream};
 use tokio::{
     io::AsyncWriteExt,
     net::TcpStream,
@@ -230,7 +230,7 @@ fn decide(
     // Followed since it was opened; asked now, so that no revocation falls between.
     let standing = session.standing();
     let objection = standing.objection();
-    let (facts, Decided { mut decision, resources }) = judge.begin(&settings);
+    let (facts, Judgement { mut decision, resources }) = judge.begin(&settings);
     if let Some(reason) = &objection {
         decision = Decision::denied(reason.as_str());
     }
