@@ -6,7 +6,7 @@
 //!
 //! The grammar is the one of a server with default settings: under `standard_conforming_strings = off` a server
 //! reads string literals differently, so a session that changes it can't be judged by these facts. Texts that would
-//! are told by [`SqlFacts::alters_reading`].
+//! have [`Facts::barred`] set.
 
 mod collector;
 mod definition;
@@ -22,12 +22,12 @@ mod utility;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use agent_core::facts::{Access, Action, Facts, Resource, SqlFacts};
+use agent_core::facts::{Access, Action, Detail, Facts, SqlFacts, SqlResource};
 
 use crate::collector::Collector;
 
 pub use crate::fingerprint::fingerprint;
-pub use crate::reading::{decides_reading, keeps_reading};
+pub use crate::reading::{altered_reading, decides_reading, keeps_reading};
 pub use crate::redact::redact;
 pub use crate::shape::{SHAPE_BYTES_MAX, shape};
 
@@ -66,9 +66,9 @@ impl Analysis {
     /// The worst that can be said: nothing is known, so every flag says what a policy would rather not hear.
     fn unparsed(reason: &str) -> Self {
         let sql = SqlFacts { writes_in_cte: true, ..SqlFacts::default() };
-        let access = Access { action: Action::SqlUnparsed, resource: Resource::Database };
+        let access = Access { action: Action::SqlUnparsed, resource: SqlResource::Database.into() };
         Self {
-            facts: Facts { accesses: vec![access], sql: Some(sql) },
+            facts: Facts { accesses: vec![access], detail: Some(Detail::Sql(sql)), barred: None },
             prepares: Vec::new(),
             executes: Vec::new(),
             fetches: Vec::new(),

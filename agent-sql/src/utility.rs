@@ -1,6 +1,6 @@
 //! Statements that aren't queries: which file reads which, and those that move data or wrap another statement.
 
-use agent_core::facts::{Action, Resource};
+use agent_core::facts::{Action, Resource, SqlResource};
 use pg_raw_parse::Node;
 use pg_raw_parse::nodes::{CopyStmt, DefElem, ExplainStmt, PrepareStmt};
 
@@ -96,8 +96,8 @@ impl<'a> Walk<'a, '_> {
         let read = self.facts.accesses.iter().skip(mark).filter(|access| access.action == Action::SqlSelect);
         let tables: Vec<_> = read
             .filter_map(|access| match &access.resource {
-                Resource::Table(table) => Some(table.clone()),
-                _ => None,
+                Resource::Sql(SqlResource::Table(table)) => Some(table.clone()),
+                Resource::Upstream | Resource::Sql(SqlResource::Database) => None,
             })
             .collect();
         if tables.is_empty() {

@@ -430,7 +430,7 @@ fn what_is_not_understood_is_said_to_be() {
         let analysis = analyze(bad);
         assert_eq!(spelled(&analysis.facts), ["unparsed"]);
         assert!(analysis.unparsed.is_some());
-        let sql = analysis.facts.sql.unwrap();
+        let sql = analysis.facts.sql().unwrap();
         assert!(!sql.has_where && sql.writes_in_cte);
     }
 }
