@@ -19,9 +19,10 @@ pub enum Question<'a> {
         /// The text, without NUL, not necessarily UTF-8.
         text: &'a [u8],
     },
-    /// A Parse message. It runs nothing yet, but the statement must be allowed here as well as at its Execute, for two
-    /// reasons: the Bind that follows plans the statement, which evaluates immutable functions, and no question
-    /// is asked about a Bind to the unnamed portal; and SQL `EXECUTE` can run a statement that has a name.
+    /// A Parse message. It runs nothing yet, but the statement must be allowed here as well as at its
+    /// Execute, for two reasons: the Bind that follows plans the statement, which evaluates immutable
+    /// functions, and no question is asked about a Bind to the unnamed portal; and SQL `EXECUTE` can run a
+    /// statement that has a name.
     Prepare {
         /// The statement's name; empty for the unnamed one.
         name: &'a [u8],
@@ -93,9 +94,9 @@ impl Excess {
 pub enum Ruling {
     /// Forward the message.
     Allow,
-    /// On a StartupMessage only: do not forward it, because the executor has logged in with a StartupMessage of its
-    /// own. The upstream's buffer then begins with AuthenticationOk, or with the messages before it that ask for
-    /// nothing.
+    /// On a StartupMessage only: do not forward it, because the executor has logged in with a StartupMessage
+    /// of its own. The upstream's buffer then begins with AuthenticationOk, or with the messages before it
+    /// that ask for nothing.
     AllowAuthenticated,
     /// Hold the message back, and tell the client this.
     Deny(Denial),

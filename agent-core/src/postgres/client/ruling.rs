@@ -1,8 +1,9 @@
 //! Rulings: how one is taken, and carried out on the message that awaits it.
 //!
-//! This is the one file through which a command's message gets into the ready bytes: [`Session::verdict`] takes the
-//! ruling, and the next step of the client's half calls `rule`, which allows the message (`allow`) or puts poison in
-//! its place (`deny`). No denied message may be forwarded, nor any part of it except a statement's name.
+//! This is the one file through which a command's message gets into the ready bytes: [`Session::verdict`]
+//! takes the ruling, and the next step of the client's half calls `rule`, which allows the message (`allow`)
+//! or puts poison in its place (`deny`). No denied message may be forwarded, nor any part of it except a
+//! statement's name.
 
 use crate::postgres::{
     fault::{Misuse, Violation},
@@ -16,9 +17,9 @@ use crate::postgres::{
 };
 
 impl Session {
-    /// Rules on the command that a [`ClientStep::Judge`](crate::postgres::ClientStep::Judge) asked about. The decision,
-    /// and its audit record, must have been made before. The next call of [`Self::client`] forwards or replaces the
-    /// message.
+    /// Rules on the command that a [`ClientStep::Judge`](crate::postgres::ClientStep::Judge) asked about. The
+    /// decision, and its audit record, must have been made before. The next call of [`Self::client`] forwards
+    /// or replaces the message.
     ///
     /// # Errors
     /// No such command awaits a ruling.
@@ -39,8 +40,8 @@ impl Session {
         }
     }
 
-    /// Carries out the ruling on the pending message, which `rest` starts with. `None` if the message joined the
-    /// ready bytes.
+    /// Carries out the ruling on the pending message, which `rest` starts with. `None` if the message joined
+    /// the ready bytes.
     pub(super) fn rule(&mut self, rest: &[u8]) -> Result<Option<ClientNext>, Violation> {
         let Some(pending) = self.pending.take() else { return Ok(None) };
         let ruling = match (pending.ruling, &pending.subject) {
