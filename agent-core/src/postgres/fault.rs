@@ -213,9 +213,9 @@ pub enum UpstreamFault {
 /// What the executor did wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Misuse {
-    /// A ruling on a command that awaits none.
-    #[error("ruling on command {0}, which awaits none")]
-    Verdict(u64),
+    /// A ruling on a command that awaits none, or none of this kind.
+    #[error("ruling on command {0}, which awaits no such ruling")]
+    Ruling(u64),
     /// The client's buffer no longer starts with bytes it started with before.
     #[error("the client's buffer was cut in front of a message that awaits its ruling")]
     Buffer,

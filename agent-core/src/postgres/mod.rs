@@ -3,9 +3,9 @@
 //! A [`Session`] stands between a *client* (the job) and an *upstream* (the real server). It decides nothing.
 //! It finds the commands in the client's bytes, asks its *executor* (the code that owns the sockets) about
 //! each, and carries the ruling out so that client and upstream stay in step. It must never forward a Query,
-//! Parse, Execute or FunctionCall without an Allow. A denied message is replaced by *poison*: a message that
-//! the upstream is certain to refuse. Comments say PostgreSQL where they rely on what its server does by
-//! documentation or source.
+//! Parse, Execute or FunctionCall without the permit of a recorded decision ([`crate::ruling`]). A denied
+//! message is replaced by *poison*: a message that the upstream is certain to refuse. Comments say PostgreSQL
+//! where they rely on what its server does by documentation or source.
 //!
 //! # How the executor drives it
 //!
@@ -20,7 +20,7 @@
 //!   Forward   upstream <- buf[..bytes], drop them       Err(v)    as on the left
 //!   Replace   upstream <- upstream, drop consumed
 //!   Reply     client   <- client,   drop consumed       After every call, BEFORE sending what the step
-//!   Judge     decide, audit, session.verdict(command)   says: drain session.next_event().
+//!   Judge     decide, record, session.allow(permit)     says: drain session.next_event().
 //!   Cancel    pass on if the key is this job's; close     CancelKey:     enter it in the key map
 //!   End       take no more from the client                Outcome:       audit, by command number
 //!   Err(v)    if at_boundary(): client <- v.to_client()   UpstreamFatal: log the upstream's reason
@@ -33,17 +33,17 @@
 //! - **Order.** Carry a step out before the next call in the same direction. The two directions are otherwise
 //!   independent: go on with `upstream` while a ruling is pending.
 //! - **Runs.** Messages that need no ruling, and messages that were allowed, gather at the start of the
-//!   buffer and come out as one `Forward`. So after `Judge` and `verdict(Allow)` call `client` again with the
-//!   same buffer. Before a long wait (a hold), [`Session::take_ready`] releases the bytes in front of the
+//!   buffer and come out as one `Forward`. So after `Judge` and [`Session::allow`] call `client` again with
+//!   the same buffer. Before a long wait (a hold), [`Session::take_ready`] releases the bytes in front of the
 //!   message that awaits its ruling.
 //! - **Buffers.** The client's must be able to grow to a little more than the largest of [`Limits`]. The
 //!   upstream's has [`Limits::UPSTREAM_BUFFER_BYTES`] or more, and never grows. Longer messages are streamed.
 //! - **Encryption.** [`Session::offer_tls`] makes the session grant the client's SSLRequest
 //!   ([`ClientStep::Tls`]); otherwise it answers `N`. [`Session::begun_with_tls`] says that the client began
 //!   with TLS, [`Session::upstream_encrypted`] that the connection to the upstream is encrypted.
-//! - **Startup** is a question too ([`Question::Startup`]). Connect upstream before ruling Allow; the next
-//!   `Forward` is the StartupMessage. With [`Ruling::AllowAuthenticated`] there is no such `Forward`, because
-//!   the executor has logged in. A Deny comes back as `Reply` with a FATAL error, then `End`.
+//! - **Startup** is a question too ([`Question::Startup`]). Connect upstream before [`Session::admit`]; the
+//!   next `Forward` is the StartupMessage. After [`Session::admit_logged_in`] there is no such `Forward`,
+//!   because the executor has logged in. A denial comes back as `Reply` with a FATAL error, then `End`.
 //! - **End of the upstream.** When the upstream closes: [`Session::finish`], drain the events, close the
 //!   client.
 //! - **Revocation.** [`Session::terminate`], send what it returns, close both.
@@ -64,7 +64,7 @@ pub use event::{Ending, Event, Outcome, Tag, Transaction, UpstreamError};
 pub use fault::{ClientFault, Misuse, UpstreamFault, Violation, fatal_error};
 pub use limits::Limits;
 pub use poison::Denial;
-pub use question::{Excess, Question, Ruling};
+pub use question::{Excess, Question};
 pub use startup::{Setting, Startup, UnsupportedOption};
 pub use state::Session;
 pub use statements::{Candidates, Parameter, Parameters, Statement};

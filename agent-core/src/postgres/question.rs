@@ -5,7 +5,6 @@
 use std::fmt;
 
 use super::{
-    poison::Denial,
     startup::Startup,
     statements::{Candidates, Parameters, Statement},
 };
@@ -52,7 +51,8 @@ pub enum Question<'a> {
         /// The function's OID.
         oid: u32,
     },
-    /// A message beyond a bound. It is denied whatever the ruling; a [`Ruling::Deny`] can word the denial.
+    /// A message beyond a bound. It is denied whatever the ruling; [`super::Session::deny`] can word the
+    /// denial.
     Excess {
         /// The bound that it exceeds.
         excess: Excess,
@@ -87,19 +87,6 @@ impl Excess {
             Self::KeptBytes => "the session's prepared statements take too much memory: close some",
         }
     }
-}
-
-/// The ruling on a command: a decision that the session acts on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ruling {
-    /// Forward the message.
-    Allow,
-    /// On a StartupMessage only: do not forward it, because the executor has logged in with a StartupMessage
-    /// of its own. The upstream's buffer then begins with AuthenticationOk, or with the messages before it
-    /// that ask for nothing.
-    AllowAuthenticated,
-    /// Hold the message back, and tell the client this.
-    Deny(Denial),
 }
 
 impl fmt::Debug for Question<'_> {

@@ -11,11 +11,13 @@ use super::{
     fault::Violation,
     limits::Limits,
     namespace::Namespace,
-    question::{Excess, Question, Ruling},
+    poison::Denial,
+    question::{Excess, Question},
     replies::Replies,
     startup::{EncryptionRequests, MINOR_VERSION_MAX, Startup},
     statements::{Candidates, Meter, Portal, Statement},
 };
+use crate::ruling::{Admission, Permit, Preparation};
 
 /// One session between a client and an upstream.
 #[derive(Debug)]
@@ -174,6 +176,26 @@ pub(super) struct Pending {
     pub(super) bytes: usize,
     /// The ruling, once it has come.
     pub(super) ruling: Option<Ruling>,
+}
+
+/// The ruling on a pending message.
+#[derive(Debug)]
+pub(super) enum Ruling {
+    /// It passes.
+    Pass(Grant),
+    /// It is kept back.
+    Deny(Denial),
+}
+
+/// What lets a message pass. Only decisions make these, so that nothing in this module can make one up.
+#[derive(Debug)]
+pub(super) enum Grant {
+    /// The session begins.
+    Session(Admission),
+    /// A command runs.
+    Command(Permit),
+    /// A Parse without a name is prepared.
+    Preparation(Preparation),
 }
 
 /// What a ruling is about. Ranges count from the message's first byte.

@@ -1,78 +1,131 @@
 //! Rulings: how one is taken, and carried out on the message that awaits it.
 //!
-//! This is the one file through which a command's message gets into the ready bytes: [`Session::verdict`]
-//! takes the ruling, and the next step of the client's half calls `rule`, which allows the message (`allow`)
-//! or puts poison in its place (`deny`). No denied message may be forwarded, nor any part of it except a
-//! statement's name.
+//! This is the one file through which a command's message gets into the ready bytes. The executor brings a
+//! ruling; the next step of the client's half carries it out in `rule`: it uses up the grant of a message
+//! that passes (`pass`), or puts poison in its place (`put_poison`). Only recorded decisions make grants
+//! ([`crate::ruling`]). No denied message may be forwarded, nor any part of it except a statement's name.
 
-use crate::postgres::{
-    fault::{Misuse, Violation},
-    poison::{self, Denial},
-    question::{Excess, Ruling},
-    replies::{BindSent, Expect, ParseSent},
-    startup::Startup,
-    state::{Authentication, Pending, Phase, Remainder, Session, Subject},
-    step::ClientNext,
-    wire::Severity,
+use crate::{
+    postgres::{
+        fault::{Misuse, Violation},
+        poison::{self, Denial},
+        question::Excess,
+        replies::{BindSent, Expect, ParseSent},
+        startup::Startup,
+        state::{Authentication, Grant, Pending, Phase, Remainder, Ruling, Session, Subject},
+        step::ClientNext,
+        wire::Severity,
+    },
+    ruling::{Admission, Permit, Preparation},
 };
 
 impl Session {
-    /// Rules on the command that a [`ClientStep::Judge`](crate::postgres::ClientStep::Judge) asked about. The
-    /// decision, and its audit record, must have been made before. The next call of [`Self::client`] forwards
-    /// or replaces the message.
+    /// Lets the command of this permit pass: the next call of [`Self::client`] forwards its message.
     ///
     /// # Errors
-    /// No such command awaits a ruling.
-    pub fn verdict(&mut self, command: u64, ruling: Ruling) -> Result<(), Violation> {
+    /// No command of the permit's number awaits a ruling.
+    pub fn allow(&mut self, permit: Permit) -> Result<(), Violation> {
+        let command = permit.command();
+        let is_command = |subject: &Subject| !matches!(subject, Subject::Startup(_));
+        self.take_ruling(command, Ruling::Pass(Grant::Command(permit)), is_command)
+    }
+
+    /// Lets a Parse without a name pass, of which there is no record. Any other command needs a [`Permit`].
+    ///
+    /// # Errors
+    /// No Parse without a name, of the preparation's number, awaits a ruling.
+    pub fn allow_preparation(&mut self, preparation: Preparation) -> Result<(), Violation> {
+        let command = preparation.command();
+        let is_unnamed =
+            |subject: &Subject| matches!(subject, Subject::Parse { name, .. } if name.is_empty());
+        self.take_ruling(command, Ruling::Pass(Grant::Preparation(preparation)), is_unnamed)
+    }
+
+    /// Lets the session begin: the next call of [`Self::client`] forwards the StartupMessage.
+    ///
+    /// # Errors
+    /// No StartupMessage of this number awaits a ruling.
+    pub fn admit(&mut self, command: u64, admission: &Admission) -> Result<(), Violation> {
+        let ruling = Ruling::Pass(Grant::Session(admission.clone()));
+        self.take_ruling(command, ruling, |subject| matches!(subject, Subject::Startup(_)))
+    }
+
+    /// Lets the session begin, and drops the StartupMessage: the executor has logged in with one of its own.
+    /// The upstream's buffer then begins with AuthenticationOk, or with the messages before it that ask for
+    /// nothing.
+    ///
+    /// # Errors
+    /// No StartupMessage of this number awaits a ruling.
+    pub fn admit_logged_in(&mut self, command: u64, admission: &Admission) -> Result<(), Violation> {
+        self.admit(command, admission)?;
+        if let Some(Pending { subject: Subject::Startup(startup), bytes, .. }) = self.pending.take() {
+            // At once, because the upstream has already sent something.
+            self.authenticated(&startup, bytes);
+        }
+        Ok(())
+    }
+
+    /// Keeps a command back: the next call of [`Self::client`] sends poison in its place, or refuses the
+    /// session. The client is told this denial.
+    ///
+    /// # Errors
+    /// No command of this number awaits a ruling.
+    pub fn deny(&mut self, command: u64, denial: Denial) -> Result<(), Violation> {
+        self.take_ruling(command, Ruling::Deny(denial), |_| true)
+    }
+
+    fn take_ruling(
+        &mut self,
+        command: u64,
+        ruling: Ruling,
+        fits: impl FnOnce(&Subject) -> bool,
+    ) -> Result<(), Violation> {
         match &mut self.pending {
-            Some(pending) if pending.command == command && pending.ruling.is_none() => {
-                if let (Ruling::AllowAuthenticated, Subject::Startup(startup)) = (&ruling, &pending.subject) {
-                    // At once, because the upstream has already sent something.
-                    let (startup, bytes) = (startup.clone(), pending.bytes);
-                    self.pending = None;
-                    self.authenticated(&startup, bytes);
-                } else {
-                    pending.ruling = Some(ruling);
-                }
+            Some(pending)
+                if pending.command == command && pending.ruling.is_none() && fits(&pending.subject) =>
+            {
+                pending.ruling = Some(ruling);
                 Ok(())
             }
-            _ => Err(self.fail(Misuse::Verdict(command).into())),
+            _ => Err(self.fail(Misuse::Ruling(command).into())),
         }
     }
 
     /// Carries out the ruling on the pending message, which `rest` starts with. `None` if the message joined
     /// the ready bytes.
     pub(super) fn rule(&mut self, rest: &[u8]) -> Result<Option<ClientNext>, Violation> {
-        let Some(pending) = self.pending.take() else { return Ok(None) };
-        let ruling = match (pending.ruling, &pending.subject) {
-            (Some(Ruling::Allow), Subject::Excess { excess, .. }) => {
+        let Some(Pending { command, subject, bytes, ruling }) = self.pending.take() else { return Ok(None) };
+        let ruling = match (ruling, &subject) {
+            (Some(Ruling::Pass(_)), Subject::Excess { excess, .. }) => {
                 Some(Ruling::Deny(Denial::new(format!("lineal: denied: {}", excess.reason()))))
             }
             (ruling, _) => ruling,
         };
         match ruling {
             None => {
-                self.pending = Some(Pending { ruling: None, ..pending });
+                self.pending = Some(Pending { command, subject, bytes, ruling: None });
                 Ok(Some(ClientNext::Wait))
             }
-            Some(Ruling::AllowAuthenticated) => Err(Misuse::Verdict(pending.command).into()),
-            Some(Ruling::Allow) => {
-                self.allow(pending.command, pending.subject, rest)?;
-                self.forward(pending.bytes);
+            Some(Ruling::Pass(grant)) => {
+                self.pass(grant, subject, rest)?;
+                self.forward(bytes);
                 Ok(None)
             }
             Some(Ruling::Deny(denial)) if self.ready_bytes > 0 => {
-                self.pending = Some(Pending { ruling: Some(Ruling::Deny(denial)), ..pending });
+                self.pending = Some(Pending { command, subject, bytes, ruling: Some(Ruling::Deny(denial)) });
                 Ok(Some(ClientNext::Forward(self.take_ready())))
             }
-            Some(Ruling::Deny(denial)) => {
-                self.deny(pending.command, pending.subject, pending.bytes, denial, rest).map(Some)
-            }
+            Some(Ruling::Deny(denial)) => self.put_poison(command, subject, bytes, denial, rest).map(Some),
         }
     }
 
-    /// Notes what an allowed message will do, and what answers it.
-    fn allow(&mut self, command: u64, subject: Subject, message: &[u8]) -> Result<(), Violation> {
+    /// Uses up the grant of a message that passes: notes what the message will do, and what answers it.
+    fn pass(&mut self, grant: Grant, subject: Subject, message: &[u8]) -> Result<(), Violation> {
+        let command = match &grant {
+            Grant::Session(Admission { .. }) => 0,
+            Grant::Command(permit) => permit.command(),
+            Grant::Preparation(preparation) => preparation.command(),
+        };
         let expect = match subject {
             Subject::Startup(startup) => {
                 self.phase = Phase::Authentication(Authentication::new(&startup, false));
@@ -92,7 +145,7 @@ impl Session {
                 let name = message.get(name).ok_or(Misuse::Buffer)?;
                 self.note_bind(name, portal, Some(command))?
             }
-            Subject::Excess { .. } => return Err(Misuse::Verdict(command).into()),
+            Subject::Excess { .. } => return Err(Misuse::Ruling(command).into()),
         };
         self.replies.push(expect);
         Ok(())
@@ -105,7 +158,7 @@ impl Session {
     }
 
     /// Puts poison in the message's place, and drops all of the message, whether it has arrived or not.
-    fn deny(
+    fn put_poison(
         &mut self,
         command: u64,
         subject: Subject,

@@ -1,7 +1,10 @@
 //! Denials: poison is sent, its error is rewritten, and client and upstream stay in step.
 
 use super::{executor::Executor, notation, script::check};
-use crate::postgres::{ClientStep, Denial, Limits, Ruling, Session};
+use crate::{
+    postgres::{ClientStep, Denial, Limits, Session},
+    ruling::tests::{permit, preparation},
+};
 
 #[test]
 fn a_denied_query_is_refused_by_the_upstream_and_the_client_reads_the_denial() {
@@ -232,7 +235,7 @@ fn a_denial_shows_its_detail_and_hint_and_nothing_of_the_poisons_error() {
         hint: Some("ask".into()),
         ..Denial::new("lineal: denied by policy p: r")
     };
-    session.verdict(command, Ruling::Deny(denial)).unwrap();
+    session.deny(command, denial).unwrap();
     let Ok(ClientStep::Replace { consumed, upstream }) = session.client(&query) else { panic!() };
     assert_eq!((consumed, upstream), (query.len(), &notation::client("Q!")[..]));
     let mut error =
@@ -258,13 +261,13 @@ fn bytes_in_front_of_a_held_command_can_be_sent_before_its_ruling() {
     let (front, held) = (notation::client("P =a"), notation::client("E / S"));
     let mut buffer = [front.clone(), held.clone()].concat();
     let Ok(ClientStep::Judge { command, .. }) = session.client(&buffer) else { panic!() };
-    session.verdict(command, Ruling::Allow).unwrap();
+    session.allow_preparation(preparation(command)).unwrap();
     let Ok(ClientStep::Judge { command, ready_bytes, .. }) = session.client(&buffer) else { panic!() };
     assert_eq!(ready_bytes, front.len());
     assert_eq!(session.take_ready(), front.len());
     buffer.drain(..front.len());
     assert!(matches!(session.client(&buffer), Ok(ClientStep::Wait)));
-    session.verdict(command, Ruling::Allow).unwrap();
+    session.allow(permit(command)).unwrap();
     let Ok(ClientStep::Forward { bytes }) = session.client(&buffer) else { panic!() };
     assert_eq!(bytes, held.len());
 }

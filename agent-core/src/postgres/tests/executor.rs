@@ -5,9 +5,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::postgres::{
-    Candidates, ClientStep, Denial, Ending, Event, Limits, Question, Ruling, Session, Transaction,
-    UpstreamStep, Violation,
+use crate::{
+    postgres::{
+        Candidates, ClientStep, Denial, Ending, Event, Limits, Question, Session, Transaction, UpstreamStep,
+        Violation,
+    },
+    ruling::tests::{admission, permit, preparation},
 };
 
 /// What a test looks at: everything that happened since it last looked.
@@ -187,7 +190,7 @@ impl Executor {
             };
             if let Some((command, ruling, notes)) = ruled {
                 notes.tell(session);
-                session.verdict(command, ruling).unwrap();
+                ruling.tell(session, command).unwrap();
             }
             buffer.drain(..consumed);
         }
@@ -228,6 +231,27 @@ fn notes(question: &Question<'_>) -> Notes {
     Notes { prepared: after("prepare"), declared: after("declare") }
 }
 
+/// What a test's policy says.
+enum Ruling {
+    Allow,
+    Prepare,
+    Admit,
+    AdmitLoggedIn,
+    Deny(Denial),
+}
+
+impl Ruling {
+    fn tell(self, session: &mut Session, command: u64) -> Result<(), Violation> {
+        match self {
+            Self::Allow => session.allow(permit(command)),
+            Self::Prepare => session.allow_preparation(preparation(command)),
+            Self::Admit => session.admit(command, &admission()),
+            Self::AdmitLoggedIn => session.admit_logged_in(command, &admission()),
+            Self::Deny(denial) => session.deny(command, denial),
+        }
+    }
+}
+
 /// The policy. It also denies an Execute without any candidate. What it allows is added to `allowed`.
 fn rule(question: &Question<'_>, allowed: &mut Vec<Allowed>) -> Ruling {
     let has = |text: &[u8], word: &str| String::from_utf8_lossy(text).contains(word);
@@ -236,8 +260,8 @@ fn rule(question: &Question<'_>, allowed: &mut Vec<Allowed>) -> Ruling {
         Question::Startup(startup) => {
             return match &*startup.user {
                 user if user.contains("deny") => denial,
-                "injected" => Ruling::AllowAuthenticated,
-                _ => Ruling::Allow,
+                "injected" => Ruling::AdmitLoggedIn,
+                _ => Ruling::Admit,
             };
         }
         // The session must deny this even if it is allowed.
@@ -265,8 +289,10 @@ fn rule(question: &Question<'_>, allowed: &mut Vec<Allowed>) -> Ruling {
         Question::Function { oid } if *oid != 666 => Allowed::Function(*oid),
         _ => return denial,
     };
+    // As the agent does it: a Parse without a name is not recorded.
+    let unnamed = matches!(&allow, Allowed::Prepare(name, _) if name.is_empty());
     allowed.push(allow);
-    Ruling::Allow
+    if unnamed { Ruling::Prepare } else { Ruling::Allow }
 }
 
 /// A question as scripts spell it.

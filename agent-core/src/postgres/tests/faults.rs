@@ -6,7 +6,10 @@ use super::{
     notation,
     script::{check, check_with},
 };
-use crate::postgres::{ClientFault, Limits, Misuse, Ruling, UpstreamFault, Violation, wire};
+use crate::{
+    postgres::{ClientFault, ClientStep, Limits, Misuse, Session, UpstreamFault, Violation, wire},
+    ruling::tests::{admission, permit, preparation},
+};
 
 /// The fault that this message of the client's causes in the command phase.
 fn client_fault(tag: u8, body: &[u8]) -> Option<Violation> {
@@ -223,10 +226,28 @@ fn a_fault_is_final() {
 }
 
 #[test]
-fn a_ruling_on_a_command_that_awaits_none_is_a_misuse() {
-    let mut executor = Executor::open(Limits::default());
-    let fault = executor.session.verdict(99, Ruling::Allow);
-    assert_eq!(fault, Err(Misuse::Verdict(99).into()));
+fn a_ruling_that_fits_no_waiting_command_is_a_misuse() {
+    let check = |waiting: &str, rule: fn(&mut Session, u64) -> Result<(), Violation>, expect: bool| {
+        let mut executor = Executor::open(Limits::default());
+        let buffer = notation::client(waiting);
+        let session = &mut executor.session;
+        let command = match session.client(&buffer) {
+            Ok(ClientStep::Judge { command, .. }) => command,
+            _ => 99,
+        };
+        let ruled = rule(session, command);
+        assert_eq!(ruled, if expect { Ok(()) } else { Err(Misuse::Ruling(command).into()) }, "{waiting}");
+    };
+    check("", |session, _| session.allow(permit(99)), false);
+    check("Q a", |session, command| session.allow(permit(command)), true);
+    check("P =a", |session, command| session.allow_preparation(preparation(command)), true);
+    // What runs, or can be run by its name, needs a record.
+    check("P s=a", |session, command| session.allow_preparation(preparation(command)), false);
+    check("Q a", |session, command| session.allow_preparation(preparation(command)), false);
+    check("F 7", |session, command| session.allow_preparation(preparation(command)), false);
+    // A session is admitted once.
+    check("Q a", |session, command| session.admit(command, &admission()), false);
+    check("Q a", |session, command| session.admit_logged_in(command, &admission()), false);
 }
 
 #[test]

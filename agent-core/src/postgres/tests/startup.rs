@@ -269,8 +269,8 @@ fn a_client_that_insists_on_channel_binding_is_told_the_remedy() {
                  > SASL {choice}
                  ->
                  x client: the client uses SCRAM channel binding, which cannot hold through a proxy: connect \
-                 with channel_binding=disable (PGCHANNELBINDING=disable), or have the administrator configure \
-                 a credential for this upstream"
+                 with channel_binding=disable (PGCHANNELBINDING=disable), or have the administrator \
+                 configure a credential for this upstream"
             ),
         );
     }

@@ -2,14 +2,16 @@
 
 use std::net::SocketAddr;
 
-use agent_core::postgres::{CancelKey, ClientStep, Limits, Question, Startup};
+use agent_core::postgres::{CancelKey, ClientStep, Limits, Question, Session as Machine, Startup};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
 
-use super::{Machine, Refusal};
-use crate::tls::{Authority, Stream, begins_with_tls};
+use crate::{
+    proxy::session::ended::{Ended, Refusal},
+    tls::{Authority, Stream, begins_with_tls},
+};
 
 /// Bytes read while a connection hasn't said what it wants: a startup packet and what may be sent ahead.
 const OPENING_BYTES: usize = 16 << 10;
@@ -35,14 +37,14 @@ pub enum Wants {
     Refused(Refusal),
 }
 
-/// Negotiates with a client that dialled `destination`. Answers how the connection ended where there is nobody to
-/// talk to any more.
+/// Negotiates with a client that dialled `destination`. Answers how the connection ended where there is
+/// nobody to talk to any more.
 pub async fn greet(
     client: TcpStream,
     destination: SocketAddr,
     authority: Option<&Authority>,
-) -> Result<Greeted, &'static str> {
-    let left = |_| "client_left";
+) -> Result<Greeted, Ended> {
+    let left = |_| Ended::ClientLeft;
     let mut machine = Box::new(Machine::new(Limits::default()));
     let mut buffered = Vec::with_capacity(OPENING_BYTES);
     let mut client = match authority {
@@ -59,15 +61,13 @@ pub async fn greet(
     let wants = loop {
         match machine.client(&buffered) {
             Err(violation) => {
-                let message = format!("lineal: {violation}");
-                break Wants::Refused(Refusal::new("08P01", message, "protocol_violation"));
+                break Wants::Refused(refused(violation.to_string()));
             }
             Ok(ClientStep::NeedMore { .. }) if buffered.len() >= OPENING_BYTES => {
-                let message = "lineal: the startup packet is too long";
-                break Wants::Refused(Refusal::new("08P01", message, "protocol_violation"));
+                break Wants::Refused(refused("the startup packet is too long"));
             }
             Ok(ClientStep::NeedMore { .. }) => match client.read_buf(&mut buffered).await {
-                Ok(0) | Err(_) => return Err("client_left"),
+                Ok(0) | Err(_) => return Err(Ended::ClientLeft),
                 Ok(_) => {}
             },
             Ok(ClientStep::Reply { consumed, client: answer }) => {
@@ -79,7 +79,7 @@ pub async fn greet(
                 buffered.drain(..consumed);
                 // Offered with an authority only, and once.
                 let (Stream::Plain(mut plain), Some(authority)) = (client, authority) else {
-                    return Err("internal");
+                    return Err(Ended::Internal);
                 };
                 plain.write_all(GRANTED).await.map_err(left)?;
                 client = shake(authority, plain, destination, true).await?;
@@ -88,19 +88,22 @@ pub async fn greet(
             Ok(ClientStep::Judge { command, question: Question::Startup(startup), .. }) => {
                 break Wants::Session { command, startup: Box::new(startup.clone()) };
             }
-            Ok(ClientStep::End) => return Err("client_left"),
+            Ok(ClientStep::End) => return Err(Ended::ClientLeft),
             Ok(
                 ClientStep::Wait
                 | ClientStep::Forward { .. }
                 | ClientStep::Replace { .. }
                 | ClientStep::Judge { .. },
             ) => {
-                let message = "lineal: the connection does not begin with a startup packet";
-                break Wants::Refused(Refusal::new("08P01", message, "protocol_violation"));
+                break Wants::Refused(refused("the connection does not begin with a startup packet"));
             }
         }
     };
     Ok(Greeted { client, machine, buffered, wants })
+}
+
+fn refused(words: impl Into<String>) -> Refusal {
+    Refusal::new(Ended::ProtocolViolation, words)
 }
 
 async fn shake(
@@ -108,10 +111,10 @@ async fn shake(
     client: TcpStream,
     destination: SocketAddr,
     asked_first: bool,
-) -> Result<Stream, &'static str> {
+) -> Result<Stream, Ended> {
     authority.accept(client, destination.ip(), asked_first).await.map_err(|error| {
         // The usual one: the client does not trust this host's authority.
         tracing::info!(%error, "the client's TLS handshake failed");
-        "client_tls_failed"
+        Ended::ClientTlsFailed
     })
 }

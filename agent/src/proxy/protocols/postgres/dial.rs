@@ -1,39 +1,33 @@
-//! The leg towards the server: from where it is dialled, and whether by TLS.
+//! The leg towards the upstream: from which network namespace it is dialled, and whether by TLS.
 //!
-//! A job may own its network namespace: it can read there what is sent in the clear, and lead it elsewhere. What
-//! carries a secret that the job does not have must be out of its reach: by TLS with a server that proved its name,
-//! or from the agent's own namespace, where the job has no say, or not at all.
+//! A job may own its network namespace: there it can read what is sent in the clear, and divert it. A
+//! connection that carries a secret which the job does not have must be out of its reach: by TLS with a
+//! server that proved its name, or dialled from the agent's own namespace, where the job has no say, or not
+//! at all.
 
-use agent_policy::{Leg, TlsMode};
+use agent_policy::TlsMode;
 use thiserror::Error;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
 
-use super::super::session::Session;
-use crate::tls::{Identity, Stream, UpstreamTlsError};
+use super::route::Route;
+use crate::{
+    proxy::session::Session,
+    tls::{Stream, UpstreamTlsError},
+};
 
 /// An SSLRequest (the manual, "Message Formats").
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
 
-/// How a session's server is reached.
-pub struct Way {
-    /// As its upstream says.
-    pub leg: Leg,
-    /// Whether the agent logs in with a credential of its own.
-    pub secret: bool,
-    /// The certificate that the agent shows.
-    pub identity: Option<Identity>,
-}
-
-/// Why the server can't be had.
+/// Why there is no connection to the upstream.
 #[derive(Debug, Error)]
 pub enum DialError {
     /// It can't be reached.
     #[error("{0}")]
     Unreachable(#[from] std::io::Error),
-    /// It has no TLS, or breaks off.
+    /// It has no TLS.
     #[error("it has no TLS, and the upstream requires it")]
     NoTls,
     /// Its TLS is not good enough.
@@ -50,26 +44,31 @@ pub enum DialError {
     Exposed,
 }
 
-/// Dials the session's server, for a session or for a cancel request.
-pub async fn dial(session: &Session, way: &Way) -> Result<Stream, DialError> {
-    let exposed = way.secret && way.leg.tls != TlsMode::VerifyFull;
+/// Dials the session's upstream, for the session itself or for a cancel request.
+pub async fn dial(session: &Session, route: &Route) -> Result<Stream, DialError> {
+    let exposed = route.lends_login && route.leg.tls != TlsMode::VerifyFull;
     // The job's loopback is not the agent's; "any address" is the loopback, too.
     let address = session.destination.ip().to_canonical();
     if exposed && (session.netns.is_agents() || address.is_loopback() || address.is_unspecified()) {
         return Err(DialError::Exposed);
     }
-    let stream = if exposed { session.dial_from_agent().await? } else { session.dial().await? };
-    upgrade(session, way, stream).await
+    let stream = if exposed {
+        session.dial_from_agent(&route.admission).await?
+    } else {
+        session.dial(&route.admission).await?
+    };
+    upgrade(session, route, stream).await
 }
 
 /// Asks for TLS, where the upstream's mode does.
-async fn upgrade(session: &Session, way: &Way, mut stream: TcpStream) -> Result<Stream, DialError> {
-    let Way { leg, identity, .. } = way;
+async fn upgrade(session: &Session, route: &Route, mut stream: TcpStream) -> Result<Stream, DialError> {
+    let Route { leg, identity, .. } = route;
     if leg.tls == TlsMode::Disable {
         return Ok(Stream::Plain(stream));
     }
     stream.write_all(&SSL_REQUEST).await?;
-    // One byte and no more: what comes behind it in the clear must not be taken for encrypted (CVE-2021-23222).
+    // One byte and no more: what comes behind it in the clear must not be taken for encrypted
+    // (CVE-2021-23222).
     match stream.read_u8().await? {
         b'S' => {
             let connector = &session.proxy.parts.connector;
