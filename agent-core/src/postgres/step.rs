@@ -42,7 +42,8 @@ pub enum ClientStep<'a> {
         /// How many bytes to remove.
         consumed: usize,
     },
-    /// Decide, record, and call [`super::Session::verdict`]. Nothing is consumed.
+    /// Decide, record, and rule: [`super::Session::allow`], [`super::Session::deny`], or for a StartupMessage
+    /// [`super::Session::admit`]. Nothing is consumed.
     Judge {
         /// The command's number in this session.
         command: u64,
