@@ -37,8 +37,8 @@ impl CancelKey {
 }
 
 impl PartialEq for CancelKey {
-    /// Takes the same time wherever the secrets differ: an early exit would tell a guesser how many leading bytes
-    /// are right.
+    /// Takes the same time wherever the secrets differ: an early exit would tell a guesser how many leading
+    /// bytes are right.
     fn eq(&self, other: &Self) -> bool {
         let differences = self.secret.iter().zip(&other.secret).fold(0, |all, (a, b)| all | (a ^ b));
         let same_secret = std::hint::black_box(differences) == 0;

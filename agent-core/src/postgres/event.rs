@@ -15,8 +15,8 @@ pub enum Event {
     Ready(Transaction),
     /// A command that was ruled on has ended.
     Outcome(Outcome),
-    /// The upstream ends the session with an error of its own (severity FATAL or PANIC, or any error before the
-    /// first ReadyForQuery). It has been forwarded to the client.
+    /// The upstream ends the session with an error of its own (severity FATAL or PANIC, or any error before
+    /// the first ReadyForQuery). It has been forwarded to the client.
     UpstreamFatal(UpstreamError),
 }
 
@@ -31,8 +31,8 @@ pub enum Transaction {
     Failed,
 }
 
-/// How a command ended at the upstream. Every command that was allowed or denied gets exactly one outcome, at the
-/// latest from [`super::Session::finish`].
+/// How a command ended at the upstream. Every command that was allowed or denied gets exactly one outcome, at
+/// the latest from [`super::Session::finish`].
 #[derive(Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// The command's number in its session.

@@ -1,7 +1,7 @@
 //! Why a session had to end: what was wrong, and on whose side.
 //!
-//! A violation is final: the session that returned one returns it to every later call. The texts here reach the
-//! client and the agent's log; they must never carry statement text, parameters or key material.
+//! A violation is final: the session that returned one returns it to every later call. The texts here reach
+//! the client and the agent's log; they must never carry statement text, parameters or key material.
 
 use super::wire::{self, Severity};
 
@@ -72,7 +72,8 @@ pub enum ClientFault {
         /// Minor version.
         minor: u16,
     },
-    /// The client asked for a replication session: its commands are not SQL, and lineal cannot decide on them.
+    /// The client asked for a replication session: its commands are not SQL, and lineal cannot decide on
+    /// them.
     #[error("replication connections are refused: remove the startup parameter `replication`")]
     Replication,
     /// More than one SSLRequest or GSSENCRequest.
@@ -81,12 +82,12 @@ pub enum ClientFault {
     /// The client binds its SCRAM proof to its own TLS connection, which is not the upstream's.
     #[error(
         "the client uses SCRAM channel binding, which cannot hold through a proxy: connect with \
-         channel_binding=disable (PGCHANNELBINDING=disable), or have the administrator configure a credential for \
-         this upstream"
+         channel_binding=disable (PGCHANNELBINDING=disable), or have the administrator configure \
+         a credential for this upstream"
     )]
     ChannelBinding,
-    /// Bytes that were sent before the answer to an SSLRequest or GSSENCRequest: they would be taken for encrypted
-    /// ones (CVE-2021-23214).
+    /// Bytes that were sent before the answer to an SSLRequest or GSSENCRequest: they would be taken for
+    /// encrypted ones (CVE-2021-23214).
     #[error("data behind an encryption request, before its answer")]
     DataBehindEncryptionRequest,
     /// A message of a type that is not allowed at this point.
@@ -130,14 +131,15 @@ pub enum ClientFault {
         /// The limit.
         max: usize,
     },
-    /// Something other than data while the upstream reads `COPY … FROM STDIN`. PostgreSQL would end the session too.
+    /// Something other than data while the upstream reads `COPY … FROM STDIN`. PostgreSQL would end the
+    /// session too.
     #[error("unexpected message of type {} during COPY from stdin", tag.escape_ascii())]
     DuringCopy {
         /// Its type byte.
         tag: u8,
     },
-    /// Commands were pipelined behind a `COPY … FROM STDIN` that failed. Whether the upstream skips or runs them
-    /// depends on how far it had read, which no reply tells.
+    /// Commands were pipelined behind a `COPY … FROM STDIN` that failed. Whether the upstream skips or runs
+    /// them depends on how far it had read, which no reply tells.
     #[error("commands were sent behind a COPY from stdin that had not been ended, and the COPY failed")]
     BehindFailedCopy,
 }
@@ -196,8 +198,8 @@ pub enum UpstreamFault {
     CopyBoth,
     /// The upstream offers only authentication mechanisms that lineal cannot relay.
     #[error(
-        "the upstream authenticates by {0} alone, which cannot be relayed: have the administrator configure a \
-         credential for this upstream"
+        "the upstream authenticates by {0} alone, which cannot be relayed: have the administrator configure \
+         a credential for this upstream"
     )]
     Mechanisms(Box<str>),
     /// The upstream asked for authentication although the executor had already logged in.

@@ -14,8 +14,8 @@ pub struct Limits {
     pub statements_max: usize,
     /// Named portals at once. Beyond this the session ends.
     pub portals_max: usize,
-    /// Bytes of statement texts and parameter values kept at once. Beyond this a Parse is denied, and the values
-    /// of a Bind are not kept.
+    /// Bytes of statement texts and parameter values kept at once. Beyond this a Parse is denied, and the
+    /// values of a Bind are not kept.
     pub kept_bytes_max: usize,
     /// The longest Bind message whose values are kept for the audit trail; 0 keeps none.
     pub parameters_bytes_max: usize,

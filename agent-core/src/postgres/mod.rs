@@ -1,10 +1,11 @@
 //! The PostgreSQL protocol, version 3, as a state machine without I/O.
 //!
-//! A [`Session`] stands between a *client* (the job) and an *upstream* (the real server). It decides nothing. It finds
-//! the commands in the client's bytes, asks its *executor* (the code that owns the sockets) about each, and carries
-//! the ruling out so that client and upstream stay in step. It must never forward a Query, Parse, Execute or
-//! FunctionCall without the permit of a recorded decision ([`crate::ruling`]). A denied message is replaced by *poison*: a message that the upstream is certain to
-//! refuse. Comments say PostgreSQL where they rely on what its server does by documentation or source.
+//! A [`Session`] stands between a *client* (the job) and an *upstream* (the real server). It decides nothing.
+//! It finds the commands in the client's bytes, asks its *executor* (the code that owns the sockets) about
+//! each, and carries the ruling out so that client and upstream stay in step. It must never forward a Query,
+//! Parse, Execute or FunctionCall without the permit of a recorded decision ([`crate::ruling`]). A denied
+//! message is replaced by *poison*: a message that the upstream is certain to refuse. Comments say PostgreSQL
+//! where they rely on what its server does by documentation or source.
 //!
 //! # How the executor drives it
 //!
@@ -26,35 +27,37 @@
 //!             close; finish(); drain events               Ready
 //! ```
 //!
-//! - **Start of the buffer.** The buffer passed to a call begins where the last step left off. After `Forward`,
-//!   `Replace` and `Reply` remove exactly the bytes that the step names; after all other steps, none. Appending more
-//!   bytes at the end is always allowed.
+//! - **Start of the buffer.** The buffer passed to a call begins where the last step left off. After
+//!   `Forward`, `Replace` and `Reply` remove exactly the bytes that the step names; after all other steps,
+//!   none. Appending more bytes at the end is always allowed.
 //! - **Order.** Carry a step out before the next call in the same direction. The two directions are otherwise
 //!   independent: go on with `upstream` while a ruling is pending.
-//! - **Runs.** Messages that need no ruling, and messages that were allowed, gather at the start of the buffer and come
-//!   out as one `Forward`. So after `Judge` and [`Session::allow`] call `client` again with the same buffer. Before a
-//!   long wait (a hold), [`Session::take_ready`] releases the bytes in front of the message that awaits its ruling.
-//! - **Buffers.** The client's must be able to grow to a little more than the largest of [`Limits`]. The upstream's has
-//!   [`Limits::UPSTREAM_BUFFER_BYTES`] or more, and never grows. Longer messages are streamed.
-//! - **Encryption.** [`Session::offer_tls`] makes the session grant the client's SSLRequest ([`ClientStep::Tls`]);
-//!   otherwise it answers `N`. [`Session::begun_with_tls`] says that the client began with TLS,
-//!   [`Session::upstream_encrypted`] that the connection to the upstream is encrypted.
-//! - **Startup** is a question too ([`Question::Startup`]). Connect upstream before [`Session::admit`]; the next `Forward`
-//!   is the StartupMessage. After [`Session::admit_logged_in`] there is no such `Forward`, because the executor has
-//!   logged in. A denial comes back as `Reply` with a FATAL error, then `End`.
-//! - **End of the upstream.** When the upstream closes: [`Session::finish`], drain the events, close the client.
+//! - **Runs.** Messages that need no ruling, and messages that were allowed, gather at the start of the
+//!   buffer and come out as one `Forward`. So after `Judge` and [`Session::allow`] call `client` again with
+//!   the same buffer. Before a long wait (a hold), [`Session::take_ready`] releases the bytes in front of the
+//!   message that awaits its ruling.
+//! - **Buffers.** The client's must be able to grow to a little more than the largest of [`Limits`]. The
+//!   upstream's has [`Limits::UPSTREAM_BUFFER_BYTES`] or more, and never grows. Longer messages are streamed.
+//! - **Encryption.** [`Session::offer_tls`] makes the session grant the client's SSLRequest
+//!   ([`ClientStep::Tls`]); otherwise it answers `N`. [`Session::begun_with_tls`] says that the client began
+//!   with TLS, [`Session::upstream_encrypted`] that the connection to the upstream is encrypted.
+//! - **Startup** is a question too ([`Question::Startup`]). Connect upstream before [`Session::admit`]; the
+//!   next `Forward` is the StartupMessage. After [`Session::admit_logged_in`] there is no such `Forward`,
+//!   because the executor has logged in. A denial comes back as `Reply` with a FATAL error, then `End`.
+//! - **End of the upstream.** When the upstream closes: [`Session::finish`], drain the events, close the
+//!   client.
 //! - **Revocation.** [`Session::terminate`], send what it returns, close both.
-//! - **SQL that changes names.** If a text under judgement contains `PREPARE` or `DECLARE`, or may run code that does,
-//!   call [`Session::sql_prepared`] or [`Session::sql_declared`] before the ruling.
+//! - **SQL that changes names.** If a text under judgement contains `PREPARE` or `DECLARE`, or may run code
+//!   that does, call [`Session::sql_prepared`] or [`Session::sql_declared`] before the ruling.
 //!
 //! # Where things are
 //!
-//! `session` is the interface that the executor drives, with `question` and `step` for what it is asked and told,
-//! `event` for what it learns, `fault` for how a session fails, and `limits` for its bounds. `state` is what the two
-//! halves share: `client` takes the client's bytes, `upstream` the upstream's. `startup` reads the packets before
-//! the command phase. `replies` knows which reply answers which message, `namespace` which text an Execute will run,
-//! `statements` what Parse and Bind leave behind, `poison` what is sent in place of a denied message, `cancel` what a
-//! CancelRequest presents. `wire` reads and writes the format of messages.
+//! `session` is the interface that the executor drives, with `question` and `step` for what it is asked and
+//! told, `event` for what it learns, `fault` for how a session fails, and `limits` for its bounds. `state` is
+//! what the two halves share: `client` takes the client's bytes, `upstream` the upstream's. `startup` reads
+//! the packets before the command phase. `replies` knows which reply answers which message, `namespace` which
+//! text an Execute will run, `statements` what Parse and Bind leave behind, `poison` what is sent in place of
+//! a denied message, `cancel` what a CancelRequest presents. `wire` reads and writes the format of messages.
 
 pub use cancel::CancelKey;
 pub use event::{Ending, Event, Outcome, Tag, Transaction, UpstreamError};

@@ -1,24 +1,26 @@
-//! What a name means to the upstream. A session has one namespace for prepared statements and one for portals.
+//! What a name means to the upstream. A session has one namespace for prepared statements and one for
+//! portals.
 //!
-//! The client may send Parse, Bind and Execute in one go, long before any reply tells whether the first of them
-//! worked. An Execute must nevertheless be decided on by what PostgreSQL will run. All attribution of statements rests
-//! on this argument:
+//! The client may send Parse, Bind and Execute in one go, long before any reply tells whether the first of
+//! them worked. An Execute must nevertheless be decided on by what PostgreSQL will run. All attribution of
+//! statements rests on this argument:
 //!
-//! 1. PostgreSQL handles messages in order, and after an error skips everything up to the next Sync. So if it reaches
-//!    an Execute, every Parse, Bind and Close before it *in the same segment* (since the last Sync) has worked, and
-//!    the newest of them that touches a name says what the name means. That is `tentative`.
-//! 2. A change in an *earlier* segment that is not answered yet may have failed or been skipped, and the Sync in between
-//!    ended the skipping. Its effect is unknown, and the answer is [`Lookup::Unsettled`]: wait. The wait ends,
-//!    because that segment's Sync is on its way, and PostgreSQL answers a Sync without being asked again.
-//! 3. When nothing is unanswered, PostgreSQL has what the replies confirmed (`settled`), except for what SQL did to the
-//!    same names (`DEALLOCATE`, `PREPARE`, `CLOSE`, `DECLARE`). A name that SQL removed makes PostgreSQL fail, which
-//!    is harmless. A name that SQL gave another meaning, after the protocol gave it one, is marked: both meanings are
-//!    then candidates.
-//! 4. PostgreSQL may know a name that is not here, from SQL. [`Lookup::Absent`] is a question for the executor; it
-//!    must never be taken for an allowance.
+//! 1. PostgreSQL handles messages in order, and after an error skips everything up to the next Sync. So if it
+//!    reaches an Execute, every Parse, Bind and Close before it *in the same segment* (since the last Sync)
+//!    has worked, and the newest of them that touches a name says what the name means. That is `tentative`.
+//! 2. A change in an *earlier* segment that is not answered yet may have failed or been skipped, and the Sync
+//!    in between ended the skipping. Its effect is unknown, and the answer is [`Lookup::Unsettled`]: wait.
+//!    The wait ends, because that segment's Sync is on its way, and PostgreSQL answers a Sync without being
+//!    asked again.
+//! 3. When nothing is unanswered, PostgreSQL has what the replies confirmed (`settled`), except for what SQL
+//!    did to the same names (`DEALLOCATE`, `PREPARE`, `CLOSE`, `DECLARE`). A name that SQL removed makes
+//!    PostgreSQL fail, which is harmless. A name that SQL gave another meaning, after the protocol gave it
+//!    one, is marked: both meanings are then candidates.
+//! 4. PostgreSQL may know a name that is not here, from SQL. [`Lookup::Absent`] is a question for the
+//!    executor; it must never be taken for an allowance.
 //!
-//! PostgreSQL compares names by their first 63 bytes (`NAMEDATALEN - 1`; its hash tables cut longer keys), and so does
-//! this file. Otherwise two spellings of one name would be two names here and one there.
+//! PostgreSQL compares names by their first 63 bytes (`NAMEDATALEN - 1`; its hash tables cut longer keys),
+//! and so does this file. Otherwise two spellings of one name would be two names here and one there.
 
 use std::collections::HashMap;
 
@@ -184,8 +186,8 @@ impl<V: Clone> Namespace<V> {
 }
 
 impl<V> Slot<V> {
-    /// One change was answered. `tentative` is the newest change and answers come in order, so it stays until the
-    /// last answer.
+    /// One change was answered. `tentative` is the newest change and answers come in order, so it stays until
+    /// the last answer.
     fn answered(&mut self) {
         self.unsettled = self.unsettled.saturating_sub(1);
         if self.unsettled == 0 {

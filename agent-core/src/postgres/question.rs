@@ -18,9 +18,10 @@ pub enum Question<'a> {
         /// The text, without NUL, not necessarily UTF-8.
         text: &'a [u8],
     },
-    /// A Parse message. It runs nothing yet, but the statement must be allowed here as well as at its Execute, for two
-    /// reasons: the Bind that follows plans the statement, which evaluates immutable functions, and no question
-    /// is asked about a Bind to the unnamed portal; and SQL `EXECUTE` can run a statement that has a name.
+    /// A Parse message. It runs nothing yet, but the statement must be allowed here as well as at its
+    /// Execute, for two reasons: the Bind that follows plans the statement, which evaluates immutable
+    /// functions, and no question is asked about a Bind to the unnamed portal; and SQL `EXECUTE` can run a
+    /// statement that has a name.
     Prepare {
         /// The statement's name; empty for the unnamed one.
         name: &'a [u8],
@@ -50,7 +51,8 @@ pub enum Question<'a> {
         /// The function's OID.
         oid: u32,
     },
-    /// A message beyond a bound. It is denied whatever the ruling; [`super::Session::deny`] can word the denial.
+    /// A message beyond a bound. It is denied whatever the ruling; [`super::Session::deny`] can word the
+    /// denial.
     Excess {
         /// The bound that it exceeds.
         excess: Excess,

@@ -1,7 +1,7 @@
 //! The interface that the executor drives a [`Session`] by; the module's page says how.
 //!
-//! A fault is final, and no byte that a fault concerns is ever forwarded. Two public methods stand beside what they
-//! belong to: [`Session::verdict`] in `client/ruling.rs`, [`Session::take_ready`] in `client/ready.rs`.
+//! A fault is final, and no byte that a fault concerns is ever forwarded. The methods that take a ruling stand
+//! beside what carries it out, in `client/ruling.rs`; [`Session::take_ready`] stands in `client/ready.rs`.
 
 use std::collections::VecDeque;
 
@@ -17,27 +17,28 @@ use super::{
 const EVENTS_KEPT: usize = 4;
 
 impl Session {
-    /// Grants the client's SSLRequest, by [`ClientStep::Tls`]. To be called before the first byte is looked at.
+    /// Grants the client's SSLRequest, by [`ClientStep::Tls`]. To be called before the first byte is looked
+    /// at.
     pub fn offer_tls(&mut self) {
         if let Phase::Startup(requests) = &mut self.phase {
             requests.tls_offered = true;
         }
     }
 
-    /// The client has begun with TLS (ALPN `postgresql`), and its bytes are those that came through TLS. To be
-    /// called before the first byte is looked at.
+    /// The client has begun with TLS (ALPN `postgresql`), and its bytes are those that came through TLS. To
+    /// be called before the first byte is looked at.
     pub fn begun_with_tls(&mut self) {
         self.phase = Phase::Startup(EncryptionRequests::ENCRYPTED);
     }
 
-    /// The connection to the upstream is encrypted, with another certificate than the client sees, so that SCRAM's
-    /// channel binding cannot hold across both. To be called before the StartupMessage is allowed.
+    /// The connection to the upstream is encrypted, with another certificate than the client sees, so that
+    /// SCRAM's channel binding cannot hold across both. To be called before the StartupMessage is allowed.
     pub fn upstream_encrypted(&mut self) {
         self.upstream_encrypted = true;
     }
 
-    /// Looks at what the client sent. `buf` starts where the last step left off, and holds all that was received
-    /// since. The bytes that a step consumes must be gone from the next call's `buf`.
+    /// Looks at what the client sent. `buf` starts where the last step left off, and holds all that was
+    /// received since. The bytes that a step consumes must be gone from the next call's `buf`.
     ///
     /// # Errors
     /// The session is over. Earlier bytes that were allowed have been handed out before.
@@ -114,9 +115,10 @@ impl Session {
         event
     }
 
-    /// The statement that awaits its ruling may give `name` (any name, for `None`) a meaning by SQL `PREPARE`. To be
-    /// called before the ruling. If the protocol gave the name a meaning before, an Execute of it has two candidates
-    /// from now on. `DEALLOCATE` alone needs no such call: PostgreSQL then refuses what it dropped.
+    /// The statement that awaits its ruling may give `name` (any name, for `None`) a meaning by SQL
+    /// `PREPARE`. To be called before the ruling. If the protocol gave the name a meaning before, an Execute
+    /// of it has two candidates from now on. `DEALLOCATE` alone needs no such call: PostgreSQL then refuses
+    /// what it dropped.
     pub fn sql_prepared(&mut self, name: Option<&[u8]>) {
         self.statements.note_sql(name);
     }
@@ -126,8 +128,8 @@ impl Session {
         self.portals.note_sql(name);
     }
 
-    /// Whether what was handed out for the client so far ends where a message ends, so that a message of lineal's
-    /// own can follow.
+    /// Whether what was handed out for the client so far ends where a message ends, so that a message of
+    /// lineal's own can follow.
     pub fn at_boundary(&self) -> bool {
         self.upstream_rest.bytes == 0 || self.upstream_rest.dropped
     }
@@ -137,8 +139,8 @@ impl Session {
         self.replies.len()
     }
 
-    /// Ends the session from lineal's side, as on revocation. Returns the FATAL ErrorResponse for the client. `None`
-    /// if it cannot follow what was handed out before: then only closing is left.
+    /// Ends the session from lineal's side, as on revocation. Returns the FATAL ErrorResponse for the client.
+    /// `None` if it cannot follow what was handed out before: then only closing is left.
     pub fn terminate(&mut self, sqlstate: [u8; 5], message: &str) -> Option<Vec<u8>> {
         self.phase = Phase::Ended;
         self.ready_bytes = 0;
@@ -147,8 +149,8 @@ impl Session {
         (self.at_boundary() && !self.upstream_over).then(|| fatal_error(sqlstate, message))
     }
 
-    /// The connection to the upstream is gone, or about to go: every command that is still unanswered gets its
-    /// [`super::Outcome`], with [`super::Ending::Unknown`].
+    /// The connection to the upstream is gone, or about to go: every command that is still unanswered gets
+    /// its [`super::Outcome`], with [`super::Ending::Unknown`].
     pub fn finish(&mut self) {
         self.pending = None;
         self.events.extend(self.replies.abandon().into_iter().map(Event::Outcome));

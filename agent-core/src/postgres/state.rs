@@ -1,6 +1,8 @@
-//! The state of a session, which its two halves share: the client's (`client`) and the upstream's (`upstream`).
+//! The state of a session, which its two halves share: the client's (`client`) and the upstream's
+//! (`upstream`).
 //!
-//! Only data stands here, and how it begins. What moves it stands in the halves; neither half may import the other.
+//! Only data stands here, and how it begins. What moves it stands in the halves; neither half may import the
+//! other.
 
 use std::{collections::VecDeque, ops::Range};
 
@@ -109,7 +111,7 @@ pub(super) enum Phase {
     Ended,
 }
 
-/// The authentication exchange, which lineal relays. It reads only what the other fields need.
+/// The authentication exchange, which lineal relays, and what lineal has to know about it.
 #[derive(Debug)]
 pub(super) struct Authentication {
     /// Whether the client has to answer the upstream's last request, or may.
@@ -120,8 +122,8 @@ pub(super) struct Authentication {
     pub(super) version_above: bool,
     /// How many protocol options the upstream must still turn down.
     pub(super) options: usize,
-    /// The client, which is about to choose a mechanism, was not offered the upstream's mechanisms with channel
-    /// binding.
+    /// The client, which is about to choose a mechanism, was not offered the upstream's mechanisms with
+    /// channel binding.
     pub(super) binding_withheld: bool,
     /// The executor has logged in: the upstream may ask the client for nothing.
     pub(super) logged_in: bool,
@@ -157,7 +159,8 @@ pub(super) struct Remainder {
     pub(super) dropped: bool,
 }
 
-/// Which of the settings that decide how text is read the upstream has reported so far, each with an accepted value.
+/// Which of the settings that decide how text is read the upstream has reported so far, each with an accepted
+/// value.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct ReportedSettings {
     pub(super) client_encoding: bool,

@@ -1,5 +1,5 @@
-//! What Parse and Bind leave behind: statement texts, portals and parameter values; and how many bytes of them a
-//! session keeps.
+//! What Parse and Bind leave behind: statement texts, portals and parameter values; and how many bytes of
+//! them a session keeps.
 //!
 //! Texts and values are the client's data: they must never be part of a `Debug` output.
 
@@ -20,7 +20,8 @@ pub(super) struct Meter(Arc<AtomicUsize>);
 impl Meter {
     /// How many bytes are kept now.
     pub(super) fn bytes(&self) -> usize {
-        // The session's own thread alone counts; nothing else is synchronised by it, so no ordering is needed.
+        // The session's own thread alone counts; nothing else is synchronised by it, so no ordering is
+        // needed.
         self.0.load(Ordering::Relaxed)
     }
 
@@ -51,8 +52,8 @@ impl Statement {
         Self(Arc::new((id, meter.keep(text))))
     }
 
-    /// A number for this text, unique in the session: what was found out about the text can be cached under it.
-    /// One text may have several numbers; one number has one text.
+    /// A number for this text, unique in the session: what was found out about the text can be cached under
+    /// it. One text may have several numbers; one number has one text.
     pub fn id(&self) -> u64 {
         self.0.0
     }
@@ -155,8 +156,8 @@ impl Portal {
     }
 }
 
-/// What an Execute may run. There is more than one candidate if SQL may have given a name another meaning. There is
-/// none if the protocol never gave the name a meaning and SQL cannot have.
+/// What an Execute may run. There is more than one candidate if SQL may have given a name another meaning.
+/// There is none if the protocol never gave the name a meaning and SQL cannot have.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Candidates<'a> {
     /// The text that Parse left under the statement's name when the portal was bound.

@@ -1,8 +1,8 @@
-//! The steps that a session tells its executor to take: [`ClientStep`] with the client's bytes, [`UpstreamStep`]
-//! with the upstream's.
+//! The steps that a session tells its executor to take: [`ClientStep`] with the client's bytes,
+//! [`UpstreamStep`] with the upstream's.
 //!
-//! Both borrow from the session. The two halves therefore return [`ClientNext`] and [`UpstreamNext`], which say the
-//! same without borrowing, and the session's public methods turn these into steps.
+//! Both borrow from the session. The two halves therefore return [`ClientNext`] and [`UpstreamNext`], which
+//! say the same without borrowing, and the session's public methods turn these into steps.
 
 use super::{cancel::CancelKey, question::Question};
 
@@ -14,8 +14,8 @@ pub enum ClientStep<'a> {
         /// Bytes in all, from the start of the buffer.
         bytes_min: usize,
     },
-    /// Nothing to do until the upstream has sent something, or the ruling asked for has come. Do not read more from
-    /// the client meanwhile.
+    /// Nothing to do until the upstream has sent something, or the ruling asked for has come. Do not read
+    /// more from the client meanwhile.
     Wait,
     /// Send the first `bytes` of the buffer upstream as they are, and remove them.
     Forward {
@@ -36,13 +36,14 @@ pub enum ClientStep<'a> {
         /// What to send to the client.
         client: &'a [u8],
     },
-    /// Remove `consumed` bytes, answer `S` and negotiate TLS as its server. The next call's buffer begins with what
-    /// the client sends through TLS. This one holds nothing else.
+    /// Remove `consumed` bytes, answer `S` and negotiate TLS as its server. The next call's buffer begins
+    /// with what the client sends through TLS. This one holds nothing else.
     Tls {
         /// How many bytes to remove.
         consumed: usize,
     },
-    /// Decide, record, and call [`super::Session::verdict`]. Nothing is consumed.
+    /// Decide, record, and rule: [`super::Session::allow`], [`super::Session::deny`], or for a StartupMessage
+    /// [`super::Session::admit`]. Nothing is consumed.
     Judge {
         /// The command's number in this session.
         command: u64,
@@ -51,8 +52,8 @@ pub enum ClientStep<'a> {
         /// How many bytes in front of the message may be sent already; see [`super::Session::take_ready`].
         ready_bytes: usize,
     },
-    /// The connection is a CancelRequest, and nothing else. Pass it on if the key is one of this job's; close in any
-    /// case, without an answer.
+    /// The connection is a CancelRequest, and nothing else. Pass it on if the key is one of this job's; close
+    /// in any case, without an answer.
     Cancel {
         /// The key presented.
         key: CancelKey,

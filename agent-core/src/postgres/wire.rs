@@ -1,7 +1,8 @@
-//! The wire format: message headers, the fields inside a body, and the few messages that lineal writes itself.
+//! The wire format: message headers, the fields inside a body, and the few messages that lineal writes
+//! itself.
 //!
-//! This file knows bytes, never what they mean. It must never trust a length: every read is checked, and a field that
-//! is cut short is `None`. Formats are those of the PostgreSQL manual, "Message Formats".
+//! This file knows bytes, never what they mean. It must never trust a length: every read is checked, and a
+//! field that is cut short is `None`. Formats are those of the PostgreSQL manual, "Message Formats".
 
 /// A message's type byte and length word.
 pub(super) const HEADER_BYTES: usize = 5;
@@ -50,7 +51,8 @@ impl<'a> Fields<'a> {
         self.0
     }
 
-    /// Whether everything has been read. PostgreSQL refuses messages with bytes left over, and so does lineal.
+    /// Whether everything has been read. PostgreSQL refuses messages with bytes left over, and so does
+    /// lineal.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -117,8 +119,8 @@ pub(super) enum Severity {
 /// The longest text in one field of an ErrorResponse that lineal writes.
 const ERROR_FIELD_BYTES_MAX: usize = 8 * 1024;
 
-/// Appends an ErrorResponse: the severity twice (localised and not), SQLSTATE, message, and the detail and hint that are
-/// given.
+/// Appends an ErrorResponse: the severity twice (localised and not), SQLSTATE, message, and the detail and
+/// hint that are given.
 pub(super) fn put_error(
     out: &mut Vec<u8>,
     severity: Severity,

@@ -1,7 +1,7 @@
 //! What the client sends while it is authenticated: answers to the upstream's requests, which are relayed.
 //!
-//! An answer must never be relayed unless the upstream has asked for it, and none that relies on channel binding where
-//! the mechanisms with channel binding were withheld.
+//! An answer must never be relayed unless the upstream has asked for it, and none that relies on channel
+//! binding where the mechanisms with channel binding were withheld.
 
 use super::bounds::{self, TOKEN_BYTES_MAX};
 use crate::postgres::{
@@ -44,10 +44,10 @@ impl Session {
     }
 }
 
-/// Whether a SASLInitialResponse (`String` mechanism, `Int32` length, data) is free of channel binding. SCRAM's data
-/// begins with the GS2 header. Its `n` says that the client does not support channel binding (RFC 5802, section 6).
-/// Its `y` says that the client does, and that the server seemed not to: a server that offered it takes that for an
-/// attack.
+/// Whether a SASLInitialResponse (`String` mechanism, `Int32` length, data) is free of channel binding.
+/// SCRAM's data begins with the GS2 header. Its `n` says that the client does not support channel binding
+/// (RFC 5802, section 6). Its `y` says that the client does, and that the server seemed not to: a server that
+/// offered it takes that for an attack.
 fn is_without_channel_binding(choice: &[u8]) -> bool {
     let mut fields = Fields::new(choice);
     let mechanism = fields.string();

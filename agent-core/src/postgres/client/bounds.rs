@@ -1,5 +1,5 @@
-//! How long the client's messages may be: PostgreSQL's own limits, so that nothing is refused here that the upstream
-//! would take, and nothing is awaited that it would refuse.
+//! How long the client's messages may be: PostgreSQL's own limits, so that nothing is refused here that the
+//! upstream would take, and nothing is awaited that it would refuse.
 
 use crate::postgres::{fault::ClientFault, wire::Header};
 

@@ -1,5 +1,5 @@
-//! The messages that carry commands, of the simple protocol (Query, FunctionCall) and the extended one (Parse, Bind,
-//! Describe, Execute, Close): reads them, and finds out what an Execute will run.
+//! The messages that carry commands, of the simple protocol (Query, FunctionCall) and the extended one
+//! (Parse, Bind, Describe, Execute, Close): reads them, and finds out what an Execute will run.
 //!
 //! A message that PostgreSQL would call malformed ends the session. Nothing may be guessed about it.
 

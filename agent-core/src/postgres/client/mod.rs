@@ -1,12 +1,11 @@
-//! The client's half: which of its messages are forwarded as they are, which are asked about, and which are dropped
-//! or replaced.
+//! The client's half: which of its messages are forwarded as they are, which are asked about, and which are
+//! dropped or replaced.
 //!
-//! No message may be forwarded that this half has not read a header of. `bounds` says how long messages may be,
-//! `authentication` relays the answers of that phase, `commands` reads the messages that carry commands, `ruling`
-//! carries rulings out, and `ready` keeps the run of bytes that may be sent.
+//! No message that can run a command may be forwarded from here before its ruling. `bounds` says how long
+//! messages may be, `authentication` relays the answers of that phase, `commands` reads the messages that
+//! carry commands, `ruling` carries rulings out, and `ready` keeps the run of bytes that may be sent.
 
-use bounds::NAME_BYTES_MAX;
-
+use self::bounds::NAME_BYTES_MAX;
 use super::{
     fault::{ClientFault, Misuse, Violation},
     replies::Expect,
@@ -43,8 +42,8 @@ impl Session {
         }
     }
 
-    /// Goes on with a message of which only the start was read, by at most `available` bytes. `None` if they joined
-    /// the ready bytes.
+    /// Goes on with a message of which only the start was read, by at most `available` bytes. `None` if they
+    /// joined the ready bytes.
     fn client_remainder(&mut self, available: usize) -> Option<ClientNext> {
         let bytes = self.client_rest.bytes.min(available);
         if bytes == 0 {
@@ -108,8 +107,9 @@ impl Session {
         let body = bounds::body_bytes(header, body_bytes_max)?;
         let bytes = HEADER_BYTES + body;
 
-        // "the backend discards messages until Sync" after an error, and poison is certain to cause an error, unless
-        // it is itself discarded. A message that the upstream will discard is neither asked about nor sent.
+        // "the backend discards messages until Sync" after an error, and poison is certain to cause an error,
+        // unless it is itself discarded. A message that the upstream will discard is neither asked about nor
+        // sent.
         if !matches!(tag, b'S' | b'X') && (self.denied_segment || self.replies.is_skipping()) {
             self.client_rest = Remainder { bytes, dropped: true };
             return Ok(None);
@@ -157,8 +157,8 @@ impl Session {
         }
     }
 
-    /// Holds the client back while too many replies are awaited. PostgreSQL keeps replies until a Sync or Flush, and
-    /// the client's own Sync may be far behind: so a Flush is inserted, once each time.
+    /// Holds the client back while too many replies are awaited. PostgreSQL keeps replies until a Sync or
+    /// Flush, and the client's own Sync may be far behind: so a Flush is inserted, once each time.
     fn throttle(&mut self, tag: u8) -> Option<ClientNext> {
         let awaited = self.replies.len();
         let bound = match (tag, self.throttled) {

@@ -1,5 +1,5 @@
-//! The ready bytes: a run at the start of the client's buffer that may be sent. A message joins it, or waits behind it
-//! for its ruling.
+//! The ready bytes: a run at the start of the client's buffer that may be sent. A message joins it, or waits
+//! behind it for its ruling.
 //!
 //! Query, Parse, Execute, FunctionCall and a Bind that names its portal must never join it except through
 //! `ruling.rs`, with an Allow in hand.
@@ -10,8 +10,9 @@ use crate::postgres::{
 };
 
 impl Session {
-    /// Takes the bytes that [`ClientStep::Judge`](crate::postgres::ClientStep::Judge) reported as ready, so that they
-    /// need not wait for the ruling: send that many from the start of the buffer, and remove them from it.
+    /// Takes the bytes that [`ClientStep::Judge`](crate::postgres::ClientStep::Judge) reported as ready, so
+    /// that they need not wait for the ruling: send that many from the start of the buffer, and remove them
+    /// from it.
     pub fn take_ready(&mut self) -> usize {
         std::mem::take(&mut self.ready_bytes)
     }

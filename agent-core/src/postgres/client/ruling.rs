@@ -1,9 +1,9 @@
 //! Rulings: how one is taken, and carried out on the message that awaits it.
 //!
-//! This is the one file through which a command's message gets into the ready bytes. The executor brings a ruling; the
-//! next step of the client's half carries it out in `rule`: it uses up the grant of a message that passes (`pass`), or
-//! puts poison in its place (`put_poison`). Only recorded decisions make grants ([`crate::ruling`]). No denied message
-//! may be forwarded, nor any part of it except a statement's name.
+//! This is the one file through which a command's message gets into the ready bytes. The executor brings a
+//! ruling; the next step of the client's half carries it out in `rule`: it uses up the grant of a message
+//! that passes (`pass`), or puts poison in its place (`put_poison`). Only recorded decisions make grants
+//! ([`crate::ruling`]). No denied message may be forwarded, nor any part of it except a statement's name.
 
 use crate::{
     postgres::{
@@ -50,8 +50,9 @@ impl Session {
         self.take_ruling(command, ruling, |subject| matches!(subject, Subject::Startup(_)))
     }
 
-    /// Lets the session begin, and drops the StartupMessage: the executor has logged in with one of its own. The
-    /// upstream's buffer then begins with AuthenticationOk, or with the messages before it that ask for nothing.
+    /// Lets the session begin, and drops the StartupMessage: the executor has logged in with one of its own.
+    /// The upstream's buffer then begins with AuthenticationOk, or with the messages before it that ask for
+    /// nothing.
     ///
     /// # Errors
     /// No StartupMessage of this number awaits a ruling.
@@ -64,8 +65,8 @@ impl Session {
         Ok(())
     }
 
-    /// Keeps a command back: the next call of [`Self::client`] sends poison in its place, or refuses the session. The
-    /// client is told this denial.
+    /// Keeps a command back: the next call of [`Self::client`] sends poison in its place, or refuses the
+    /// session. The client is told this denial.
     ///
     /// # Errors
     /// No command of this number awaits a ruling.
@@ -90,8 +91,8 @@ impl Session {
         }
     }
 
-    /// Carries out the ruling on the pending message, which `rest` starts with. `None` if the message joined the
-    /// ready bytes.
+    /// Carries out the ruling on the pending message, which `rest` starts with. `None` if the message joined
+    /// the ready bytes.
     pub(super) fn rule(&mut self, rest: &[u8]) -> Result<Option<ClientNext>, Violation> {
         let Some(Pending { command, subject, bytes, ruling }) = self.pending.take() else { return Ok(None) };
         let ruling = match (ruling, &subject) {

@@ -7,7 +7,8 @@ use crate::postgres::{
     statements::{Portal, Statement},
 };
 
-/// What a client message, once sent, waits for. `poison` is the denial, if poison was sent in the message's place.
+/// What a client message, once sent, waits for. `poison` is the denial, if poison was sent in the message's
+/// place.
 #[derive(Debug)]
 pub(in crate::postgres) enum Expect {
     Query {

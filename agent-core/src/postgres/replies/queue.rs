@@ -71,7 +71,8 @@ impl Replies {
         }
     }
 
-    /// The front entry, an extended-query message, failed. It is over, and PostgreSQL skips up to the next Sync.
+    /// The front entry, an extended-query message, failed. It is over, and PostgreSQL skips up to the next
+    /// Sync.
     pub(super) fn fail(&mut self, error: UpstreamError, gone: &mut impl FnMut(Expect, Answered, Fate)) {
         self.front.error = Some(error);
         self.skip_to_sync(gone);

@@ -1,6 +1,7 @@
 //! Gives each of the upstream's replies to the entry that it answers.
 //!
-//! A reply that does not fit its entry must end the session, and so must one that shows that poison was accepted.
+//! A reply that does not fit its entry must end the session, and so must one that shows that poison was
+//! accepted.
 
 use super::{
     expect::Expect,
@@ -10,8 +11,8 @@ use super::{
 use crate::postgres::fault::{UpstreamFault, Violation, unexpected};
 
 impl Replies {
-    /// Takes a DataRow of `bytes` bytes, if the front entry plainly awaits one: large results consist of nothing else.
-    /// If this returns false, [`Self::receive`] decides.
+    /// Takes a DataRow of `bytes` bytes, if the front entry plainly awaits one: large results consist of
+    /// nothing else. If this returns false, [`Self::receive`] decides.
     pub(in crate::postgres) fn receive_row(&mut self, bytes: u64) -> bool {
         let due = match self.queue.front() {
             Some(Expect::Query { poison: None, .. }) => self.front.error.is_none(),
@@ -26,8 +27,8 @@ impl Replies {
         false
     }
 
-    /// Takes one of the upstream's messages, of type `tag` and `bytes` bytes. The entries that it finishes, or shows to
-    /// have been skipped, are handed to `gone`.
+    /// Takes one of the upstream's messages, of type `tag` and `bytes` bytes. The entries that it finishes,
+    /// or shows to have been skipped, are handed to `gone`.
     pub(in crate::postgres) fn receive(
         &mut self,
         reply: Reply,

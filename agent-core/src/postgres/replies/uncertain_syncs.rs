@@ -1,8 +1,8 @@
 //! Syncs that the upstream may or may not answer, after a `COPY … FROM STDIN` that failed.
 //!
-//! When such a COPY fails, nothing tells how far it had read. A Sync that was sent before CopyDone is answered if the
-//! COPY had not read it, and not answered if it had. While nothing but Syncs is concerned, only the number of
-//! ReadyForQuery messages depends on that, and [`UncertainSyncs`] keeps its bounds.
+//! When such a COPY fails, nothing tells how far it had read. A Sync that was sent before CopyDone is
+//! answered if the COPY had not read it, and not answered if it had. While nothing but Syncs is concerned,
+//! only the number of ReadyForQuery messages depends on that, and [`UncertainSyncs`] keeps its bounds.
 
 /// Syncs whose number of answers is known only within bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,8 +18,8 @@ pub(in crate::postgres) struct UncertainSyncs {
 impl UncertainSyncs {
     /// A ReadyForQuery came.
     pub(super) fn answered(&mut self) {
-        // While `skipping`, no Sync was sent after the failure. So this answers one that was sent before, and the
-        // skipping is over.
+        // While `skipping`, no Sync was sent after the failure. So this answers one that was sent before, and
+        // the skipping is over.
         self.skipping = false;
         if self.certain > 0 {
             self.certain -= 1;

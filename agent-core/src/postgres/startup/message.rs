@@ -1,14 +1,15 @@
 //! The StartupMessage: who connects to which database, and with which parameters.
 //!
-//! A message that lineal and the server could read differently must never be accepted: the decision would be about
-//! another role or database than the session's.
+//! A message that lineal and the server could read differently must never be accepted: the decision would be
+//! about another role or database than the session's.
 
 use crate::postgres::{fault::ClientFault, wire::Fields};
 
 /// The newest minor version of protocol 3 that lineal knows. (3.1 was never used.)
 pub(in crate::postgres) const MINOR_VERSION_MAX: u16 = 2;
 
-/// PostgreSQL cuts names at this length. A longer name would be one name to a policy and another to PostgreSQL.
+/// PostgreSQL cuts names at this length. A longer name would be one name to a policy and another to
+/// PostgreSQL.
 const NAME_BYTES_MAX: usize = 63;
 
 /// The parameters that say who connects to which database.

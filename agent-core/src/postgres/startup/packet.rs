@@ -1,7 +1,7 @@
 //! Tells the untyped packets apart that a connection can begin with.
 //!
-//! A length must never be trusted, and bytes that arrive before the answer to an encryption request must never be
-//! read.
+//! A length must never be trusted, and bytes that arrive before the answer to an encryption request must
+//! never be read.
 
 use super::message::Startup;
 use crate::postgres::{
@@ -66,8 +66,8 @@ pub(in crate::postgres) fn read(
             if std::mem::replace(requested, true) {
                 return Err(ClientFault::EncryptionRepeated);
             }
-            // The client has to wait for the answer. Bytes that are here already were injected by somebody who
-            // hopes that they will be taken for encrypted ones.
+            // The client has to wait for the answer. Bytes that are here already were injected by somebody
+            // who hopes that they will be taken for encrypted ones.
             if buf.len() > bytes {
                 return Err(ClientFault::DataBehindEncryptionRequest);
             }

@@ -192,7 +192,15 @@ fn poison_that_the_upstream_accepts_ends_the_session() {
     check(&format!("> Q deny\n ? simple deny\n -> Q!\n < C SELECT 1\n <-\n x {fault}"));
     check(&format!("> P =deny\n ? prepare =deny\n -> P!\n < 1\n <-\n x {fault}"));
     check(&format!(
-        "> E x\n ? execute x: or cursor x\n > F 666\n ? function 666\n -> F!\n < D 1 / C X / V\n <- D 1 / C X\n ! 2 complete rows=1 X\n x {fault}"
+        "> E x
+         ? execute x: or cursor x
+         > F 666
+         ? function 666
+         -> F!
+         < D 1 / C X / V
+         <- D 1 / C X
+         ! 2 complete rows=1 X
+         x {fault}"
     ));
 }
 
@@ -237,9 +245,13 @@ fn a_denial_shows_its_detail_and_hint_and_nothing_of_the_poisons_error() {
     crate::postgres::wire::put(&mut message, b'E', &[&error]);
     executor.upstream(&message);
     let shown = executor.seen.to_client.escape_ascii().to_string();
-    assert!(shown.ends_with(
-        "SERROR\\x00VERROR\\x00C42501\\x00Mlineal: denied by policy p: r\\x00Dtable shop.public.customers\\x00Hask\\x00\\x00"
-    ), "{shown}");
+    assert!(
+        shown.ends_with(
+            "SERROR\\x00VERROR\\x00C42501\\x00Mlineal: denied by policy p: r\\x00\
+         Dtable shop.public.customers\\x00Hask\\x00\\x00"
+        ),
+        "{shown}"
+    );
 }
 
 #[test]

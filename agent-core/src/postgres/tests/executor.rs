@@ -1,7 +1,7 @@
 //! An executor that drives a session as the real one must, with vectors for sockets and a policy for tests.
 //!
-//! The policy denies texts and names that have "deny" in them, and function 666; at Execute also texts with "later", and
-//! at Bind texts with "unbound".
+//! The policy denies texts and names that have "deny" in them, and function 666; at Execute also texts with
+//! "later", and at Bind texts with "unbound".
 
 use std::collections::BTreeMap;
 
@@ -172,14 +172,7 @@ impl Executor {
                         commands.push(command);
                     }
                     seen.asked.push(ask(&question));
-                    let text = match &question {
-                        Question::Simple { text } => text,
-                        Question::Execute { candidates, .. } => {
-                            candidates.parsed.map_or(&b""[..], |statement| statement.text())
-                        }
-                        _ => b"",
-                    };
-                    ruled = Some((command, ruling, notes(text)));
+                    ruled = Some((command, ruling, notes(&question)));
                     0
                 }
                 Ok(ClientStep::Cancel { key }) => {
@@ -195,35 +188,47 @@ impl Executor {
                     return;
                 }
             };
-            if let Some((command, ruling, (prepared, declared))) = ruled {
-                if let Some(name) = prepared {
-                    session.sql_prepared(Some(name.as_bytes()));
-                }
-                if let Some(name) = declared {
-                    session.sql_declared(Some(name.as_bytes()));
-                }
-                match ruling {
-                    Ruling::Allow => session.allow(permit(command)),
-                    Ruling::Prepare => session.allow_preparation(preparation(command)),
-                    Ruling::Admit => session.admit(command, &admission()),
-                    Ruling::AdmitLoggedIn => session.admit_logged_in(command, &admission()),
-                    Ruling::Deny(denial) => session.deny(command, denial),
-                }
-                .unwrap();
+            if let Some((command, ruling, notes)) = ruled {
+                notes.tell(session);
+                ruling.tell(session, command).unwrap();
             }
             buffer.drain(..consumed);
         }
     }
 }
 
-/// The names that a text gives a meaning by SQL: "prepare NAME …" and "declare NAME …", anywhere in the text.
-fn notes(text: &[u8]) -> (Option<String>, Option<String>) {
+/// The names that a text gives a meaning by SQL: "prepare NAME …" and "declare NAME …", anywhere in it.
+struct Notes {
+    prepared: Option<String>,
+    declared: Option<String>,
+}
+
+impl Notes {
+    fn tell(&self, session: &mut Session) {
+        if let Some(name) = &self.prepared {
+            session.sql_prepared(Some(name.as_bytes()));
+        }
+        if let Some(name) = &self.declared {
+            session.sql_declared(Some(name.as_bytes()));
+        }
+    }
+}
+
+/// What the text that a question is about does to names, if allowing the question may run it.
+fn notes(question: &Question<'_>) -> Notes {
+    let text = match question {
+        Question::Simple { text } => text,
+        Question::Execute { candidates, .. } => {
+            candidates.parsed.map_or(&b""[..], |statement| statement.text())
+        }
+        _ => b"",
+    };
     let text = String::from_utf8_lossy(text);
     let after = |verb: &str| {
         let mut words = text.split(' ').skip_while(|word| *word != verb);
         words.next().and_then(|_| words.next()).map(|name| name.trim_end_matches(';').to_owned())
     };
-    (after("prepare"), after("declare"))
+    Notes { prepared: after("prepare"), declared: after("declare") }
 }
 
 /// What a test's policy says.
@@ -233,6 +238,18 @@ enum Ruling {
     Admit,
     AdmitLoggedIn,
     Deny(Denial),
+}
+
+impl Ruling {
+    fn tell(self, session: &mut Session, command: u64) -> Result<(), Violation> {
+        match self {
+            Self::Allow => session.allow(permit(command)),
+            Self::Prepare => session.allow_preparation(preparation(command)),
+            Self::Admit => session.admit(command, &admission()),
+            Self::AdmitLoggedIn => session.admit_logged_in(command, &admission()),
+            Self::Deny(denial) => session.deny(command, denial),
+        }
+    }
 }
 
 /// The policy. It also denies an Execute without any candidate. What it allows is added to `allowed`.

@@ -1,4 +1,5 @@
-//! The extended protocol: Parse, Bind, Describe, Execute, Close, Flush and Sync; and what a name means at which moment.
+//! The extended protocol: Parse, Bind, Describe, Execute, Close, Flush and Sync; and what a name means at
+//! which moment.
 
 use super::script::{check, check_with};
 use crate::postgres::Limits;
@@ -134,8 +135,8 @@ fn a_commit_that_fails_at_sync_is_followed_by_one_ready() {
 
 #[test]
 fn a_refused_parse_leaves_the_existing_statement() {
-    // The hostile order: a text that is allowed, another text of the same name, which the upstream refuses as a duplicate,
-    // and an Execute.
+    // The hostile order: a text that is allowed, another text of the same name, which the upstream refuses as
+    // a duplicate, and an Execute.
     check(
         "> P x=first / S
          ? prepare x=first
@@ -402,7 +403,9 @@ fn texts_beyond_the_bound_are_denied_and_closing_makes_room() {
          ? excess KeptBytes
          -> P x=12345678 / P! y / S
          < 1 / E 42883 no such function / Z I
-         <- 1 / E 42501 lineal: denied: the session's prepared statements take too much memory: close some / Z I
+         <- 1
+         <- E 42501 lineal: denied: the session's prepared statements take too much memory: close some
+         <- Z I
          ! 2 complete
          ! 3 denied
          ! ready I

@@ -1,5 +1,5 @@
-//! What ends a session: malformed, misplaced and oversized messages, replies that answer nothing, misuse. And what is
-//! streamed or told although a session ends or a message is huge.
+//! What ends a session: malformed, misplaced and oversized messages, replies that answer nothing, misuse. And
+//! what is streamed or told although a session ends or a message is huge.
 
 use super::{
     executor::Executor,

@@ -1,5 +1,6 @@
-//! Scenarios of the whole session. Most are scripts in the notation of `notation.rs`, which `script.rs` runs with their
-//! bytes cut at every place, against the executor in `executor.rs`. `model` and `hostile` generate theirs.
+//! Scenarios of the whole session. Most are scripts in the notation of `notation.rs`, which `script.rs` runs
+//! with their bytes cut at every place, against the executor in `executor.rs`. `model` and `hostile` generate
+//! theirs.
 
 mod copy;
 mod denial;

@@ -1,7 +1,8 @@
 //! Messages as short text. Items are separated by ` / `; each is a tag, then what belongs to it.
 //!
-//! A tag is a message's type byte (`Q select 1`, `Z I`), or a word for what has no type byte or is wanted often: `START`,
-//! `SSL`, `FATAL`, `DENIED`. `Q!`, `P!`, `B!`, `E!` and `F!` are poison. `RAW` is followed by the bytes themselves.
+//! A tag is a message's type byte (`Q select 1`, `Z I`), or a word for what has no type byte or is wanted
+//! often: `START`, `SSL`, `FATAL`, `DENIED`. `Q!`, `P!`, `B!`, `E!` and `F!` are poison. `RAW` is followed by
+//! the bytes themselves.
 
 use crate::postgres::{
     poison,

@@ -1,13 +1,13 @@
 //! Runs scripts. A line of a script starts with a mark:
 //!
 //! - `>` the client sends this, `<` the upstream sends this;
-//! - `->` the upstream then gets this, `<-` the client then gets this. Without such a line, the other side gets what
-//!   was sent, and the sender gets nothing;
-//! - `?` the executor is asked this, `!` it is told this event, `x` the session fails with this fault, `.` nothing more is
-//!   taken from the client.
+//! - `->` the upstream then gets this, `<-` the client then gets this. Without such a line, the other side
+//!   gets what was sent, and the sender gets nothing;
+//! - `?` the executor is asked this, `!` it is told this event, `x` the session fails with this fault, `.`
+//!   nothing more is taken from the client.
 //!
-//! Everything is expected exactly: what is not in the script must not happen. Each script is run with its bytes in one
-//! piece, one by one, and cut at every single place. The results must be the same.
+//! Everything is expected exactly: what is not in the script must not happen. Each script is run with its
+//! bytes in one piece, one by one, and cut at every single place. The results must be the same.
 
 use super::{
     executor::{Executor, Seen},

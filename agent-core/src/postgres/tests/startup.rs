@@ -268,9 +268,9 @@ fn a_client_that_insists_on_channel_binding_is_told_the_remedy() {
                  <- SASL SCRAM-SHA-256
                  > SASL {choice}
                  ->
-                 x client: the client uses SCRAM channel binding, which cannot hold through a proxy: connect with \
-                 channel_binding=disable (PGCHANNELBINDING=disable), or have the administrator configure a \
-                 credential for this upstream"
+                 x client: the client uses SCRAM channel binding, which cannot hold through a proxy: connect \
+                 with channel_binding=disable (PGCHANNELBINDING=disable), or have the administrator \
+                 configure a credential for this upstream"
             ),
         );
     }
@@ -298,8 +298,8 @@ fn an_upstream_that_insists_on_channel_binding_cannot_be_relayed() {
          ? startup ada ada
          < SASL SCRAM-SHA-256-PLUS
          <-
-         x upstream: the upstream authenticates by SCRAM-SHA-256-PLUS alone, which cannot be relayed: have the \
-         administrator configure a credential for this upstream",
+         x upstream: the upstream authenticates by SCRAM-SHA-256-PLUS alone, which cannot be relayed: have \
+         the administrator configure a credential for this upstream",
     );
 }
 

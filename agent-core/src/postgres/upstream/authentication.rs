@@ -1,7 +1,8 @@
-//! The upstream's messages while it authenticates the client: protocol negotiation, and requests that are relayed.
+//! The upstream's messages while it authenticates the client: protocol negotiation, and requests that are
+//! relayed.
 //!
-//! The upstream must never settle on a protocol that lineal does not know, nor ask the client for anything once the
-//! executor has logged in.
+//! The upstream must never settle on a protocol that lineal does not know, nor ask the client for anything
+//! once the executor has logged in.
 
 use super::message::Pass;
 use crate::postgres::{
@@ -42,8 +43,9 @@ impl Session {
         }
     }
 
-    /// AuthenticationSASL: the names of mechanisms behind the request, then an empty one. Mechanisms that bind the
-    /// proof to the upstream's certificate are withheld from the client, which sees another certificate.
+    /// AuthenticationSASL: the names of mechanisms behind the request, then an empty one. Mechanisms that
+    /// bind the proof to the upstream's certificate are withheld from the client, which sees another
+    /// certificate.
     fn without_channel_binding(&mut self, mut fields: Fields<'_>) -> Result<Pass, Violation> {
         let malformed = UpstreamFault::Malformed { tag: b'R', what: "its mechanisms do not end" };
         let all = fields.rest();
@@ -83,8 +85,8 @@ impl Authentication {
         self.begun = true;
         let version = fields.int32().ok_or(malformed("no version"))?;
         let options = fields.int32().ok_or(malformed("no options"))?;
-        // The manual says that this is the minor version; PostgreSQL sends the whole version. Either way the lower
-        // half is the minor version.
+        // The manual says that this is the minor version; PostgreSQL sends the whole version. Either way the
+        // lower half is the minor version.
         if version & 0xffff > u32::from(MINOR_VERSION_MAX) {
             return Err(UpstreamFault::Negotiation("it settled on a version newer than 3.2").into());
         }
@@ -94,7 +96,8 @@ impl Authentication {
         Ok(())
     }
 
-    /// An authentication request: `Int32` code, then data. Returns the code, and notes what the client answers.
+    /// An authentication request: `Int32` code, then data. Returns the code, and notes what the client
+    /// answers.
     fn request(&mut self, fields: &mut Fields<'_>) -> Result<u32, Violation> {
         self.begun = true;
         if self.version_above {

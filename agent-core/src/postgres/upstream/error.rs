@@ -1,5 +1,5 @@
-//! The upstream's errors: those that end the session, those that answer the client's messages, and those that answer
-//! poison.
+//! The upstream's errors: those that end the session, those that answer the client's messages, and those that
+//! answer poison.
 //!
 //! The upstream's FATAL errors must never be rewritten; an error that answers poison must always be.
 

@@ -1,12 +1,12 @@
-//! The upstream's half: its messages go to the client as they are, in runs, and are read only where they say something
-//! about the session. Two are rewritten: the error that answers poison, and a list of authentication mechanisms.
+//! The upstream's half: its messages go to the client as they are, in runs, and are read only where they say
+//! something about the session. Two are rewritten: the error that answers poison, and a list of
+//! authentication mechanisms.
 //!
-//! No message is held whole: a DataRow of a gigabyte passes through a fixed buffer. Nothing here may forward a message
-//! that answers nothing the client asked. `message` says how much of a message is looked at; `authentication`,
-//! `settings` and `reply` take the messages of the three phases in turn.
+//! No message is held whole: a DataRow of a gigabyte passes through a fixed buffer. Nothing here may forward
+//! a message that answers nothing the client asked. `message` says how much of a message is looked at;
+//! `authentication`, `settings` and `reply` take the messages of the three phases in turn.
 
-use message::{Message, Pass, looked_at};
-
+use self::message::{Message, Pass, looked_at};
 use super::{
     fault::{UpstreamFault, Violation, unexpected},
     state::{Phase, Remainder, Session},
@@ -21,8 +21,8 @@ mod reply;
 mod settings;
 
 impl Session {
-    /// Goes through the upstream's bytes as far as possible. `run` counts the bytes that can be forwarded, even if a
-    /// fault comes behind them.
+    /// Goes through the upstream's bytes as far as possible. `run` counts the bytes that can be forwarded,
+    /// even if a fault comes behind them.
     pub(super) fn advance_upstream(
         &mut self,
         buf: &[u8],

@@ -1,7 +1,7 @@
 //! The upstream's replies to the client's messages, in the command phase.
 //!
-//! What a reply answers is found in the queue of awaited replies (`replies`); what it says about a name goes to the
-//! namespaces of statements and portals. A reply that answers nothing must end the session.
+//! What a reply answers is found in the queue of awaited replies (`replies`); what it says about a name goes
+//! to the namespaces of statements and portals. A reply that answers nothing must end the session.
 
 use super::{
     message::{Message, Pass},

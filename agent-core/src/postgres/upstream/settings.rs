@@ -1,7 +1,7 @@
 //! What the upstream reports about its session: settings, the cancellation key, and that it is ready.
 //!
-//! Two settings decide how text is read. The session must never reach the command phase, nor stay in it, unless both
-//! are reported with a value under which lineal reads statements as PostgreSQL does.
+//! Two settings decide how text is read. The session must never reach the command phase, nor stay in it,
+//! unless both are reported with a value under which lineal reads statements as PostgreSQL does.
 
 use super::message::{Message, Pass};
 use crate::postgres::{

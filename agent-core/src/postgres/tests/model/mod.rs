@@ -1,14 +1,16 @@
 //! The session against a model of PostgreSQL, with random pipelines and random delays in between.
 //!
-//! The promise under test is the one that matters most: the text that an Execute ran is one that the executor was asked
-//! about, and allowed.
+//! The promise under test is the one that matters most: the text that an Execute ran is one that the executor
+//! was asked about, and allowed.
 
 use std::collections::VecDeque;
 
-use pipelines::item;
 use proptest::prelude::*;
-use upstream::{Fate, Model};
 
+use self::{
+    pipelines::item,
+    upstream::{Fate, Model},
+};
 use super::{
     executor::{Allowed, Executor},
     notation,
@@ -31,8 +33,8 @@ fn settle(executor: &mut Executor, model: &mut Model) {
     }
 }
 
-/// Sends `items` while `schedule` says whose turn it is, then lets everything settle and compares the session's view with
-/// what the model did.
+/// Sends `items` while `schedule` says whose turn it is, then lets everything settle and compares the
+/// session's view with what the model did.
 fn check(items: &[(u8, u8, u8)], schedule: &[u8], pipeline_max: usize) -> Result<(), TestCaseError> {
     let script: Vec<String> =
         items.iter().enumerate().map(|(n, &(kind, a, b))| item(n, kind, a, b)).collect();
@@ -58,7 +60,11 @@ fn check(items: &[(u8, u8, u8)], schedule: &[u8], pipeline_max: usize) -> Result
     }
     executor.client(client.make_contiguous());
     settle(&mut executor, &mut model);
+    compare(&executor, &model, &script)
+}
 
+/// Compares what the session was asked and told with what the model did.
+fn compare(executor: &Executor, model: &Model, script: &[String]) -> Result<(), TestCaseError> {
     // The client may end the session only by what it sends during a COPY.
     if let Some(fault) = &executor.seen.fault {
         prop_assert!(matches!(fault, Violation::Client(_)) || model.dead, "{fault} in {script:?}");

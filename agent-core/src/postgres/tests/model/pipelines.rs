@@ -1,6 +1,7 @@
 //! What a client may send: pieces of pipelines, chosen by random numbers.
 
-/// A few messages of the client's, in notation. `n` makes their texts distinguishable; the other three choose.
+/// A few messages of the client's, in notation. `n` makes their texts distinguishable; the other three
+/// choose.
 pub(super) fn item(n: usize, kind: u8, a: u8, b: u8) -> String {
     let statement = ["", "x", "y"][usize::from(a % 3)];
     let portal = ["", "p", "q"][usize::from(b % 3)];
@@ -48,8 +49,8 @@ pub(super) fn item(n: usize, kind: u8, a: u8, b: u8) -> String {
         .to_owned(),
         47 => ["d 1", "d x", "c", "f no"][usize::from(a % 4)].to_owned(),
         48 | 49 => format!("Q begin / P =t{n} / B p< / Q close p; declare p c{n} / E p / S"),
-        // What follows the first Sync runs if the COPY fails before reading that Sync, is skipped if after, and is
-        // refused if the COPY goes on.
+        // What follows the first Sync runs if the COPY fails before reading that Sync, is skipped if after,
+        // and is refused if the COPY goes on.
         _ => format!(
             "C sx / P ={} / B < / E / S / P x=t{n} / S / C sx / P x=u{n} / S / B <x / E / S",
             ["early", "cancelled"][usize::from(b % 2)]

@@ -1,8 +1,8 @@
-//! A model of PostgreSQL: it does to names, transactions, errors and COPY what PostgreSQL does, and remembers which text
-//! every Execute ran.
+//! A model of PostgreSQL: it does to names, transactions, errors and COPY what PostgreSQL does, and remembers
+//! which text every Execute ran.
 //!
-//! Texts are a small language of their own: `t7` runs and does nothing, `bad …` fails, `syntax …` does not parse, and
-//! `begin`, `prepare NAME TEXT`, `declare NAME TEXT`, `copyin` and others do what they say.
+//! Texts are a small language of their own: `t7` runs and does nothing, `bad …` fails, `syntax …` does not
+//! parse, and `begin`, `prepare NAME TEXT`, `declare NAME TEXT`, `copyin` and others do what they say.
 
 use std::collections::{HashMap, VecDeque, hash_map::Entry};
 
