@@ -13,8 +13,8 @@ pub(super) const NOT_GRANTED: &str =
 /// Whether a job without a credential may make this access.
 pub(super) fn is_granted(bundle: &Bundle, finding: &Finding) -> bool {
     let names_unidentified =
-        |name: &Box<str>| bundle.policies.get(name).is_some_and(|policy| policy.names_unidentified);
+        |name: &str| bundle.policies.get(name).is_some_and(|policy| policy.names_unidentified);
     finding.cause == Cause::Permitted
         && finding.action == Action::Connect
-        && finding.policies.iter().any(names_unidentified)
+        && finding.policies.iter().any(|name| names_unidentified(name))
 }
