@@ -71,20 +71,23 @@ impl Decider {
         Judgement { decision, resources: self.resources(facts) }
     }
 
-    /// Decides what can only be had as a whole, such as the beginning of a session, by deciding each of its parts.
-    ///
-    /// The first part that does not pass decides. `whole` is what the parts come to together: the resources are its.
+    /// Decides what can only be had as a whole, such as the beginning of a session, by deciding each of its parts. The
+    /// first part that does not pass decides. Answers the facts of all parts together, too: the judgement's resources
+    /// are theirs.
     pub fn decide_parts(
         &self,
         parts: &[Facts],
-        whole: &Facts,
         now_unix: i64,
         approvals: &[&str],
         observed: ObservedDenials,
-    ) -> Judgement {
+    ) -> (Facts, Judgement) {
         let moment = Moment { now_unix, approvals };
         let decisions = parts.iter().map(|part| self.decide_with_findings(part, moment).0);
-        Judgement { decision: merge(decisions, observed), resources: self.resources(whole) }
+        let decision = merge(decisions, observed);
+        let mut whole = Facts { accesses: Vec::new(), detail: None, barred: None };
+        parts.iter().for_each(|part| whole.join(part));
+        let resources = self.resources(&whole);
+        (whole, Judgement { decision, resources })
     }
 
     /// Denies a command without asking policies, and whatever they say.
