@@ -1,12 +1,12 @@
-//! What a job without a credential may do: nothing but open a connection, and that only by a permit whose scope names
-//! the group of such jobs. No policy can grant more by being too broad.
+//! What a job without a credential may do: nothing but open a connection, and that only by a permit whose
+//! scope names the group of such jobs. No policy can grant more by being too broad.
 
 use agent_core::facts::Action;
 
 use super::judgement::{Cause, Finding};
 use crate::bundle::Bundle;
 
-/// What the job is told.
+/// The reason of the denial.
 pub(super) const NOT_GRANTED: &str =
     "the job has no verified credential, and is granted nothing until it has one";
 

@@ -28,8 +28,8 @@ pub(crate) fn uid(kind: &EntityTypeName, id: &str) -> EntityUid {
     EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(id))
 }
 
-/// An entity with its attributes. `ancestors` are all of them, not the nearest alone: Cedar then has no closure to
-/// compute.
+/// An entity with its attributes. `ancestors` are all of them, not the nearest alone: Cedar then has no
+/// closure to compute.
 pub(crate) fn entity(
     uid: EntityUid,
     attributes: Vec<(&str, RestrictedExpression)>,

@@ -26,8 +26,8 @@ pub struct Judge {
     scope: Scope,
     /// What the session can't begin without: the connection, and what the client asks for as it begins.
     beginning: Vec<Facts>,
-    /// What becomes of denials of the beginning that are only observed. Where the agent logs in itself they are
-    /// enforced: a job that is only observed is not lent a login that policy would not lend it.
+    /// What becomes of denials of the beginning that are only observed. Where the agent logs in itself they
+    /// are enforced: a job that is only observed is not lent a login that policy would not lend it.
     observed: ObservedDenials,
     /// Why every command is denied, whatever policy says of it.
     barred: Option<String>,
