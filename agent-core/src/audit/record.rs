@@ -15,6 +15,7 @@ use serde::{Serialize, Serializer};
 use crate::credential::Credential;
 use crate::decision::Effect;
 use crate::facts::Action;
+use crate::target::Target;
 
 /// One record of the trail.
 #[derive(Clone, Copy, Serialize)]
@@ -149,6 +150,13 @@ pub struct UpstreamRef<'a> {
     pub database: &'a str,
     /// The user at the upstream, or empty.
     pub user: &'a str,
+}
+
+impl<'a> From<&'a Target> for UpstreamRef<'a> {
+    fn from(target: &'a Target) -> Self {
+        let Target { upstream, address, scope } = target;
+        Self { name: upstream, address, database: scope.database(), user: scope.role() }
+    }
 }
 
 /// A session opened or closed.

@@ -74,22 +74,19 @@ impl Decider {
     }
 
     /// Decides something that passes only as a whole, such as the beginning of a session, part by part. The
-    /// first part that does not pass decides. Returns the facts of all parts together, and the judgement on
-    /// them.
+    /// first part that does not pass decides. `whole` is what the parts do together: the judgement has its
+    /// resources.
     pub fn decide_parts(
         &self,
         parts: &[Facts],
+        whole: &Facts,
         now_unix: i64,
         approvals: &[&str],
         observed: ObservedDenials,
-    ) -> (Facts, Judgement) {
+    ) -> Judgement {
         let moment = Moment { now_unix, approvals };
         let decisions = parts.iter().map(|part| self.decide_with_findings(part, moment).0);
-        let decision = merge(decisions, observed);
-        let mut whole = Facts { accesses: Vec::new(), detail: None, barred: None };
-        parts.iter().for_each(|part| whole.join(part));
-        let resources = self.resources(&whole);
-        (whole, Judgement { decision, resources })
+        Judgement { decision: merge(decisions, observed), resources: self.resources(whole) }
     }
 
     /// Denies a command for a reason that is not a policy's.

@@ -27,8 +27,8 @@ pub(super) fn parse(source: &Source) -> Result<Vec<(usize, Policy)>, BundleError
     let (by_cedar, by_split) = (whole.num_of_policies() + whole.num_of_templates(), policies.len());
     if by_cedar != by_split {
         let reason = format_args!(
-            "Cedar finds {by_cedar} policies in the file, and lineal finds {by_split}; put each policy on lines of \
-             its own"
+            "Cedar finds {by_cedar} policies in the file, and lineal finds {by_split}; put each policy on \
+             lines of its own"
         );
         return Err(source.refuse_line(1, reason));
     }

@@ -3,7 +3,12 @@
 
 use std::{net::TcpStream as StdStream, pin::pin, sync::Arc};
 
-use agent_core::{decision::Decision, facts::Facts, ruling::Admission, target::Scope};
+use agent_core::{
+    decision::Decision,
+    facts::Facts,
+    ruling::Admission,
+    target::{Scope, Target},
+};
 use agent_policy::{Bundle, Decider, Judgement, Protocol, decide_undeclared};
 use tokio::{io::copy_bidirectional, net::TcpStream};
 
@@ -75,10 +80,11 @@ async fn carry(session: &mut Session, client: StdStream) -> Ended {
 /// Records the connection and policy's decision on it.
 fn admit(session: &mut Session, bundle: &Arc<Bundle>) -> Result<Admission, Ended> {
     let name = bundle.upstream_for(session.destination).map_or("", |upstream| &*upstream.name);
+    let address = session.destination.to_string().into();
+    let target = Target { upstream: name.into(), address, scope: Scope::Connection };
     let Judgement { decision, resources } = decide(session, bundle);
-    let admitted = session
-        .record_open(name, "", "")
-        .and_then(|()| session.begin(&Facts::connect(), &resources, decision));
+    let admitted =
+        session.record_open(&target).and_then(|()| session.begin(&Facts::connect(), &resources, decision));
     admitted.map_err(|refusal| {
         tracing::info!(destination = %session.destination, reason = refusal.words, "a connection was refused");
         refusal.why
@@ -97,7 +103,7 @@ fn still_passes(session: &Session, bundle: &Arc<Bundle>) -> bool {
     false
 }
 
-/// Policy's judgement on a connection of which nothing but its destination will be seen.
+/// Policy's decision on a connection of which nothing but its destination will be seen.
 fn decide(session: &Session, bundle: &Arc<Bundle>) -> Judgement {
     let Some(upstream) = bundle.upstream_for(session.destination) else {
         return decide_undeclared(bundle, &session.subject, session.destination, unix_now(), &[]);
@@ -110,7 +116,7 @@ fn decide(session: &Session, bundle: &Arc<Bundle>) -> Judgement {
         return denied("the bundle now declares another protocol for this upstream".to_owned());
     }
     match Decider::new(bundle, &session.subject, upstream, &Scope::Connection) {
-        Ok(policy) => policy.decide(&Facts::connect(), unix_now(), &[]),
+        Ok(decider) => decider.decide(&Facts::connect(), unix_now(), &[]),
         Err(error) => denied(format!("policy cannot represent this connection: {error}")),
     }
 }

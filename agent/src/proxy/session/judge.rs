@@ -24,15 +24,21 @@ pub struct Judge {
     bundle_version: String,
     upstream: Upstream,
     scope: Scope,
-    /// What the session can't begin without: the connection, and what the client asks for as it begins.
-    beginning: Vec<Facts>,
-    /// What becomes of denials of the beginning that are only observed. Where the agent logs in itself they
-    /// are enforced: a job that is only observed is not lent a login that policy would not lend it.
+    beginning: Beginning,
+    /// What becomes of denials of the beginning that are only observed.
     observed: ObservedDenials,
     /// Why every command is denied, whatever policy says of it.
     barred: Option<String>,
     /// Counts decisions that the full cache dropped.
     forgotten: IntCounter,
+}
+
+/// What a session can't begin without: the connection, and what the client asks for as it begins.
+pub struct Beginning {
+    /// Each is decided by itself.
+    pub parts: Vec<Facts>,
+    /// What they come to together: this is recorded.
+    pub whole: Facts,
 }
 
 /// A command as it is decided and recorded.
@@ -47,39 +53,37 @@ pub struct Command<'a> {
 }
 
 impl Judge {
-    /// The judge of one session under one bundle.
+    /// The judge of one session under one bundle. With `lends_login` the agent logs in itself: then a job that is only
+    /// observed is not lent a login that policy would not lend it.
     pub fn new(
         session: &Session,
         bundle: &Arc<Bundle>,
         upstream: &Upstream,
         scope: Scope,
+        beginning: Beginning,
         lends_login: bool,
     ) -> Result<Self, EngineError> {
-        let policy = Decider::new(bundle, &session.subject, upstream, &scope)?;
-        let observed = if lends_login { ObservedDenials::Enforced } else { ObservedDenials::Pass };
         Ok(Self {
-            decisions: DecisionCache::new(policy),
+            decisions: DecisionCache::new(Decider::new(bundle, &session.subject, upstream, &scope)?),
             bundle_version: bundle.version().to_owned(),
             upstream: upstream.clone(),
             scope,
-            beginning: Vec::new(),
-            observed,
+            beginning,
+            observed: if lends_login { ObservedDenials::Enforced } else { ObservedDenials::Pass },
             barred: None,
             forgotten: session.proxy.parts.metrics.bound(Bound::Decisions),
         })
     }
 
-    /// Decides whether the session may begin: each of these facts must be allowed, and the decision is on
-    /// record when this returns.
-    pub fn admit(&mut self, session: &Session, beginning: Vec<Facts>) -> Result<Admission, Refusal> {
-        self.beginning = beginning;
-        let (facts, Judgement { decision, resources }) = self.decide_beginning(self.decisions.decider());
-        session.begin(&facts, &resources, decision)
+    /// Decides whether the session may begin; the decision is on record when this returns.
+    pub fn admit(&self, session: &Session) -> Result<Admission, Refusal> {
+        let Judgement { decision, resources } = self.decide_beginning(self.decisions.decider());
+        session.begin(&self.beginning.whole, &resources, decision)
     }
 
-    /// Policy's judgement on the session's beginning, and all facts of that.
-    fn decide_beginning(&self, policy: &Decider) -> (Facts, Judgement) {
-        policy.decide_parts(&self.beginning, unix_now(), &[], self.observed)
+    fn decide_beginning(&self, decider: &Decider) -> Judgement {
+        let Beginning { parts, whole } = &self.beginning;
+        decider.decide_parts(parts, whole, unix_now(), &[], self.observed)
     }
 
     /// Reads the job's standing and the bundle in force, on which all decisions rest until the next call: to
@@ -102,14 +106,14 @@ impl Judge {
             .upstream_for(session.destination)
             .filter(|upstream| **upstream == self.upstream)
             .ok_or("the policy bundle no longer declares this upstream")?;
-        let policy = Decider::new(&bundle, &session.subject, upstream, &self.scope)
+        let decider = Decider::new(&bundle, &session.subject, upstream, &self.scope)
             .map_err(|error| error.to_string())?;
-        let (_, Judgement { decision, .. }) = self.decide_beginning(&policy);
+        let decision = self.decide_beginning(&decider).decision;
         if !decision.passes() {
             let reason = decision.reason;
             return Err(format!("policy has changed, and would not let this session begin: {reason}"));
         }
-        self.decisions = DecisionCache::new(policy);
+        self.decisions = DecisionCache::new(decider);
         self.bundle_version = bundle.version().to_owned();
         Ok(())
     }
@@ -121,7 +125,10 @@ impl Judge {
         }
         let before = self.decisions.forgotten();
         let judgement = self.decisions.decide(facts, unix_now(), &[]);
-        self.forgotten.inc_by(self.decisions.forgotten() - before);
+        let forgotten = self.decisions.forgotten() - before;
+        if forgotten > 0 {
+            self.forgotten.inc_by(forgotten);
+        }
         judgement
     }
 

@@ -6,6 +6,7 @@ use agent_core::{
     decision::{Decision, Effect},
     facts::Facts,
     ruling::{Admission, Case, Permit, Ruling},
+    target::Target,
 };
 
 use super::{
@@ -15,17 +16,15 @@ use super::{
 use crate::audit::AuditError;
 
 impl Session {
-    /// Records the session's opening. `database` and `user` are empty where the protocol has none.
-    pub fn record_open(&mut self, upstream: &str, database: &str, user: &str) -> Result<(), Refusal> {
-        let address = self.destination.to_string();
+    /// Records the session's opening: what it is aimed at.
+    pub fn record_open(&mut self, target: &Target) -> Result<(), Refusal> {
         let job = self.job.id.to_string();
-        let upstream = UpstreamRef { name: upstream, address: &address, database, user };
         let record = Record::Session(SessionRecord::Opened {
             session: &self.id,
             job: &job,
             process: self.node,
             protocol: self.protocol.name(),
-            upstream,
+            upstream: UpstreamRef::from(target),
         });
         self.proxy.parts.trail.append(&record).map_err(unrecorded)?;
         self.opened = true;

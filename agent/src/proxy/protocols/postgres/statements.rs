@@ -28,8 +28,7 @@ use crate::{
 
 /// What PostgreSQL keeps of a name (`NAMEDATALEN` - 1).
 const NAME_BYTES_MAX: usize = 63;
-/// The function `set_config`, by its OID (`pg_proc.dat`): called by FunctionCall, its arguments are not
-/// looked at.
+/// The function `set_config`, by its OID (`pg_proc.dat`).
 const SET_CONFIG: u32 = 2078;
 
 /// Rules on one session's statements.
@@ -159,6 +158,7 @@ impl Statements {
                 self.run(session, number, *candidates, *parameters, None)
             }
             Question::Function { oid } => {
+                // Its arguments are not read, so which setting it changes is not known.
                 let barred = (*oid == SET_CONFIG).then(|| agent_sql::altered_reading("?"));
                 let reading = Reading::of(Facts { barred, ..Facts::of_sql(Action::SqlCall) });
                 let text = format!("(FunctionCall of function {oid})");
@@ -317,7 +317,7 @@ impl Statements {
 }
 
 /// All that any of these do, as one command; too much of it is `sql:other`.
-fn joined<'a>(each: impl IntoIterator<Item = &'a Facts>) -> Facts {
+pub(super) fn joined<'a>(each: impl IntoIterator<Item = &'a Facts>) -> Facts {
     let mut each = each.into_iter();
     let Some(mut all) = each.next().cloned() else { return Facts::of_sql(Action::SqlOther) };
     for facts in each {
