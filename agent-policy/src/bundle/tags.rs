@@ -71,7 +71,7 @@ impl Tags {
 }
 
 impl Entry {
-    /// True if the resource at the path is one that the entry names, or stands below one.
+    /// True if the entry names the resource at the path, or a resource above it.
     fn covers(&self, path: &Path<'_>) -> bool {
         self.names.iter().all(|(key, name)| {
             let found = path.iter().find(|(level, _)| level == key);

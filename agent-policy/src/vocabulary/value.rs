@@ -4,7 +4,7 @@ use std::{collections::HashSet, str::FromStr as _};
 
 use cedar_policy::{Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression};
 
-/// The policy engine could not express what it was asked. Whoever gets this denies.
+/// The policy engine cannot express a request. The caller must deny the command.
 #[derive(Debug, thiserror::Error)]
 #[error("the policy engine cannot express {what}: {reason}")]
 pub struct EngineError {
