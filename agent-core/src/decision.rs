@@ -11,8 +11,8 @@ pub struct Decision {
     pub policies: Vec<Box<str>>,
     /// One sentence for the person who reads the error or the trail.
     pub reason: Box<str>,
-    /// The decision is recorded and not enforced, because the bundle, or each policy that denies, is in observe
-    /// mode.
+    /// The decision is recorded and not enforced, because the bundle, or each policy that denies, is in
+    /// observe mode.
     pub observed: bool,
 }
 

@@ -19,7 +19,9 @@ fn main() {
     let fifty: String = (0..50)
         .map(|i| {
             format!(
-                "@id(\"p{i}\") permit(principal in Group::\"g{i}\", action in Action::\"sql:read\", resource) when {{ context.sql.hasWhere }};\n"
+                "@id(\"p{i}\") \
+                 permit(principal in Group::\"g{i}\", action in Action::\"sql:read\", resource) \
+                 when {{ context.sql.hasWhere }};\n"
             )
         })
         .collect();

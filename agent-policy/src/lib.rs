@@ -1,7 +1,8 @@
 //! Facts to decisions: Cedar bundles, their schema, their test cases.
 //!
-//! Texts come in, decisions come out. Nothing here opens a file, reads a clock or speaks a protocol: the `agent` crate
-//! reads the directory and passes the time, and [`agent_core::facts`] is all that is known of a command.
+//! Texts come in, decisions come out. Nothing here opens a file, reads a clock or speaks a protocol: the
+//! `agent` crate reads the directory and passes the time, and [`agent_core::facts`] is all that is known of a
+//! command.
 //!
 //! ```text
 //! Source… ──Bundle::load──▶ Bundle ─┐
@@ -16,9 +17,11 @@
 //! - [`subject`]: who acts; [`time`]: the calendar that policies read.
 //!
 //! Invariants:
-//! - A bundle is accepted whole or refused whole: one bad policy, table or name refuses all of it, with file and line.
+//! - A bundle is accepted whole or refused whole: one bad policy, table or name refuses all of it, with file
+//!   and line.
 //! - A command is allowed only if every access of its facts is. An error while evaluating denies.
-//! - A job without a verified credential is granted nothing but connections that a permit grants to such jobs by name.
+//! - A job without a verified credential is granted nothing but connections that a permit grants to such jobs
+//!   by name.
 //! - `decide`, `explain` and the test cases run the same code.
 
 mod bundle;

@@ -1,5 +1,5 @@
-//! Who acts: a job under its credential, and the process of the job that connected. A subject is made once for each
-//! connection. It belongs to no bundle, so it outlives a reload.
+//! Who acts: a job under its credential, and the process of the job that connected. A subject is made once
+//! for each connection. It belongs to no bundle, so it outlives a reload.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -13,8 +13,8 @@ use crate::vocabulary::value::{EngineError, entity_type, record, string, strings
 pub enum Principal<'a> {
     /// A credential made from a verified token.
     Credential(&'a Credential),
-    /// None: a rule enrolled the job, and no token has arrived. The job is granted only what policies grant to the
-    /// group `unidentified` by that name.
+    /// None: a rule enrolled the job, and no token has arrived. The job is granted only what policies grant
+    /// to the group `unidentified` by that name.
     Unidentified {
         /// The rule's name: the job's tag `rule`.
         rule: &'a str,

@@ -44,7 +44,8 @@ macro_rules! actions {
             /// Every family.
             pub const ALL: &[Self] = &[$(Self::$family,)*];
 
-            /// The action group above all groups of the family, or the empty string for a family without groups.
+            /// The action group above all groups of the family, or the empty string for a family without
+            /// groups.
             pub const fn root(self) -> &'static str {
                 match self { $(Self::$family => $root,)* }
             }
@@ -61,8 +62,8 @@ actions! {
 
     /// SQL.
     Sql = "sql" {
-        /// Reading rows: `SELECT`, `TABLE`, `VALUES`, the query of `INSERT … SELECT`, `DECLARE CURSOR`, a `RETURNING`'s
-        /// other tables.
+        /// Reading rows: `SELECT`, `TABLE`, `VALUES`, the query of `INSERT … SELECT`, `DECLARE CURSOR`, a
+        /// `RETURNING`'s other tables.
         SqlSelect = "sql:select" in "sql:read";
         /// `EXPLAIN`. With `ANALYZE`, the explained statement's own actions are added.
         SqlExplain = "sql:explain" in "sql:read";
@@ -106,7 +107,8 @@ actions! {
         SqlDrop = "sql:drop" in "sql:ddl";
         /// `GRANT`, `REVOKE`, `REASSIGN OWNED`, roles and default privileges.
         SqlGrant = "sql:grant" in "sql:ddl";
-        /// `SET`, `RESET`, a call of `set_config`. The settings' names are in [`SqlFacts::settings`](super::SqlFacts::settings).
+        /// `SET`, `RESET`, a call of `set_config`. The settings' names are in
+        /// [`SqlFacts::settings`](super::SqlFacts::settings).
         SqlSet = "sql:set" in "sql:admin";
         /// `DO`, `CALL`, the FunctionCall protocol message: code whose effects the text does not show.
         SqlCall = "sql:call" in "sql:admin";

@@ -1,11 +1,11 @@
 //! What policy sees of one command: actions on resources, and what the command's protocol adds.
 //!
-//! Facts are complete: whatever a command does that its reader does not understand appears as an action of its
-//! own ([`Action::SqlOther`], [`Action::SqlUnparsed`]) and never as an absence.
+//! Facts are complete: whatever a command does that its reader does not understand appears as an action of
+//! its own ([`Action::SqlOther`], [`Action::SqlUnparsed`]) and never as an absence.
 //!
-//! Each protocol has its own file here, its block of actions in [`action`], and one arm in [`Resource`] and in
-//! [`Detail`]. Both are closed enums: facts are compared and hashed as the keys of caches, and a new arm makes the
-//! compiler list all code that must handle it.
+//! Each protocol has its own file here, its block of actions in [`action`], and one arm in [`Resource`] and
+//! in [`Detail`]. Both are closed enums: facts are compared and hashed as the keys of caches, and a new arm
+//! makes the compiler list all code that must handle it.
 
 mod action;
 mod resource;
@@ -34,8 +34,8 @@ pub struct Facts {
     pub accesses: Vec<Access>,
     /// What the command's protocol adds.
     pub detail: Option<Detail>,
-    /// Why the command is denied whatever the policies say; `None` leaves it to them. It is one short sentence for
-    /// the client and the trail, worded by the code that read the command.
+    /// Why the command is denied whatever the policies say; `None` leaves it to them. It is one short
+    /// sentence for the client and the trail, worded by the code that read the command.
     pub barred: Option<Box<str>>,
 }
 
@@ -82,7 +82,8 @@ impl Facts {
     }
 }
 
-/// How large some [`Facts`] are. A job chooses the names and their number, so whoever keeps facts bounds them.
+/// How large some [`Facts`] are. A job chooses the names and their number, so whoever keeps facts bounds
+/// them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Weight {
     /// Accesses.

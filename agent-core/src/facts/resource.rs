@@ -1,5 +1,5 @@
-//! What actions are done to. Resources hold only what a command itself names; the session's upstream, database and
-//! the like are in its [`Target`](crate::target::Target).
+//! What actions are done to. Resources hold only what a command itself names; the session's upstream,
+//! database and the like are in its [`Target`](crate::target::Target).
 
 use super::{Relation, SqlResource};
 
@@ -13,7 +13,8 @@ pub enum Resource {
 }
 
 impl Resource {
-    /// The bytes of the names that a command gives the resource; `None` for a resource that the session determines.
+    /// The bytes of the names that a command gives the resource; `None` for a resource that the session
+    /// determines.
     pub(super) fn name_bytes(&self) -> Option<usize> {
         match self {
             Self::Upstream => None,

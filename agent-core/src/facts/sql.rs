@@ -40,19 +40,21 @@ pub struct SqlFacts {
     pub statements: u32,
     /// False if any `UPDATE` or `DELETE` in the text, at any depth, has no `WHERE`.
     pub has_where: bool,
-    /// Functions called, at any depth: as spelled, folded, qualified if the text qualifies them; sorted, unique.
-    /// In addition `.name` for each `x.name` and `(x).name`: if `x` has no such column, PostgreSQL calls the
-    /// function (manual, "Function Calls").
+    /// Functions called, at any depth: as spelled, folded, qualified if the text qualifies them; sorted,
+    /// unique. In addition `.name` for each `x.name` and `(x).name`: if `x` has no such column, PostgreSQL
+    /// calls the function (manual, "Function Calls").
     pub functions: Vec<Box<str>>,
-    /// Settings changed by `SET`, `RESET` or `set_config`; `?` for a name that is not a constant; sorted, unique.
+    /// Settings changed by `SET`, `RESET` or `set_config`; `?` for a name that is not a constant; sorted,
+    /// unique.
     pub settings: Vec<Box<str>>,
-    /// True if an `INSERT`, `UPDATE`, `DELETE` or `MERGE` stands inside a `WITH` or in any other nested place,
-    /// rather than being the statement itself.
+    /// True if an `INSERT`, `UPDATE`, `DELETE` or `MERGE` stands inside a `WITH` or in any other nested
+    /// place, rather than being the statement itself.
     pub writes_in_cte: bool,
 }
 
 impl SqlFacts {
-    /// The detail of one statement that calls no function, changes no setting and writes nothing without `WHERE`.
+    /// The detail of one statement that calls no function, changes no setting and writes nothing without
+    /// `WHERE`.
     pub fn one_statement() -> Self {
         Self { statements: 1, has_where: true, ..Self::default() }
     }

@@ -1,5 +1,5 @@
-//! A bundle: everything that a policy directory says, read and checked as one. It exists only whole: one bad policy,
-//! table or name refuses all of it, with file and line.
+//! A bundle: everything that a policy directory says, read and checked as one. It exists only whole: one bad
+//! policy, table or name refuses all of it, with file and line.
 //!
 //! A bundle holds what was written and decides nothing: deciding is in [`decide`](crate::decide).
 
@@ -39,9 +39,10 @@ pub struct Bundle {
 impl Bundle {
     /// Reads a bundle from its files, in order: first the files for every host, then those for this one.
     ///
-    /// A file's name says what it holds: `*.cedar`, `upstreams.toml`, `resources.toml`, or `*.cases.toml`, which
-    /// decides nothing and is read by [`crate::run_cases`] alone. A file of any other name refuses the bundle:
-    /// its author meant it to have an effect. A bundle without any policy is valid, and allows nothing.
+    /// A file's name says what it holds: `*.cedar`, `upstreams.toml`, `resources.toml`, or `*.cases.toml`,
+    /// which decides nothing and is read by [`crate::run_cases`] alone. A file of any other name refuses the
+    /// bundle: its author meant it to have an effect. A bundle without any policy is valid, and allows
+    /// nothing.
     pub fn load(sources: &[Source]) -> Result<Self, BundleError> {
         let mut policies = Vec::new();
         let mut upstreams = Vec::new();
@@ -53,8 +54,8 @@ impl Bundle {
                 Some(Kind::Resources) => resources.push(source),
                 Some(Kind::Cases) => {}
                 None => {
-                    let reason = "a bundle has no such file; it holds *.cedar, *.cases.toml, upstreams.toml and \
-                                  resources.toml";
+                    let reason = "a bundle has no such file; it holds *.cedar, *.cases.toml, upstreams.toml \
+                                  and resources.toml";
                     return Err(source.refuse_line(1, reason));
                 }
             }
@@ -72,8 +73,8 @@ impl Bundle {
         })
     }
 
-    /// The bundle's identity in the trail: 16 hex digits of a SHA-256 over the names and texts of all files that
-    /// decide anything. It does not depend on where the directory is.
+    /// The bundle's identity in the trail: 16 hex digits of a SHA-256 over the names and texts of all files
+    /// that decide anything. It does not depend on where the directory is.
     pub fn version(&self) -> &str {
         &self.version
     }

@@ -1,4 +1,4 @@
-//! The texts that a bundle is made of, and the one error that refuses it.
+//! The files that a bundle is made of, as text, and the one error that refuses a bundle.
 
 use std::fmt;
 
@@ -12,17 +12,17 @@ pub struct Source {
 }
 
 impl Source {
-    /// A source from anything that makes strings.
+    /// A source from anything that converts to strings.
     pub fn new(path: impl Into<String>, text: impl Into<String>) -> Self {
         Self { path: path.into(), text: text.into() }
     }
 
-    /// The last component of the path: what a file is for is told by its name alone.
+    /// The last component of the path. It alone says what the file is for.
     pub(crate) fn file_name(&self) -> &str {
         self.path.rsplit('/').next().unwrap_or(&self.path)
     }
 
-    /// The kind of file this is, or nothing for a name that no bundle has.
+    /// The kind of file, or `None` for a name that no file of a bundle has.
     pub(crate) fn kind(&self) -> Option<Kind> {
         match self.file_name() {
             "upstreams.toml" => Some(Kind::Upstreams),
@@ -33,17 +33,17 @@ impl Source {
         }
     }
 
-    /// The refusal of this file at a byte offset of its text.
+    /// The error that refuses this file, at a byte offset of its text.
     pub(crate) fn refuse_at(&self, offset: usize, reason: impl fmt::Display) -> BundleError {
         self.refuse_line(line_of(&self.text, offset), reason)
     }
 
-    /// The refusal of this file at a line.
+    /// The error that refuses this file, at a line.
     pub(crate) fn refuse_line(&self, line: usize, reason: impl fmt::Display) -> BundleError {
         BundleError { file: self.path.clone(), line, reason: one_line(&reason.to_string()) }
     }
 
-    /// The refusal of TOML text that does not parse or does not fit.
+    /// The error that refuses this file as TOML that does not parse, or that has wrong keys or values.
     pub(crate) fn refuse_toml(&self, error: &toml::de::Error) -> BundleError {
         self.refuse_at(error.span().map_or(0, |span| span.start), error.message())
     }
@@ -62,7 +62,7 @@ pub(crate) enum Kind {
     Cases,
 }
 
-/// Why a bundle is refused. The whole bundle is, whatever the file.
+/// Why a bundle is refused. An error in one file refuses the whole bundle.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{file}:{line}: {reason}")]
 pub struct BundleError {
@@ -74,12 +74,12 @@ pub struct BundleError {
     pub reason: String,
 }
 
-/// The line, from 1, that a byte offset stands in.
+/// The line, from 1, of a byte offset.
 pub(crate) fn line_of(text: &str, offset: usize) -> usize {
     text.bytes().take(offset).filter(|&byte| byte == b'\n').count() + 1
 }
 
-/// Errors of the libraries span lines; a refusal is one line in a log.
+/// The text on one line. Errors of the libraries span several, and a refusal must be one line in a log.
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_offset_is_told_as_its_line() {
+    fn an_offset_is_converted_to_its_line() {
         let check = |offset, expect| assert_eq!(line_of("a\nbc\n\nd", offset), expect, "offset {offset}");
         check(0, 1);
         check(1, 1);
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_files_name_tells_its_kind() {
+    fn a_file_is_recognised_by_its_name() {
         let check = |path: &str, expect| assert_eq!(Source::new(path, "").kind(), expect, "{path}");
         check("default/sql-read.cedar", Some(Kind::Policies));
         check("default/sql-read.cases.toml", Some(Kind::Cases));

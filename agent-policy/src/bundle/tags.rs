@@ -1,7 +1,7 @@
 //! `resources.toml`: the tags that a bundle puts on resources.
 //!
-//! A resource inherits the tags of those above it. A name that a command leaves open gets the tags of every resource it
-//! could be: a rule that forbids by tag must not be escaped by spelling a name differently.
+//! A resource inherits the tags of those above it. A name that a command leaves open gets the tags of every
+//! resource it could be: a rule that forbids by tag must not be escaped by spelling a name differently.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,7 +33,8 @@ struct File {
     resource: Vec<Spanned<Entry>>,
 }
 
-/// A `[[resource]]`: the tags of every resource whose names are these. A level that is left out matches any name.
+/// A `[[resource]]`: the tags of every resource whose names are these. A level that is left out matches any
+/// name.
 #[derive(Debug)]
 struct Entry {
     names: BTreeMap<Key, String>,
@@ -70,7 +71,7 @@ impl Tags {
 }
 
 impl Entry {
-    /// True if the resource at the path is one that the entry names, or stands below one.
+    /// True if the entry names the resource at the path, or a resource above it.
     fn covers(&self, path: &Path<'_>) -> bool {
         self.names.iter().all(|(key, name)| {
             let found = path.iter().find(|(level, _)| level == key);
@@ -120,7 +121,8 @@ mod tests {
             "[[resource]]\ntags = [\"all\"]\n\
              [[resource]]\nupstream = \"shop\"\ntags = [\"prod\"]\n\
              [[resource]]\ndatabase = \"shop\"\nschema = \"hr\"\ntags = [\"restricted\"]\n\
-             [[resource]]\nupstream = \"shop\"\nschema = \"public\"\ntable = \"customers\"\ntags = [\"pii\"]\n",
+             [[resource]]\nupstream = \"shop\"\nschema = \"public\"\ntable = \"customers\"\n\
+             tags = [\"pii\"]\n",
         )
         .unwrap();
         // Upstream, database, schema and table; `?` is left open.
@@ -146,9 +148,9 @@ mod tests {
     #[test]
     fn every_refusal_names_the_line_and_the_reason() {
         let check = |text: &str, line: usize, reason: &str| {
-            let told = tags(text).unwrap_err().to_string();
-            assert!(told.starts_with(&format!("resources.toml:{line}: ")), "{told}");
-            assert!(told.contains(reason), "{told}");
+            let error = tags(text).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("resources.toml:{line}: ")), "{error}");
+            assert!(error.contains(reason), "{error}");
         };
         check("[[resource]]\ntable = \"a\"\ntag = [\"b\"]", 3, "unknown field `tag`");
         check("[[resource]]\ntable = \"a\"", 1, "missing field `tags`");

@@ -1,5 +1,6 @@
-//! `NAME.cases.toml`: what the author of `NAME.cedar` expects of it, tried on the whole bundle by the code that
-//! enforces. A case that names something that does not exist is an error with its line, and never passes.
+//! `NAME.cases.toml`: what the author of `NAME.cedar` expects of it, tried on the whole bundle by the code
+//! that enforces. A case that names something that does not exist is an error with its line, and never
+//! passes.
 
 mod format;
 mod sql;
@@ -55,8 +56,8 @@ pub struct CaseResult {
 
 /// Runs every case of every `*.cases.toml` among the sources.
 ///
-/// `analyze` makes facts of a statement. Analysis is in another crate: the caller must pass the one that the agent
-/// enforces with.
+/// `analyze` makes facts of a statement. Analysis is in another crate: the caller must pass the one that the
+/// agent enforces with.
 pub fn run_cases(
     bundle: &Arc<Bundle>,
     sources: &[Source],
@@ -88,7 +89,8 @@ pub fn run_cases(
 }
 
 impl Case {
-    /// The decision on what the case describes; otherwise what is wrong with it, in words that follow its name.
+    /// The decision on what the case describes; otherwise what is wrong with it, in words that follow its
+    /// name.
     fn decide(&self, bundle: &Arc<Bundle>, analyze: &dyn Fn(&str) -> Facts) -> Result<Decision, String> {
         let now_unix = match &self.time {
             None => NOON_UNIX,
@@ -115,7 +117,8 @@ impl Case {
         Ok(decider.decide(&facts, now_unix, &approvals).decision)
     }
 
-    /// The bundle's upstream of that name; in a bundle that declares no such upstream, one made up for the case.
+    /// The bundle's upstream of that name; in a bundle that declares no such upstream, one made up for the
+    /// case.
     fn upstream(&self, bundle: &Bundle) -> Result<Upstream, String> {
         let name = self.upstream.as_deref().ok_or("must name an upstream")?;
         match (bundle.upstream_named(name), self.protocol) {

@@ -3,10 +3,14 @@
 use super::*;
 use crate::tests::fixtures::{bundle_of, facts, plain_sql};
 
-const POLICIES: &str = "@id(\"read\") permit(principal in Group::\"ci\", action in Action::\"sql:read\", resource);\n\
-    @id(\"claim\") permit(principal, action == Action::\"connect\", resource is Upstream) when { principal.hasTag(\"ref\") && principal.getTag(\"ref\") == \"main\" };\n\
-    @id(\"night\") forbid(principal, action in Action::\"sql\", resource) when { context.time.hour < 6 };\n\
-    @id(\"python\") forbid(principal, action in Action::\"sql\", resource) when { context.process.ancestry.contains(\"/usr/bin/python3\") };";
+const POLICIES: &str = r#"
+@id("read") permit(principal in Group::"ci", action in Action::"sql:read", resource);
+@id("claim") permit(principal, action == Action::"connect", resource is Upstream)
+when { principal.hasTag("ref") && principal.getTag("ref") == "main" };
+@id("night") forbid(principal, action in Action::"sql", resource) when { context.time.hour < 6 };
+@id("python") forbid(principal, action in Action::"sql", resource)
+when { context.process.ancestry.contains("/usr/bin/python3") };
+"#;
 
 const UPSTREAMS: &str =
     "[[upstream]]\nname = \"declared\"\nprotocol = \"tcp\"\naddresses = [\"127.0.0.1:6379\"]";
@@ -21,7 +25,7 @@ fn run(cases: &str) -> Result<Vec<CaseResult>, BundleError> {
 }
 
 #[test]
-fn a_case_passes_when_verdict_and_policies_are_as_expected() {
+fn a_case_passes_if_effect_and_policies_are_as_expected() {
     let check = |case: &str, difference: &str| {
         let results = run(&format!("\n[[case]]\nname = \"a\"\n{case}")).unwrap();
         let [result] = &*results else { panic!("{results:?}") };
@@ -58,16 +62,17 @@ fn a_case_passes_when_verdict_and_policies_are_as_expected() {
     let to = "principal = { claims = { ref = \"main\" } }\ndestination = ";
     check(&format!("{to}\"127.0.0.1:6379\"\nexpect = \"allow\""), "");
     check(&format!("{to}\"127.0.0.1:22\"\nexpect = \"deny\""), "");
-    let nobody = "principal = { unidentified = true, groups = [\"ci\"] }\nupstream = \"shop\"\nstatement = \"SELECT 1\"\n";
+    let nobody = "principal = { unidentified = true, groups = [\"ci\"] }\nupstream = \"shop\"\n\
+                  statement = \"SELECT 1\"\n";
     check(&format!("{nobody}expect = \"deny\"\npolicies = []"), "");
 }
 
 #[test]
 fn a_case_that_names_something_that_does_not_exist_is_an_error_with_its_line() {
     let check = |case: &str, line: usize, reason: &str| {
-        let told = run(&format!("\n[[case]]\nname = \"a\"\n{case}")).unwrap_err().to_string();
-        assert!(told.starts_with(&format!("x.cases.toml:{line}: ")), "{told}");
-        assert!(told.contains(reason), "{told}");
+        let error = run(&format!("\n[[case]]\nname = \"a\"\n{case}")).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("x.cases.toml:{line}: ")), "{error}");
+        assert!(error.contains(reason), "{error}");
     };
     let head = "principal = { groups = [\"ci\"] }\nexpect = \"deny\"\n";
     check(head, 3, "exactly one of statement, actions and destination");

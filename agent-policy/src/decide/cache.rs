@@ -1,9 +1,9 @@
 //! Decisions already made in one session, by the facts they were made on.
 //!
-//! The key is the whole of the facts. Everything else that a decision depends on is either fixed for the cache's life
-//! or keeps the decision out. Bundle, subject, upstream and scope belong to the decider that the cache owns. The time
-//! and the approvals are the two parts of the context that facts do not hold: if a policy that can apply to one of
-//! the actions may read either, the decision is not kept.
+//! The key is the whole of the facts. Everything else that a decision depends on is either fixed for the
+//! cache's life or keeps the decision out. Bundle, subject, upstream and scope belong to the decider that the
+//! cache owns. The time and the approvals are the two parts of the context that facts do not hold: if a
+//! policy that can apply to one of the actions may read either, the decision is not kept.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -14,8 +14,8 @@ use super::{decider::Decider, judgement::Judgement};
 /// How many decisions a cache keeps: half of them used recently, half before that.
 const DECISIONS_MAX: usize = 256;
 
-/// How many bytes of names the facts of a kept decision may hold. The job chooses the names, and a session keeps
-/// [`DECISIONS_MAX`] decisions.
+/// How many bytes of names the facts of a kept decision may hold. The job chooses the names, and a session
+/// keeps [`DECISIONS_MAX`] decisions.
 const NAME_BYTES_MAX: usize = 2_048;
 
 /// How many names, and how many accesses, the facts of a kept decision may hold.

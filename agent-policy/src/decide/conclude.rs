@@ -1,4 +1,5 @@
-//! One decision of many: of the accesses of a command, of enforced and observed policies, of the parts of a command.
+//! One decision of many: of the accesses of a command, of enforced and observed policies, of the parts of a
+//! command.
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
@@ -9,29 +10,29 @@ use agent_core::{
 
 use super::{
     judgement::{Cause, Finding, Refusal},
-    question::Part,
+    question::Selection,
 };
 use crate::bundle::Bundle;
 
-/// Decides by what `ask` finds out: the enforced policies first; if they allow, and observed policies can apply to
-/// one of the actions, all policies. A denial by these is observed only.
+/// Decides by what `ask` finds out: the enforced policies first; if they allow, and observed policies can
+/// apply to one of the actions, all policies. A denial by these is observed only.
 pub(super) fn decide_by(
     bundle: &Bundle,
     actions: impl IntoIterator<Item = Action>,
-    ask: impl Fn(Part) -> Result<Vec<Finding>, Refusal>,
+    ask: impl Fn(Selection) -> Result<Vec<Finding>, Refusal>,
 ) -> (Decision, Vec<Finding>) {
-    let settle = |part| match ask(part) {
+    let settle = |selection| match ask(selection) {
         Ok(findings) => (bundle.observed(conclude(&findings)), findings),
         Err(Refusal::Failed(reason)) => (bundle.observed(Decision::denied(reason)), Vec::new()),
         Err(Refusal::Always(reason)) => (Decision::denied(reason), Vec::new()),
     };
-    let enforced = settle(Part::Enforced);
+    let enforced = settle(Selection::Enforced);
     let observes = |action| bundle.policies.for_action(action).is_some_and(|policies| policies.observes);
     if enforced.0.effect != Effect::Allow || !actions.into_iter().any(observes) {
         return enforced;
     }
     // Observed policies can only forbid: if all policies together allow, the enforced ones do.
-    let mut all = settle(Part::All);
+    let mut all = settle(Selection::All);
     if all.0.effect == Effect::Allow {
         return enforced;
     }
@@ -105,7 +106,8 @@ pub enum ObservedDenials {
 }
 
 /// The decision on a command that was decided in parts: the first one that does not pass; otherwise the first
-/// denial that is only observed, since the trail must show it; otherwise an allowance by the policies of all parts.
+/// denial that is only observed, since the trail must show it; otherwise an allowance by the policies of all
+/// parts.
 pub(super) fn merge(parts: impl IntoIterator<Item = Decision>, observed: ObservedDenials) -> Decision {
     let mut merged: Option<Decision> = None;
     for part in parts {

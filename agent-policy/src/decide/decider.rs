@@ -12,7 +12,7 @@ use cedar_policy::{Context, Entities};
 use super::{
     conclude::{ObservedDenials, decide_by, merge},
     judgement::{Finding, Judgement, Refusal},
-    question::{Part, Question},
+    question::{Question, Selection},
     unidentified::{NOT_GRANTED, is_granted},
 };
 use crate::{
@@ -24,19 +24,21 @@ use crate::{
 /// How many accesses one command may make: each is asked of every policy that can apply to it.
 const ACCESSES_MAX: usize = 512;
 
-/// Decides what a subject does in its session with an upstream, under one bundle. A new bundle needs a new decider.
+/// Decides what a subject does in its session with an upstream, under one bundle. A new bundle needs a new
+/// decider.
 pub struct Decider {
     bundle: Arc<Bundle>,
     subject: Subject,
     upstream: Upstream,
     scope: Scope,
-    /// The job, the upstream and the scope: all entities but the actions, and the resources that commands name.
+    /// The job, the upstream and the scope: all entities but the actions, and the resources that commands
+    /// name.
     entities: Entities,
 }
 
 impl Decider {
-    /// The decider of a session. Until the client has chosen its scope, that is [`Scope::Connection`]: only `connect`
-    /// can be decided then.
+    /// The decider of a session. Until the client has chosen its scope, that is [`Scope::Connection`]: only
+    /// `connect` can be decided then.
     pub fn new(
         bundle: &Arc<Bundle>,
         subject: &Subject,
@@ -64,16 +66,16 @@ impl Decider {
 
     /// Decides a command: allowed only if every one of its accesses is.
     ///
-    /// `approvals` are the approver groups that have approved it. This never fails: what cannot be evaluated is
-    /// denied, and the decision's reason says so.
+    /// `approvals` are the approver groups that have approved it. This never fails: what cannot be evaluated
+    /// is denied, and the decision's reason says so.
     pub fn decide(&self, facts: &Facts, now_unix: i64, approvals: &[&str]) -> Judgement {
         let (decision, _) = self.decide_with_findings(facts, Moment { now_unix, approvals });
         Judgement { decision, resources: self.resources(facts) }
     }
 
-    /// Decides what can only be had as a whole, such as the beginning of a session, by deciding each of its parts.
-    ///
-    /// The first part that does not pass decides. `whole` is what the parts come to together: the resources are its.
+    /// Decides something that passes only as a whole, such as the beginning of a session, part by part. The
+    /// first part that does not pass decides. `whole` is what the parts do together: the judgement has its
+    /// resources.
     pub fn decide_parts(
         &self,
         parts: &[Facts],
@@ -87,19 +89,20 @@ impl Decider {
         Judgement { decision: merge(decisions, observed), resources: self.resources(whole) }
     }
 
-    /// Denies a command without asking policies, and whatever they say.
+    /// Denies a command for a reason that is not a policy's.
     pub fn denied(&self, facts: &Facts, reason: &str) -> Judgement {
         Judgement { decision: Decision::denied(reason), resources: self.resources(facts) }
     }
 
-    /// The decision, and what policies said about each access: nothing where no policy was asked.
+    /// The decision, and what policies say about each access: no finding if no policy was asked.
     pub(super) fn decide_with_findings(&self, facts: &Facts, moment: Moment<'_>) -> (Decision, Vec<Finding>) {
         let actions = facts.accesses.iter().map(|access| access.action);
-        decide_by(&self.bundle, actions, |part| self.ask(facts, moment, part))
+        decide_by(&self.bundle, actions, |selection| self.ask(facts, moment, selection))
     }
 
-    /// Asks policies about each access of a command; or says why the command is denied without asking any.
-    fn ask(&self, facts: &Facts, moment: Moment<'_>, part: Part) -> Result<Vec<Finding>, Refusal> {
+    /// Asks policies about each access of a command. The error is why the command is denied without asking
+    /// any.
+    fn ask(&self, facts: &Facts, moment: Moment<'_>, selection: Selection) -> Result<Vec<Finding>, Refusal> {
         if facts.accesses.is_empty() {
             return Err(Refusal::Failed("nothing is known of what the command does".to_owned()));
         }
@@ -112,23 +115,29 @@ impl Decider {
                 facts.accesses.len()
             )));
         }
-        let findings = self.evaluate(facts, moment, part);
+        let findings = self.evaluate(facts, moment, selection);
         if self.subject.identified {
             return findings.map_err(|error| Refusal::Failed(error.to_string()));
         }
         let findings = findings.map_err(|error| Refusal::Always(error.to_string()))?;
-        // Observed policies are asked only once the enforced ones have granted the access, and change only the record.
-        if part == Part::All || findings.iter().all(|finding| is_granted(&self.bundle, finding)) {
+        // Observed policies are asked only after the enforced ones have granted everything, and change only
+        // the record.
+        if selection == Selection::All || findings.iter().all(|finding| is_granted(&self.bundle, finding)) {
             Ok(findings)
         } else {
             Err(Refusal::Always(NOT_GRANTED.to_owned()))
         }
     }
 
-    fn evaluate(&self, facts: &Facts, moment: Moment<'_>, part: Part) -> Result<Vec<Finding>, EngineError> {
+    fn evaluate(
+        &self,
+        facts: &Facts,
+        moment: Moment<'_>,
+        selection: Selection,
+    ) -> Result<Vec<Finding>, EngineError> {
         let names = self.names();
         let entities = &self.entities_with(&names, facts)?;
-        let question = Question { bundle: &self.bundle, subject: &self.subject, entities, part };
+        let question = Question { bundle: &self.bundle, subject: &self.subject, entities, selection };
         let mut contexts: Vec<(Family, Context)> = Vec::new();
         let mut findings = Vec::with_capacity(facts.accesses.len());
         for Access { action, resource } in &facts.accesses {
@@ -147,8 +156,8 @@ impl Decider {
         Ok(findings)
     }
 
-    /// The session's entities with the actions and resources of these facts. Every entity names all its ancestors, so
-    /// groups of actions and of jobs, which have no attributes, can be left out.
+    /// The session's entities with the actions and resources of these facts. Every entity names all its
+    /// ancestors, so groups of actions and of jobs, which have no attributes, can be left out.
     fn entities_with(&self, names: &Resources<'_>, facts: &Facts) -> Result<Entities, EngineError> {
         let mut actions = BTreeSet::new();
         let mut resources = BTreeSet::new();
@@ -181,8 +190,8 @@ impl Decider {
         }
     }
 
-    /// True if a decision on these facts holds for as long as the session does: no policy that can apply to them may
-    /// read the time or the approvals.
+    /// True if a decision on these facts holds for as long as the session does: no policy that can apply to
+    /// them may read the time or the approvals.
     pub(crate) fn is_lasting(&self, facts: &Facts) -> bool {
         facts.accesses.iter().all(|access| {
             self.bundle.policies.for_action(access.action).is_some_and(|policies| !policies.reads_moment)

@@ -38,8 +38,8 @@ pub(super) enum Cause {
 
 /// Why a command is denied without any policy's word.
 pub(super) enum Refusal {
-    /// By a rule that observe mode does not lift: otherwise the agent would lose track of the session, or act on
-    /// nobody's authority.
+    /// By a rule that observe mode does not lift: otherwise the agent would lose track of the session, or act
+    /// on nobody's authority.
     Always(String),
     /// Because policies could not be asked. Observe mode lets the command pass.
     Failed(String),

@@ -1,7 +1,8 @@
-//! From facts to a decision. Each access of a command is asked of Cedar on its own; the command is allowed only if
-//! every access is.
+//! From facts to a decision. Each access of a command is asked of Cedar on its own; the command is allowed
+//! only if every access is.
 //!
-//! - [`decider`]: decides the commands of one session; [`undeclared`]: connections that belong to no upstream.
+//! - [`decider`]: decides the commands of one session; [`undeclared`]: connections that belong to no
+//!   upstream.
 //! - [`question`]: asks Cedar about one access.
 //! - [`conclude`]: makes one decision of what the accesses, or the parts of a command, came to.
 //! - [`unidentified`]: what a job without a credential may do.

@@ -13,7 +13,7 @@ const ERROR_BYTES_MAX: usize = 200;
 
 /// Which policies are asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
+pub(super) enum Selection {
     /// Those whose denials are enforced.
     Enforced,
     /// These and the observed ones.
@@ -25,7 +25,7 @@ pub(super) struct Question<'a> {
     pub(super) bundle: &'a Bundle,
     pub(super) subject: &'a Subject,
     pub(super) entities: &'a Entities,
-    pub(super) part: Part,
+    pub(super) selection: Selection,
 }
 
 impl Question<'_> {
@@ -47,7 +47,7 @@ impl Question<'_> {
         let schema = Some(&self.bundle.schema);
         let request = Request::new(self.subject.job.clone(), action_uid, resource, context, schema)
             .map_err(|error| EngineError::new("the request", error))?;
-        let set = if self.part == Part::All { &policies.all } else { &policies.enforced };
+        let set = if self.selection == Selection::All { &policies.all } else { &policies.enforced };
         let response = Authorizer::new().is_authorized(&request, set, self.entities);
         let mut determining: BTreeSet<Box<str>> =
             response.diagnostics().reason().map(|id| AsRef::<str>::as_ref(id).into()).collect();

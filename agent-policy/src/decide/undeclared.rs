@@ -12,7 +12,7 @@ use cedar_policy::Entities;
 use super::{
     conclude::decide_by,
     judgement::{Finding, Judgement, Refusal},
-    question::{Part, Question},
+    question::{Question, Selection},
     unidentified::NOT_GRANTED,
 };
 use crate::{
@@ -24,8 +24,8 @@ use crate::{
     vocabulary::{Moment, context, value::EngineError},
 };
 
-/// Decides the connection to a destination that no upstream declares. `approvals` are the approver groups that have
-/// approved it. The judgement's resource is the destination.
+/// Decides the connection to a destination that no upstream declares. `approvals` are the approver groups
+/// that have approved it. The judgement's resource is the destination.
 pub fn decide_undeclared(
     bundle: &Bundle,
     subject: &Subject,
@@ -50,8 +50,8 @@ fn decide(bundle: &Bundle, subject: &Subject, destination: SocketAddr, moment: M
             "undeclared destination {destination}: no upstream in upstreams.toml has this address"
         )));
     }
-    let ask = |part| {
-        let finding = ask(bundle, subject, destination, moment, part);
+    let ask = |selection| {
+        let finding = ask(bundle, subject, destination, moment, selection);
         finding.map(|finding| vec![finding]).map_err(|error| Refusal::Failed(error.to_string()))
     };
     decide_by(bundle, [Action::Connect], ask).0
@@ -62,7 +62,7 @@ fn ask(
     subject: &Subject,
     destination: SocketAddr,
     moment: Moment<'_>,
-    part: Part,
+    selection: Selection,
 ) -> Result<Finding, EngineError> {
     let endpoint = bundle.vocabulary.endpoint(destination)?;
     let resource = endpoint.uid();
@@ -71,6 +71,6 @@ fn ask(
         .map_err(|error| EngineError::new("the destination", error))?;
     let family = Action::Connect.family();
     let context = context(&subject.process, family, &Facts::connect(), &Scope::Connection, moment)?;
-    let question = Question { bundle, subject, entities: &entities, part };
+    let question = Question { bundle, subject, entities: &entities, selection };
     question.ask(Action::Connect, resource, format!("undeclared destination {destination}"), context)
 }

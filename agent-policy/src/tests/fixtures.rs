@@ -1,5 +1,5 @@
-//! Bundles, subjects and facts that the tests of this crate share: a job of `contractor:dana` in a session with the
-//! database `shop/shop` as the role `app`.
+//! Bundles, subjects and facts that the tests of this crate share: a job of `contractor:dana` in a session
+//! with the database `shop/shop` as the role `app`.
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -1,5 +1,5 @@
-//! The keys by which `resources.toml` names resources: one for each level of the tree that resources form, an upstream
-//! and below it what each protocol has.
+//! The keys by which `resources.toml` names resources: one for each level of the tree that resources form, an
+//! upstream and below it what each protocol has.
 
 use serde::Deserialize;
 
@@ -16,6 +16,6 @@ pub(crate) enum Key {
     Tags,
 }
 
-/// Where a resource stands: each level from the upstream down to its own, with the name there. `None` is a name that
-/// the command leaves open: it could be any.
+/// Where a resource stands: each level from the upstream down to its own, with the name there. `None` is a
+/// name that the command leaves open: it could be any.
 pub(crate) type Path<'a> = [(Key, Option<&'a str>)];

@@ -1,5 +1,6 @@
-//! What policies can say: the schema that they are validated against, and the entities and contexts that requests are
-//! made of. Both must agree: in tests every request is validated against the schema, so that the hot path need not.
+//! What policies can say: the schema that they are validated against, and the entities and contexts that
+//! requests are made of. Both must agree: in tests every request is validated against the schema, so that the
+//! hot path need not.
 //!
 //! This file holds the one match over protocols. What a protocol adds stands in a file of its own beside it
 //! ([`sql`]), with its part of the schema.
@@ -139,7 +140,8 @@ impl Resources<'_> {
         }
     }
 
-    /// The entities that all commands of the session share: the upstream and what the session has chosen in it.
+    /// The entities that all commands of the session share: the upstream and what the session has chosen in
+    /// it.
     pub(crate) fn of_session(&self) -> Result<Vec<Entity>, EngineError> {
         let upstream = self.uid(&Resource::Upstream);
         let attributes = vec![

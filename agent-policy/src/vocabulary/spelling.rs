@@ -1,5 +1,5 @@
-//! How the parts of a resource's name are joined. One name must never stand for two resources, although a part can
-//! hold any character: PostgreSQL, for one, takes dots and question marks in a quoted identifier.
+//! How the parts of a resource's name are joined. One name must never stand for two resources, although a
+//! part can hold any character: PostgreSQL, for one, takes dots and question marks in a quoted identifier.
 
 use std::borrow::Cow;
 

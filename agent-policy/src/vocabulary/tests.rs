@@ -27,7 +27,8 @@ fn the_schema_is_valid_and_declares_every_action() {
 fn policies_can_read_all_that_the_schema_promises() {
     let check = |condition: &str, expect: bool| {
         let policies = format!(
-            "@id(\"x\") permit(principal, action in Action::\"sql\", resource is Table) when {{ {condition} }};"
+            "@id(\"x\") \
+             permit(principal, action in Action::\"sql\", resource is Table) when {{ {condition} }};"
         );
         let tags = "[[resource]]\ntable = \"customers\"\ntags = [\"pii\"]\n\
                     [[resource]]\nupstream = \"shop\"\ntags = [\"prod\"]";

@@ -4,7 +4,7 @@ use std::{collections::HashSet, str::FromStr as _};
 
 use cedar_policy::{Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression};
 
-/// The policy engine could not express what it was asked. Whoever gets this denies.
+/// The policy engine cannot express a request. The caller must deny the command.
 #[derive(Debug, thiserror::Error)]
 #[error("the policy engine cannot express {what}: {reason}")]
 pub struct EngineError {
@@ -28,8 +28,8 @@ pub(crate) fn uid(kind: &EntityTypeName, id: &str) -> EntityUid {
     EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(id))
 }
 
-/// An entity with its attributes. `ancestors` are all of them, not the nearest alone: Cedar then has no closure to
-/// compute.
+/// An entity with its attributes. `ancestors` are all of them, not the nearest alone: Cedar then has no
+/// closure to compute.
 pub(crate) fn entity(
     uid: EntityUid,
     attributes: Vec<(&str, RestrictedExpression)>,

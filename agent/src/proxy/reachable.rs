@@ -18,7 +18,7 @@ pub fn reachable(connector: Arc<Connector>, credentials: Arc<Credentials>) -> Ch
                 format!("upstreams.toml: the upstream \"{}\": {reason}", upstream.name)
             };
             connector.check(&upstream.leg).map_err(|error| refusal(&error))?;
-            if let Some(name) = upstream.leg.credentials().find(|name| !credentials.has(name)) {
+            if let Some(name) = upstream.leg.logins().find(|name| !credentials.has(name)) {
                 return Err(refusal(&CredentialError::Unknown(name.into())));
             }
         }

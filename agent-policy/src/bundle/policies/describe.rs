@@ -1,4 +1,4 @@
-//! What is known of a policy beside its rule: its name, its mode, and where it stands.
+//! What is known of a policy beside its rule: its name, its mode, and its place in the file.
 
 use cedar_policy::{Policy, PrincipalConstraint};
 use serde::Serialize;
@@ -59,7 +59,7 @@ pub(super) fn describe(source: &Source, offset: usize, policy: &Policy) -> Resul
         None | Some("enforce") => false,
         Some("observe") if policy.effect() == cedar_policy::Effect::Forbid => true,
         Some("observe") => {
-            let reason = "a permit denies nothing that could be observed; observe a forbid, or the bundle by \
+            let reason = "only a forbid can have @mode(\"observe\"); to observe every denial, set \
                           `mode = \"observe\"` in upstreams.toml";
             return Err(source.refuse_at(offset, reason));
         }

@@ -1,8 +1,8 @@
-//! The policies of a bundle: read from Cedar text, named by their `@id`, validated strictly against the schema, and
-//! sorted by the actions that they can apply to.
+//! The policies of a bundle: read from Cedar text, named by their `@id`, validated strictly against the
+//! schema, and sorted by the actions that they can apply to.
 //!
-//! Nothing here is lenient: a template, a missing or repeated name, even a *warning* of the validator refuses the
-//! bundle. A policy that can never apply is a rule that its author relies on and nobody enforces.
+//! Nothing here is lenient: a template, a missing or repeated name, even a *warning* of the validator refuses
+//! the bundle. A policy that can never apply is a rule that its author relies on and nobody enforces.
 //!
 //! - [`parse`]: cuts a file into policies; [`describe`]: gives each its name and its place in the file.
 //! - [`scope`]: which actions a policy can apply to, and whether it can read the time or the approvals.
@@ -20,6 +20,7 @@ use cedar_policy::{Policy, PolicyId, PolicySet, Schema, ValidationMode, Validato
 
 pub use self::describe::{PolicyEffect, PolicyInfo};
 use self::{
+    describe::describe,
     parse::parse,
     scope::{can_apply_to, reads_moment},
 };
@@ -55,7 +56,7 @@ impl Policies {
         let mut policies = Vec::new();
         for source in sources {
             for (offset, policy) in parse(source)? {
-                let info = describe::describe(source, offset, &policy)?;
+                let info = describe(source, offset, &policy)?;
                 if let Some(first) = by_name.get(&info.name) {
                     return Err(source.refuse_at(
                         offset,
@@ -108,7 +109,8 @@ impl Policies {
     }
 }
 
-/// Runs Cedar's validator, strictly; the first finding in the order of files and lines is the reason.
+/// Runs Cedar's validator in strict mode. The first finding, in the order of files and lines, refuses the
+/// bundle.
 fn validate(policies: &[(Policy, &Source, usize)], schema: &Schema) -> Result<(), BundleError> {
     let validator = Validator::new(schema.clone());
     for (policy, source, offset) in policies {
@@ -120,7 +122,8 @@ fn validate(policies: &[(Policy, &Source, usize)], schema: &Schema) -> Result<()
         };
         let errors = result.validation_errors().map(|error| located(DetailedError::from(error)));
         let warnings = result.validation_warnings().map(|warning| located(DetailedError::from(warning)));
-        // Errors first: a misspelt name is an error, and in consequence a warning that the policy can never apply.
+        // Errors first: a misspelt name is an error, and in consequence a warning that the policy can never
+        // apply.
         let first = errors.min().or_else(|| warnings.min());
         if let Some((inner, message)) = first {
             return Err(source.refuse_at(offset + inner, message));

@@ -19,19 +19,18 @@ pub(super) fn parse(source: &Source) -> Result<Vec<(usize, Policy)>, BundleError
         let policy = Policy::parse(None, text).map_err(|errors| {
             let error = DetailedError::from(&errors);
             let inner = error.source_locations.first().map_or(0, |at| at.loc.start);
-            source.refuse_at(offset + inner, format_args!("{} (templates are not supported)", error.message))
+            let reason = format_args!("{} (templates are not supported)", error.message);
+            source.refuse_at(offset + inner, reason)
         })?;
         policies.push((offset, policy));
     }
-    if policies.len() != whole.num_of_policies() + whole.num_of_templates() {
-        return Err(source.refuse_line(
-            1,
-            format_args!(
-                "the file holds {} policies to Cedar but {} to lineal; put each on lines of its own",
-                whole.num_of_policies() + whole.num_of_templates(),
-                policies.len()
-            ),
-        ));
+    let (by_cedar, by_split) = (whole.num_of_policies() + whole.num_of_templates(), policies.len());
+    if by_cedar != by_split {
+        let reason = format_args!(
+            "Cedar finds {by_cedar} policies in the file, and lineal finds {by_split}; put each policy on \
+             lines of its own"
+        );
+        return Err(source.refuse_line(1, reason));
     }
     Ok(policies)
 }

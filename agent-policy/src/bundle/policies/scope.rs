@@ -1,5 +1,5 @@
-//! What a policy can apply to and what it can read, from its scope and conditions. Where this cannot be told, the answer
-//! is the careful one: it can.
+//! What a policy can apply to and what it can read, from its scope and conditions. Where this is
+//! uncertain, the answer is that it can.
 
 use agent_core::facts::Action;
 use cedar_policy::{ActionConstraint, Policy};
@@ -25,8 +25,8 @@ pub(super) fn reads_moment(policy: &Policy) -> bool {
     policy.to_json().map_or(true, |json| json_reads_moment(&json))
 }
 
-/// The same of a policy as Cedar's JSON: it reads one of the two by name, or uses `context` in any other way than to
-/// read one attribute of it.
+/// The same of a policy as Cedar's JSON: it reads one of the two by name, or uses `context` in any other way
+/// than to read one attribute of it.
 fn json_reads_moment(json: &Value) -> bool {
     let is_context = |value: &Value| value.get("Var").and_then(Value::as_str) == Some("context");
     match json {
@@ -37,7 +37,7 @@ fn json_reads_moment(json: &Value) -> bool {
             fields.iter().any(|(key, value)| {
                 let attribute = value.get("attr").and_then(Value::as_str);
                 match (key.as_str(), value.get("left"), attribute) {
-                    // As in `context.process` and `context has process`. There is nothing deeper to look into.
+                    // `context.NAME` or `context has NAME`: only the name matters.
                     ("." | "has", Some(left), Some(name)) if is_context(left) => {
                         matches!(name, "time" | "approvals")
                     }

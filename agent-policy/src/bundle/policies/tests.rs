@@ -26,9 +26,9 @@ fn a_file_is_cut_at_semicolons_outside_strings_and_comments() {
 #[test]
 fn every_refusal_names_the_file_the_line_and_the_reason() {
     let check = |text: &str, line: usize, reason: &str| {
-        let told = refused(text);
-        assert!(told.starts_with(&format!("policies/default/x.cedar:{line}: ")), "{told}");
-        assert!(told.contains(reason), "{told}");
+        let error = refused(text);
+        assert!(error.starts_with(&format!("policies/default/x.cedar:{line}: ")), "{error}");
+        assert!(error.contains(reason), "{error}");
     };
     check("\n\npermit(principal, action, resource)\n", 3, "unexpected end of input");
     check("@id(\"a\")\npermit(principal, action resource);", 2, "unexpected token `resource`");
@@ -36,7 +36,8 @@ fn every_refusal_names_the_file_the_line_and_the_reason() {
     check("@id(\"a b\")\npermit(principal, action, resource);", 1, "must be 1 to 64 letters");
     check("@id(\"\") permit(principal, action, resource);", 1, "must be 1 to 64 letters");
     check(
-        "@id(\"a\") permit(principal, action, resource);\n\n@id(\"a\") forbid(principal, action, resource);",
+        "@id(\"a\") permit(principal, action, resource);\n\n\
+         @id(\"a\") forbid(principal, action, resource);",
         3,
         "already taken at policies/default/x.cedar:1",
     );
@@ -53,7 +54,8 @@ fn every_refusal_names_the_file_the_line_and_the_reason() {
         "attribute `sql`",
     );
     check(
-        "@id(\"a\")\npermit(principal, action == Action::\"connect\", resource)\nwhen { principal.getTag(\"repository\") == \"x\" };",
+        "@id(\"a\")\npermit(principal, action == Action::\"connect\", resource)\n\
+         when { principal.getTag(\"repository\") == \"x\" };",
         3,
         "tag",
     );
@@ -69,8 +71,9 @@ fn every_refusal_names_the_file_the_line_and_the_reason() {
 }
 
 #[test]
-fn a_policy_is_described_by_its_place_and_text() {
-    let text = "// first\n@id(\"one\")\npermit(principal, action, resource);\n@id(\"two\") forbid(principal, action,\n resource);";
+fn a_policy_is_known_with_its_file_line_and_text() {
+    let text = "// first\n@id(\"one\")\npermit(principal, action, resource);\n\
+                @id(\"two\") forbid(principal, action,\n resource);";
     let source = Source::new("x.cedar", text);
     let policies = Policies::load(&[&source], &schema()).unwrap();
     let two = policies.get("two").unwrap();
@@ -81,15 +84,15 @@ fn a_policy_is_described_by_its_place_and_text() {
 
 #[test]
 fn a_policy_is_evaluated_only_for_actions_in_its_scope() {
-    let check = |scope: &str, speaks: &[&str], silent: &[&str]| {
+    let check = |scope: &str, applies_to: &[&str], others: &[&str]| {
         let source = Source::new("x.cedar", format!("@id(\"x\") permit(principal, {scope}, resource);"));
         let policies = Policies::load(&[&source], &schema()).unwrap();
         let count = |name: &str| {
             let action = Action::ALL.iter().find(|a| a.name() == name).unwrap();
             policies.for_action(*action).unwrap().all.num_of_policies()
         };
-        speaks.iter().for_each(|name| assert_eq!(count(name), 1, "{scope} speaks to {name}"));
-        silent.iter().for_each(|name| assert_eq!(count(name), 0, "{scope} is silent about {name}"));
+        applies_to.iter().for_each(|name| assert_eq!(count(name), 1, "{scope} applies to {name}"));
+        others.iter().for_each(|name| assert_eq!(count(name), 0, "{scope} does not apply to {name}"));
     };
     check("action", &["connect", "sql:select", "sql:drop"], &[]);
     check("action == Action::\"sql:select\"", &["sql:select"], &["connect", "sql:show"]);
@@ -99,7 +102,7 @@ fn a_policy_is_evaluated_only_for_actions_in_its_scope() {
 }
 
 #[test]
-fn what_may_read_the_time_or_the_approvals_is_known() {
+fn a_policy_that_may_read_the_time_or_the_approvals_is_known() {
     let check = |condition: &str, expect: bool| {
         let text = format!(
             "@id(\"x\") permit(principal, action in Action::\"sql:read\", resource) when {{ {condition} }};"

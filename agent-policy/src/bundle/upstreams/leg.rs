@@ -1,75 +1,77 @@
-//! How the agent reaches an upstream: how far it trusts the way there, and as whom it logs in.
+//! How the agent reaches an upstream: how it uses TLS, and as whom it logs in.
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// Towards an upstream.
+/// The connection from the agent to an upstream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Leg {
-    /// What TLS is worth there.
+    /// How far TLS is required and verified.
     pub tls: TlsMode,
-    /// The certificate authorities that vouch for the server, a PEM file on the host.
+    /// The certificate authorities that the server's certificate is verified against: a PEM file on the host.
     pub ca: Option<PathBuf>,
-    /// The name that the server's certificate must bear; its address unless given.
+    /// The name that the server's certificate must have; the server's address if none is given.
     pub server_name: Option<Box<str>>,
-    /// A job's client that asks for TLS is told that there is none.
+    /// The agent refuses TLS to the job's client, as a server without TLS does.
     pub declines_tls: bool,
-    /// The credential that the agent logs in with, by its name in the agent's configuration; none where the job's
-    /// own password is passed on.
-    pub credential: Option<Box<str>>,
-    /// Credentials for members of groups, before `credential`.
+    /// The login that the agent uses, by its name in the agent's configuration; `None` if the job's own
+    /// password is passed on. The key in `upstreams.toml` is `credential`.
+    pub login: Option<Box<str>>,
+    /// Logins for members of groups. They take precedence over `login`.
     pub roles: Vec<Role>,
 }
 
-/// What TLS is worth, in libpq's words (`sslmode`).
+/// How far TLS is required and verified, with the names of libpq's `sslmode`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TlsMode {
-    /// None.
+    /// No TLS.
     Disable,
-    /// TLS if the server has it; whose it is does not matter.
+    /// TLS if the server has it. The certificate is not verified.
     #[default]
     Prefer,
-    /// TLS; whose it is does not matter.
+    /// TLS. The certificate is not verified.
     Require,
-    /// TLS with a certificate of the authorities named.
+    /// TLS with a certificate that one of the configured authorities has issued.
     VerifyCa,
-    /// The same, and the certificate bears the server's name.
+    /// As [`TlsMode::VerifyCa`], and the certificate has the server's name.
     VerifyFull,
 }
 
-/// A group's own credential.
+/// The login for members of one group.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Role {
     /// The group.
     pub group: Box<str>,
-    /// The credential.
-    pub credential: Box<str>,
+    /// The login, by its name in the agent's configuration.
+    #[serde(rename = "credential")]
+    pub login: Box<str>,
 }
 
 impl Leg {
-    /// The credential for a member of `groups`: that of the first role that fits, or the upstream's own.
-    pub fn credential_for(&self, groups: &[impl AsRef<str>]) -> Option<&str> {
+    /// The login for a member of `groups`: that of the first role with one of these groups, or else the
+    /// upstream's own.
+    pub fn login_for(&self, groups: &[impl AsRef<str>]) -> Option<&str> {
         let role = self.roles.iter().find(|role| groups.iter().any(|group| group.as_ref() == &*role.group));
-        role.map(|role| &role.credential).or(self.credential.as_ref()).map(|name| &**name)
+        role.map(|role| &role.login).or(self.login.as_ref()).map(|name| &**name)
     }
 
-    /// Every credential that may be asked for.
-    pub fn credentials(&self) -> impl Iterator<Item = &str> {
-        self.roles.iter().map(|role| &role.credential).chain(&self.credential).map(|name| &**name)
+    /// Every login that a session could need.
+    pub fn logins(&self) -> impl Iterator<Item = &str> {
+        self.roles.iter().map(|role| &role.login).chain(&self.login).map(|name| &**name)
     }
 }
 
-/// What an `[[upstream]]` says of how to get there.
+/// The keys of an `[[upstream]]` that describe its leg.
 pub(super) struct LegEntry {
     pub(super) tls: Option<TlsEntry>,
-    pub(super) credential: Option<Box<str>>,
+    pub(super) login: Option<Box<str>>,
     pub(super) roles: Vec<Role>,
 }
 
-/// `[upstream.tls]`.
+/// The keys of `[upstream.tls]`.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TlsEntry {
@@ -80,34 +82,36 @@ pub(super) struct TlsEntry {
 }
 
 impl LegEntry {
-    /// What is said; or, in words that follow the upstream's name, why it can't be.
+    /// The leg; or what is wrong with it, in words that follow the upstream's name.
     pub(super) fn check(self) -> Result<Leg, &'static str> {
-        let Self { tls, credential, roles } = self;
+        let Self { tls, login, roles } = self;
         let TlsEntry { mode, ca, server_name, offer } = tls.unwrap_or_default();
         let tls = mode.unwrap_or(if ca.is_some() { TlsMode::VerifyFull } else { TlsMode::Prefer });
         let verified = matches!(tls, TlsMode::VerifyCa | TlsMode::VerifyFull);
         match (verified, &ca) {
-            (true, None) => return Err("verifies nothing without tls.ca"),
-            (false, Some(_)) => return Err("has a tls.ca that its tls.mode does not look at"),
+            (true, None) => return Err("needs a tls.ca: its tls.mode verifies certificates against that"),
+            (false, Some(_)) => {
+                return Err("has a tls.ca that its tls.mode does not use: verify-ca and verify-full do");
+            }
             _ => {}
         }
         if ca.as_ref().is_some_and(|ca| !ca.is_absolute()) {
-            return Err("has a tls.ca that is no absolute path");
+            return Err("has a tls.ca that is not an absolute path");
         }
         if server_name.is_some() && tls != TlsMode::VerifyFull {
-            return Err("has a tls.server_name that its tls.mode does not look at");
+            return Err("has a tls.server_name that its tls.mode does not use: verify-full does");
         }
         if server_name.as_ref().is_some_and(|name| name.is_empty()) {
             return Err("has an empty tls.server_name");
         }
-        if !roles.is_empty() && credential.is_none() {
-            return Err("has roles and no credential for who is in none of their groups");
+        if !roles.is_empty() && login.is_none() {
+            return Err("has roles, but no credential for jobs that are in none of their groups");
         }
-        Ok(Leg { tls, ca, server_name, declines_tls: offer == Some(false), credential, roles })
+        Ok(Leg { tls, ca, server_name, declines_tls: offer == Some(false), login, roles })
     }
 
-    /// Whether nothing is said.
-    pub(super) fn is_silent(&self) -> bool {
-        self.tls.is_none() && self.credential.is_none() && self.roles.is_empty()
+    /// True if none of the keys is set.
+    pub(super) fn is_empty(&self) -> bool {
+        self.tls.is_none() && self.login.is_none() && self.roles.is_empty()
     }
 }

@@ -1,7 +1,8 @@
-//! `upstreams.toml`: which destinations are servers that policies know by name.
+//! `upstreams.toml`: which destinations are servers that policies know by name, and how the agent reaches
+//! them.
 //!
-//! An address belongs to one upstream or to none; it is never guessed. Where ranges overlap, the longest
-//! prefix wins, as in a routing table.
+//! An address belongs to one upstream or to none. Where ranges overlap, the longest prefix wins, as in a
+//! routing table.
 
 mod leg;
 mod protocol;
@@ -31,19 +32,20 @@ const ADDRESSES_MAX: usize = 4_096;
 /// How long an upstream's name may be.
 const NAME_BYTES_MAX: usize = 64;
 
-/// A server, or several that policies need not tell apart.
+/// A server, or several servers that policies need not tell apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
-    /// Its name: the first part of every resource in it.
+    /// Its name, which is the first part of the name of every resource in it.
     pub name: Box<str>,
-    /// What is spoken there.
+    /// What it speaks.
     pub protocol: Protocol,
-    /// How the agent gets there, and as whom.
+    /// How the agent reaches it, and as whom it logs in.
     pub leg: Leg,
 }
 
 impl Upstream {
-    /// One that is reached like most: in the job's name, by TLS where the server has it.
+    /// An upstream with the default leg: the job's own password is passed on, and TLS is used if the server
+    /// has it.
     pub fn new(name: &str, protocol: Protocol) -> Self {
         Self { name: name.into(), protocol, leg: Leg::default() }
     }
@@ -53,21 +55,21 @@ impl Upstream {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Undeclared {
-    /// It is refused.
+    /// The connection is refused.
     #[default]
     Deny,
-    /// Policies decide `connect` on it, as an `Endpoint`.
+    /// Policies decide `connect` on the destination, as an `Endpoint`.
     Policy,
 }
 
-/// What becomes of what the bundle denies.
+/// What becomes of the commands that a bundle denies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// It is denied.
+    /// They are denied.
     #[default]
     Enforce,
-    /// It is recorded, and passes.
+    /// They pass, and the denial is recorded.
     Observe,
 }
 
@@ -77,7 +79,7 @@ pub(crate) struct Upstreams {
     pub(crate) undeclared: Undeclared,
     pub(crate) mode: Mode,
     upstreams: Vec<Upstream>,
-    /// Longest prefix first, so that the first match is the best one.
+    /// Each range with the index of its upstream. The longest prefix comes first, so the first match wins.
     ranges: Vec<(Range, usize)>,
 }
 
@@ -97,13 +99,15 @@ struct Entry {
     protocol: Protocol,
     addresses: Vec<Spanned<String>>,
     tls: Option<TlsEntry>,
-    credential: Option<Box<str>>,
+    #[serde(rename = "credential")]
+    login: Option<Box<str>>,
     #[serde(default, rename = "role")]
     roles: Vec<Role>,
 }
 
 impl Upstreams {
-    /// Reads all files in their order. Each adds its upstreams; the last word on `undeclared` and on `mode` holds.
+    /// Reads all files in their order. Each adds its upstreams; `undeclared` and `mode` are those of the last
+    /// file that sets them.
     pub(crate) fn load(sources: &[&Source]) -> Result<Self, BundleError> {
         let mut all = Self::default();
         for source in sources {
@@ -119,7 +123,7 @@ impl Upstreams {
     }
 
     fn add(&mut self, source: &Source, entry: Entry) -> Result<(), BundleError> {
-        let Entry { name, protocol, addresses, tls, credential, roles } = entry;
+        let Entry { name, protocol, addresses, tls, login, roles } = entry;
         let at = name.span().start;
         let name = name.into_inner();
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
@@ -129,50 +133,57 @@ impl Upstreams {
             );
             return Err(source.refuse_at(at, reason));
         }
+        let refuse = |wrong: &str| source.refuse_at(at, format_args!("the upstream \"{name}\" {wrong}"));
         if self.upstreams.iter().any(|other| *other.name == *name) {
-            return Err(source.refuse_at(at, format_args!("the upstream \"{name}\" is declared twice")));
+            return Err(refuse("is declared twice"));
         }
         if addresses.is_empty() {
-            return Err(source.refuse_at(at, format_args!("the upstream \"{name}\" has no addresses")));
+            return Err(refuse("has no addresses"));
         }
         let mut all_single = true;
         for address in addresses {
-            let at = address.span().start;
-            let text = address.into_inner();
-            let range = Range::parse(&text)
-                .map_err(|wrong| source.refuse_at(at, format_args!("the address {text:?} {wrong}")))?;
-            if let Some((_, owner)) = self.ranges.iter().find(|(other, _)| *other == range) {
-                let owner = self.upstreams.get(*owner).map_or(&*name, |upstream| &*upstream.name);
-                let reason =
-                    format_args!("the address {text:?} is already declared by the upstream \"{owner}\"");
-                return Err(source.refuse_at(at, reason));
-            }
-            if self.ranges.len() == ADDRESSES_MAX {
-                let reason = format_args!("more than {ADDRESSES_MAX} addresses in one bundle");
-                return Err(source.refuse_at(at, reason));
-            }
-            all_single &= range.is_single();
-            self.ranges.push((range, self.upstreams.len()));
+            all_single &= self.add_address(source, &name, address)?;
         }
-        let leg = LegEntry { tls, credential, roles };
-        if protocol == Protocol::Tcp && !leg.is_silent() {
-            let reason =
-                format_args!("the upstream \"{name}\" is a pipe: TLS and credentials are its ends' own");
-            return Err(source.refuse_at(at, reason));
+        let leg = LegEntry { tls, login, roles };
+        if protocol == Protocol::Tcp && !leg.is_empty() {
+            let wrong =
+                "speaks tcp, of which the agent reads nothing: it can have no tls, credential or role";
+            return Err(refuse(wrong));
         }
-        let leg = leg
-            .check()
-            .map_err(|wrong| source.refuse_at(at, format_args!("the upstream \"{name}\" {wrong}")))?;
-        if leg.credential.is_some() && leg.tls != TlsMode::VerifyFull && !all_single {
-            // A job picks its destination, and might stand within the range itself.
-            let reason = format_args!(
-                "the upstream \"{name}\" has a credential and no tls.mode = \"verify-full\": each of its addresses \
-                 must be one address, not a range"
-            );
-            return Err(source.refuse_at(at, reason));
+        let leg = leg.check().map_err(refuse)?;
+        if leg.login.is_some() && leg.tls != TlsMode::VerifyFull && !all_single {
+            // The job chooses the destination within the range, and the login's secret is sent there.
+            let wrong = "has a credential without tls.mode = \"verify-full\": each of its addresses must be \
+                         one address, not a range in which a job could run the server";
+            return Err(refuse(wrong));
         }
         self.upstreams.push(Upstream { name: name.into(), protocol, leg });
         Ok(())
+    }
+
+    /// Adds an address of the upstream that is declared next; true if it is a single one, false if it is a
+    /// range.
+    fn add_address(
+        &mut self,
+        source: &Source,
+        upstream: &str,
+        address: Spanned<String>,
+    ) -> Result<bool, BundleError> {
+        let at = address.span().start;
+        let text = address.into_inner();
+        let range = Range::parse(&text)
+            .map_err(|wrong| source.refuse_at(at, format_args!("the address {text:?} {wrong}")))?;
+        if let Some((_, owner)) = self.ranges.iter().find(|(other, _)| *other == range) {
+            let owner = self.upstreams.get(*owner).map_or(upstream, |upstream| &*upstream.name);
+            let reason = format_args!("the address {text:?} is already declared by the upstream \"{owner}\"");
+            return Err(source.refuse_at(at, reason));
+        }
+        if self.ranges.len() == ADDRESSES_MAX {
+            let reason = format_args!("more than {ADDRESSES_MAX} addresses in one bundle");
+            return Err(source.refuse_at(at, reason));
+        }
+        self.ranges.push((range, self.upstreams.len()));
+        Ok(range.is_single())
     }
 
     /// The upstream that a destination belongs to.

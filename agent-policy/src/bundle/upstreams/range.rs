@@ -1,4 +1,4 @@
-//! Ranges of addresses as `upstreams.toml` writes them.
+//! The addresses of upstreams, as `upstreams.toml` writes them: each is one address or a range, with a port.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -10,14 +10,15 @@ pub(super) struct Range {
     pub(super) port: u16,
 }
 
-/// `::ffff:a.b.c.d` is one and the same destination as `a.b.c.d`: the kernel sends the same packets.
+/// The address as ranges hold it. `::ffff:a.b.c.d` is the same destination as `a.b.c.d`: the kernel sends the
+/// same packets.
 pub(crate) fn canonical(address: IpAddr) -> IpAddr {
     address.to_canonical()
 }
 
 impl Range {
-    /// Reads `127.0.0.1:5432`, `10.0.0.0/8:5432`, `[::1]:5432` and `[fd00::/8]:5432`; otherwise says what is wrong
-    /// in words that follow the address.
+    /// Reads `127.0.0.1:5432`, `10.0.0.0/8:5432`, `[::1]:5432` and `[fd00::/8]:5432`. The error says what is
+    /// wrong, in words that follow the address.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let (host, port) = text.rsplit_once(':').ok_or("has no port; write ADDRESS:PORT")?;
         let host = match (host.strip_prefix('['), host.contains(':')) {
@@ -25,7 +26,7 @@ impl Range {
             (None, true) => return Err("is IPv6: write [ADDRESS]:PORT".to_owned()),
             (None, false) => host,
         };
-        // u16's own parser takes "+5432".
+        // The parser of u16 accepts "+5432".
         let port = Some(port).filter(|p| p.bytes().all(|b| b.is_ascii_digit())).and_then(|p| p.parse().ok());
         let port = port.filter(|port| *port != 0).ok_or("has no port from 1 to 65535")?;
         let (address, prefix) = match host.split_once('/') {
@@ -45,7 +46,7 @@ impl Range {
         Self { network: address, prefix, port }.canonical()
     }
 
-    /// The same range with IPv4-mapped networks as IPv4.
+    /// The same range, with an IPv4-mapped network as IPv4; refused if bits are set after the prefix.
     fn canonical(self) -> Result<Self, String> {
         if masked(self.network, self.prefix) != self.network {
             return Err(format!(
@@ -54,18 +55,19 @@ impl Range {
             ));
         }
         let IpAddr::V6(network) = self.network else { return Ok(self) };
-        // A mapped network without bits after its prefix has all 96 bits of the mapping before it.
+        // If no bits are set after its prefix, a mapped network has all 96 bits of the mapping before it.
         Ok(match network.to_ipv4_mapped().zip(self.prefix.checked_sub(96)) {
             Some((mapped, prefix)) => Self { network: IpAddr::V4(mapped), prefix, ..self },
             None => self,
         })
     }
 
-    /// Whether it is one address, and no more.
+    /// True if it is a single address.
     pub(super) fn is_single(&self) -> bool {
         self.prefix == if self.network.is_ipv4() { 32 } else { 128 }
     }
 
+    /// True if the address, which must be [`canonical`], is in the range.
     pub(super) fn holds(&self, address: IpAddr) -> bool {
         self.network.is_ipv4() == address.is_ipv4() && masked(address, self.prefix) == self.network
     }

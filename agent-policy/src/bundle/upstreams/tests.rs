@@ -57,7 +57,7 @@ fn the_longest_prefix_wins_in_any_order() {
 }
 
 #[test]
-fn a_host_adds_upstreams_and_has_the_last_word_on_undeclared_destinations() {
+fn the_files_of_a_host_add_upstreams_and_override_undeclared() {
     let host = format!("undeclared = \"policy\"\n{}", shop("\"127.0.0.1:5432\""));
     assert_eq!(load(&["undeclared = \"deny\"", &host]).unwrap().undeclared, Undeclared::Policy);
     assert_eq!(load(&[&host, ""]).unwrap().undeclared, Undeclared::Policy);
@@ -66,7 +66,7 @@ fn a_host_adds_upstreams_and_has_the_last_word_on_undeclared_destinations() {
 }
 
 #[test]
-fn the_way_to_an_upstream_is_as_said() {
+fn a_leg_has_the_tls_mode_and_the_logins_that_are_declared() {
     let leg = |more: &str| {
         let upstreams = load(&[&format!("{}{more}", shop("\"127.0.0.1:1\""))]).unwrap();
         upstreams.named("shop").unwrap().leg.clone()
@@ -78,19 +78,19 @@ fn the_way_to_an_upstream_is_as_said() {
     assert!(leg("[upstream.tls]\noffer = false").declines_tls);
     let roles = leg("credential = \"rw\"\n[[upstream.role]]\ngroup = \"b\"\ncredential = \"ro\"\n\
          [[upstream.role]]\ngroup = \"a\"\ncredential = \"none\"");
-    assert_eq!(roles.credential_for(&["a", "b"]), Some("ro"));
-    assert_eq!(roles.credential_for(&["a"]), Some("none"));
-    assert_eq!(roles.credential_for(&["c"]), Some("rw"));
-    assert_eq!(roles.credentials().collect::<Vec<_>>(), ["ro", "none", "rw"]);
-    assert_eq!(leg("").credential_for(&["a"]), None);
+    assert_eq!(roles.login_for(&["a", "b"]), Some("ro"));
+    assert_eq!(roles.login_for(&["a"]), Some("none"));
+    assert_eq!(roles.login_for(&["c"]), Some("rw"));
+    assert_eq!(roles.logins().collect::<Vec<_>>(), ["ro", "none", "rw"]);
+    assert_eq!(leg("").login_for(&["a"]), None);
 }
 
 #[test]
 fn every_refusal_names_the_line_and_the_reason() {
     let check = |text: &str, line: usize, reason: &str| {
-        let told = load(&[text]).unwrap_err().to_string();
-        assert!(told.starts_with(&format!("0/upstreams.toml:{line}: ")), "{told}");
-        assert!(told.contains(reason), "{told}");
+        let error = load(&[text]).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("0/upstreams.toml:{line}: ")), "{error}");
+        assert!(error.contains(reason), "{error}");
     };
     check("undeclared = \"deny\"\nundeclard = 1", 2, "unknown field `undeclard`");
     let lent = |address: &str, mode: &str| {
@@ -107,13 +107,13 @@ fn every_refusal_names_the_line_and_the_reason() {
     check("[[upstream]]\nname = \"a\"\nprotocol = \"mysql\"\naddresses = []", 3, "unknown variant `mysql`");
     check(&shop(""), 2, "has no addresses");
     let shop_with = |more: &str| format!("{}{more}", shop("\"127.0.0.1:1\""));
-    check(&shop_with("[upstream.tls]\nmode = \"verify-full\""), 2, "verifies nothing without tls.ca");
-    check(&shop_with("[upstream.tls]\nmode = \"require\"\nca = \"/a\""), 2, "does not look at");
+    check(&shop_with("[upstream.tls]\nmode = \"verify-full\""), 2, "needs a tls.ca");
+    check(&shop_with("[upstream.tls]\nmode = \"require\"\nca = \"/a\""), 2, "does not use");
     check(&shop_with("[upstream.tls]\nmode = \"verify\""), 6, "unknown variant `verify`");
-    check(&shop_with("[upstream.tls]\nca = \"a\""), 2, "no absolute path");
-    check(&shop_with("[upstream.tls]\nserver_name = \"a\""), 2, "does not look at");
-    check(&shop_with("[[upstream.role]]\ngroup = \"a\"\ncredential = \"b\""), 2, "no credential for who");
-    check(&shop_with("credential = \"b\"").replace("postgres", "tcp"), 2, "is a pipe");
+    check(&shop_with("[upstream.tls]\nca = \"a\""), 2, "not an absolute path");
+    check(&shop_with("[upstream.tls]\nserver_name = \"a\""), 2, "does not use");
+    check(&shop_with("[[upstream.role]]\ngroup = \"a\"\ncredential = \"b\""), 2, "no credential for jobs");
+    check(&shop_with("credential = \"b\"").replace("postgres", "tcp"), 2, "speaks tcp");
     check(&shop("\"a\"").replace("shop", "a/b"), 2, "must be 1 to 64");
     check(&shop("\n\"db.example:5432\""), 5, "names are not resolved");
     check(&shop("\"127.0.0.1\""), 4, "has no port");

@@ -15,8 +15,8 @@ use crate::{
 fn check(policies: &str, accesses: &[&str], sql: SqlFacts, effect: Effect, names: &[&str], reason: &str) {
     let decider = decider(&bundle(policies), &["contractors"]);
     let decision = decision(&decider, &facts(accesses, sql));
-    let told: Vec<_> = decision.policies.iter().map(|name| &**name).collect();
-    assert_eq!((decision.effect, &*told, &*decision.reason), (effect, names, reason), "{policies}");
+    let named: Vec<_> = decision.policies.iter().map(|name| &**name).collect();
+    assert_eq!((decision.effect, &*named, &*decision.reason), (effect, names, reason), "{policies}");
 }
 
 const READ: &str =
@@ -59,7 +59,7 @@ fn a_denial_names_every_policy_that_forbids() {
         &["a", "b", "c"],
         "policies a, b and c forbid sql:select on shop/shop.public.orders",
     );
-    // A forbid is told before a missing permit, in whatever order the accesses stand.
+    // A forbid takes precedence over a missing permit, whatever the order of the accesses.
     check(
         &forbids,
         &["sql:show", "sql:delete orders"],
@@ -75,7 +75,8 @@ fn a_policy_that_cannot_be_evaluated_denies_although_others_permit() {
     let overflow = "context.sql.statements + 9223372036854775807 > 0";
     for effect in ["forbid", "permit"] {
         let policies = format!(
-            "{READ} @id(\"broken\") {effect}(principal, action in Action::\"sql\", resource) when {{ {overflow} }};"
+            "{READ} @id(\"broken\") {effect}(principal, action in Action::\"sql\", resource) \
+             when {{ {overflow} }};"
         );
         let decider = decider(&bundle(&policies), &["contractors"]);
         let denied = decision(&decider, &facts(&["sql:select orders"], plain_sql()));
@@ -125,7 +126,7 @@ fn a_session_without_a_database_is_denied_every_table() {
 }
 
 #[test]
-fn parts_are_decided_each_on_its_own_and_told_as_a_whole() {
+fn each_part_is_decided_and_the_judgement_is_on_the_whole() {
     let decider = decider(&bundle(READ), &["contractors"]);
     let (select, drop) = (facts(&["sql:select a"], plain_sql()), facts(&["sql:drop b"], plain_sql()));
     let mut whole = select.clone();

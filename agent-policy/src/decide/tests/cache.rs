@@ -15,25 +15,36 @@ use crate::{
 
 /// Policies that together read everything that a policy can read. A bundle is any choice of them.
 const POLICIES: &[&str] = &[
-    "permit(principal, action, resource)",
-    "permit(principal in Group::\"ci\", action in Action::\"sql:read\", resource)",
-    "permit(principal, action in Action::\"sql:write\", resource) when { context.sql.hasWhere }",
-    "forbid(principal, action == Action::\"sql:select\", resource is Table) when { resource.name == \"secrets\" }",
-    "forbid(principal, action in Action::\"sql\", resource) when { context.sql.functionNames.contains(\"f\") }",
-    "forbid(principal, action in Action::\"sql:write\", resource) when { context.time.hour < 6 }",
-    "permit(principal, action in Action::\"sql:ddl\", resource) when { context.approvals.contains(\"dba\") }",
-    "forbid(principal, action == Action::\"sql:set\", resource) when { context[\"time\"].weekday > 5 }",
-    "forbid(principal, action, resource) when { context has sql && context.sql.statements > 1 && context has time && context.time.minute == 0 }",
-    "forbid(principal, action == Action::\"sql:show\", resource) when { (if principal.subject like \"c*\" then context else context).time.hour == 3 }",
-    "forbid(principal, action == Action::\"sql:insert\", resource) when { context.sql.statements + 9223372036854775806 > 0 }",
-    "forbid(principal, action in Action::\"sql:write\", resource) when { context.sql.writesInCte }",
-    "forbid(principal, action == Action::\"sql:set\", resource) when { context.sql.settings.contains(\"timezone\") }",
-    "forbid(principal, action, resource) when { context has sql && context.sql.user == \"app\" && context.process.depth > 1 }",
-    "forbid(principal, action in Action::\"sql\", resource is Table) when { resource.schema == \"public\" || resource.tags.contains(\"pii\") }",
-    "@mode(\"observe\") forbid(principal, action in Action::\"sql:read\", resource) when { context.sql.statements > 1 }",
-    "@mode(\"observe\") forbid(principal, action in Action::\"sql\", resource) when { context.time.weekday == 1 }",
+    r#"permit(principal, action, resource)"#,
+    r#"permit(principal in Group::"ci", action in Action::"sql:read", resource)"#,
+    r#"permit(principal, action in Action::"sql:write", resource) when { context.sql.hasWhere }"#,
+    r#"forbid(principal, action == Action::"sql:select", resource is Table)
+       when { resource.name == "secrets" }"#,
+    r#"forbid(principal, action in Action::"sql", resource)
+       when { context.sql.functionNames.contains("f") }"#,
+    r#"forbid(principal, action in Action::"sql:write", resource) when { context.time.hour < 6 }"#,
+    r#"permit(principal, action in Action::"sql:ddl", resource) when { context.approvals.contains("dba") }"#,
+    r#"forbid(principal, action == Action::"sql:set", resource) when { context["time"].weekday > 5 }"#,
+    r#"forbid(principal, action, resource) when
+       { context has sql && context.sql.statements > 1 && context has time && context.time.minute == 0 }"#,
+    r#"forbid(principal, action == Action::"sql:show", resource)
+       when { (if principal.subject like "c*" then context else context).time.hour == 3 }"#,
+    r#"forbid(principal, action == Action::"sql:insert", resource)
+       when { context.sql.statements + 9223372036854775806 > 0 }"#,
+    r#"forbid(principal, action in Action::"sql:write", resource) when { context.sql.writesInCte }"#,
+    r#"forbid(principal, action == Action::"sql:set", resource)
+       when { context.sql.settings.contains("timezone") }"#,
+    r#"forbid(principal, action, resource)
+       when { context has sql && context.sql.user == "app" && context.process.depth > 1 }"#,
+    r#"forbid(principal, action in Action::"sql", resource is Table)
+       when { resource.schema == "public" || resource.tags.contains("pii") }"#,
+    r#"@mode("observe") forbid(principal, action in Action::"sql:read", resource)
+       when { context.sql.statements > 1 }"#,
+    r#"@mode("observe") forbid(principal, action in Action::"sql", resource)
+       when { context.time.weekday == 1 }"#,
 ];
 
+/// Accesses that the policies tell apart.
 const ACCESSES: &[&str] = &[
     "connect",
     "sql:select orders",
@@ -110,7 +121,8 @@ fn a_decision_is_made_once_for_equal_facts() {
 fn a_decision_that_may_read_the_time_is_made_each_time() {
     let bundle = bundle(
         "@id(\"all\") permit(principal, action, resource);\n\
-         @id(\"nights\") forbid(principal, action in Action::\"sql:write\", resource) when { context.time.hour < 6 };",
+         @id(\"nights\") forbid(principal, action in Action::\"sql:write\", resource)\n\
+         when { context.time.hour < 6 };",
     );
     let mut cache = DecisionCache::new(decider(&bundle, &[]));
     let update = facts(&["sql:update orders"], plain_sql());

@@ -19,8 +19,8 @@ fn check(files: &[(&str, &str)], access: &str, effect: Effect, passes: bool, nam
     let decider = decider(&bundle_of(files), &["ci"]);
     let facts = facts(&[access], plain_sql());
     let decision = decision(&decider, &facts);
-    let told: Vec<_> = decision.policies.iter().map(|name| &**name).collect();
-    assert_eq!((decision.effect, decision.passes(), &*told), (effect, passes, names), "{files:?} {access}");
+    let named: Vec<_> = decision.policies.iter().map(|name| &**name).collect();
+    assert_eq!((decision.effect, decision.passes(), &*named), (effect, passes, names), "{files:?} {access}");
     // An explanation tells the same.
     let explained = decider.explain(&facts, NOON, &[]);
     assert_eq!((explained.decision, explained.observed), (effect, decision.observed));
@@ -85,7 +85,7 @@ fn an_observed_permit_and_an_unknown_mode_are_refused() {
         Bundle::load(&[Source::new("default/x.cedar", policies)]).unwrap_err()
     };
     let permit = refused("@id(\"a\") @mode(\"observe\") permit(principal, action, resource);");
-    assert!(permit.to_string().contains("a permit denies nothing"), "{permit}");
+    assert!(permit.to_string().contains("only a forbid can have"), "{permit}");
     let misspelt = refused("@id(\"a\") @mode(\"observed\") forbid(principal, action, resource);");
     assert!(misspelt.to_string().contains("not \"observed\""), "{misspelt}");
 }
@@ -94,7 +94,8 @@ fn an_observed_permit_and_an_unknown_mode_are_refused() {
 fn an_observed_policy_is_named_for_jobs_without_a_credential_too() {
     let policies = "@id(\"runner\") \
                     permit(principal in Group::\"unidentified\", action == Action::\"connect\", resource);\n\
-                    @id(\"no-ci\") @mode(\"observe\") forbid(principal, action == Action::\"connect\", resource);";
+                    @id(\"no-ci\") @mode(\"observe\") \
+                    forbid(principal, action == Action::\"connect\", resource);";
     let bundle = bundle_of(&[("default/x.cedar", policies)]);
     let decider = Decider::new(&bundle, &unidentified(), &shop(), &Scope::Connection).unwrap();
     let decision = decision(&decider, &Facts::connect());

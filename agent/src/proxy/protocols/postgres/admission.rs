@@ -48,7 +48,7 @@ pub async fn admit(
     command: u64,
 ) -> Result<Admitted, Refusal> {
     let groups = session.job.credential.as_ref().map_or(&[][..], |credential| &credential.groups);
-    let login_name = upstream.leg.credential_for(groups);
+    let login_name = upstream.leg.login_for(groups);
     let own = match login_name {
         // Nobody is asked for a secret on behalf of a job that may not act.
         Some(name) if session.objection().is_none() => {
