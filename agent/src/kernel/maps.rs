@@ -11,7 +11,7 @@ use std::{
 };
 
 use agent_abi::{
-    Datagram, EXECS_UNKNOWN, Flow, FlowKey, Image, JOB_SHUT_OFF, JobUse, JobWord, Listener, NODE_RECORDED,
+    Datagram, EXECS_UNKNOWN, Flow, FlowKey, Image, JOB_SHUT_OFF, JobUse, JobControl, Listener, NODE_RECORDED,
     Node, SOCKET_LISTENS, SocketTag, TaskTag, Unidentified, capacity, stat, word,
 };
 use aya::{
@@ -44,7 +44,7 @@ pub struct Kernel {
     nodes: Table<u64, Node>,
     images: Table<u64, Image>,
     uses: Table<u64, JobUse>,
-    jobs: Table<u64, JobWord>,
+    jobs: Table<u64, JobControl>,
     flows: Table<FlowKey, Flow>,
     listeners: Table<u64, Listener>,
     sockets: Mutex<SkStorage<MapData, SocketTag>>,
@@ -288,7 +288,7 @@ impl Kernel {
         self.say_of(job, |word| word.flags |= JOB_SHUT_OFF)
     }
 
-    fn say_of(&self, job: u64, change: impl FnOnce(&mut JobWord)) -> bool {
+    fn say_of(&self, job: u64, change: impl FnOnce(&mut JobControl)) -> bool {
         let mut jobs = locked(&self.jobs);
         let mut word = jobs.get(&job, 0).unwrap_or_default();
         change(&mut word);
