@@ -29,7 +29,7 @@ use crate::{
         Adopted, Enrolment, Job, Registry, RevocationList, Selector, Tree, Whole, has_ended, processes,
         user_of,
     },
-    kernel::{Kernel, Rules, netns::Netns},
+    kernel::{Kernel, Rules, netns::Netns, refusals},
     metrics::{Metrics, raise_to},
     policy::PolicyStore,
     proxy::{Proxy, accept::Listeners},
@@ -402,9 +402,8 @@ impl Agent {
         let refused = self.list.as_ref().and_then(|list| list.last_error());
         self.metrics.revocation_list_refused.set(i64::from(refused.is_some()));
         let kernel = self.kernel.statistics();
-        let reasons = ["socket_kind", "datagram", "no_listener", "no_lease", "no_storage"];
-        for (reason, total) in reasons.into_iter().zip(kernel.refused) {
-            raise_to(&self.metrics.kernel_refusals.with_label_values(&[reason]), total);
+        for (refusal, total) in kernel.refused {
+            raise_to(&self.metrics.kernel_refusals.with_label_values(&[refusals::label(refusal)]), total);
         }
         for (bound, total) in [
             ("events", kernel.events_lost),

@@ -18,7 +18,7 @@ use agent_abi::{
 use agent_core::lineage::{Lineage, Process};
 use thiserror::Error;
 
-use crate::kernel::{Kernel, executable, living};
+use crate::kernel::{Kernel, executable, proc_dir};
 
 /// How long a process's place is kept after its end: its last connections may still wait to be accepted.
 pub const GRACE: Duration = Duration::from_secs(5);
@@ -271,7 +271,7 @@ impl Places {
 /// What a process runs that is not followed yet, as the kernel side would have recorded it.
 pub fn image_of(pid: u32, uid: u32) -> io::Result<Image> {
     let exe = executable(pid)?;
-    let argv = std::fs::read(living(pid).join("cmdline"))?;
+    let argv = std::fs::read(proc_dir(pid).join("cmdline"))?;
     let mut image = Image {
         exe_len: 0,
         argv_len: argv.len().min(ARGV_BYTES_MAX) as u32,
@@ -341,7 +341,7 @@ fn split_argv(bytes: &[u8]) -> Vec<String> {
 
 /// Working directory and container of a process, where it still exists: for people, never for decisions.
 fn surroundings(pid: u32) -> (String, String) {
-    let cwd = std::fs::read_link(living(pid).join("cwd"))
+    let cwd = std::fs::read_link(proc_dir(pid).join("cwd"))
         .map(|path| path.to_string_lossy().into_owned())
         .unwrap_or_default();
     let cgroup = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();

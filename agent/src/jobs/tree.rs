@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use crate::{
     bounds::{Bound, Bounded},
-    kernel::living,
+    kernel::proc_dir,
 };
 
 /// How long it may take until all of a tree has stopped: one of it may wait for a disk.
@@ -248,7 +248,7 @@ pub fn user_of(pid: u32) -> io::Result<[u32; 4]> {
 
 fn network_of(pid: u32) -> io::Result<(u64, u64)> {
     use std::os::unix::fs::MetadataExt;
-    let namespace = fs::metadata(living(pid).join("ns/net"))?;
+    let namespace = fs::metadata(proc_dir(pid).join("ns/net"))?;
     Ok((namespace.dev(), namespace.ino()))
 }
 
