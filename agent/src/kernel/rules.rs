@@ -200,7 +200,7 @@ fn matcher(rule: &EnrolRule) -> Result<Matcher, String> {
             // installed later.
             let exe = exe.canonicalize().unwrap_or_else(|error| {
                 let path = exe.display();
-                tracing::warn!(%error, rule = name, exe = %path, "the executable of a rule does not exist yet");
+                tracing::warn!(%error, rule = name, exe = %path, "the executable of a rule does not exist");
                 exe.clone()
             });
             let leaf = exe.file_name().map_or(0, |name| name.len());
