@@ -4,7 +4,7 @@
 //! the same on both sides. Nothing here may own memory or depend on the host. A change of any layout raises
 //! [`LAYOUT`].
 //!
-//! In these pages *kernel side* means the eBPF programs of `agent-ebpf`; *the agent* means the user-space
+//! Here *kernel side* means the eBPF programs of `agent-ebpf`; *the agent* means the user-space
 //! process. Unless a field says otherwise:
 //! - numbers are in host byte order, ports included; the words of an address are in network byte order;
 //! - process ids are thread group ids (tgid) in the initial PID namespace, user ids in the initial user

@@ -38,8 +38,8 @@ use crate::{
 #[unsafe(no_mangle)]
 pub static RULE_KINDS: Global<u32> = Global::new(0);
 
-/// In place of a rule's index: the executed file has the name of one that a rule names. Whether the rule
-/// matches shows once the file's path is recorded.
+/// Stands for a rule that may match: it names an executable with the executed file's name. The path decides,
+/// once it is recorded.
 const BY_NAME: u32 = u32::MAX;
 
 /// Begins a job if a rule matches what the untagged process `tgid` has just executed.
@@ -96,8 +96,8 @@ fn begin(tgid: u32, execs: u32, rule: u32, image: u64) {
     tell(EventKind::Enrol, tgid, job, node, 0);
 }
 
-/// Whether the executed file has the name of one that a rule names. Most files have not, and cost no more
-/// than this.
+/// Whether a rule names an executable with the executed file's name. For most files none does, and the
+/// costlier look-up by path is spared.
 #[inline(always)]
 fn is_named(bprm: *const u8) -> Option<()> {
     let keys = keys()?;
@@ -112,7 +112,7 @@ fn is_named(bprm: *const u8) -> Option<()> {
     }
 }
 
-/// The rule that means the executable whose path was recorded last on this CPU.
+/// The rule that names the executable whose path was recorded last on this CPU.
 #[inline(always)]
 fn executable() -> Option<u32> {
     let image = IMAGE_SCRATCH.get(0)?;
