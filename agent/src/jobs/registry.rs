@@ -17,7 +17,7 @@ use agent_core::audit::record::JobState;
 use super::{
     job::{Job, LiveJobs},
     lineage::Nodes,
-    revocation::{RevocationStore, Standings},
+    revocation::{standings::Standings, store::RevocationStore},
     store::JobStore,
 };
 use crate::{audit::Trail, ids::Id, kernel::Kernel};

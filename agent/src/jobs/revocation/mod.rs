@@ -4,13 +4,12 @@
 mod carry_out;
 mod list;
 mod selector;
-mod standings;
-mod store;
+pub(super) mod standings;
+pub(super) mod store;
 mod tell;
 #[cfg(test)]
 mod tests;
 
 pub use list::{RevocationList, RevocationsConfig};
 pub use selector::Selector;
-pub(super) use standings::Standings;
 pub use store::RevocationStore;
