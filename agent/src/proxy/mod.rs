@@ -32,7 +32,7 @@ use crate::{
     config::Limits,
     credentials::Credentials,
     jobs::Registry,
-    kernel::Kernel,
+    kernel::{Kernel, address_of, refusals},
     logging::Throttle,
     metrics::Metrics,
     policy::PolicyStore,
@@ -126,14 +126,8 @@ impl Proxy {
     /// Logs what the kernel side refused on its own.
     pub fn on_refused(&self, event: &Event) {
         let Some(left_out) = self.refusals_logged.admit(Instant::now()) else { return };
-        let to = crate::kernel::address_of(event.address, event.port);
-        let reason = match event.detail {
-            0 => "this kind of socket passes the redirect",
-            1 => "datagrams go to declared resolvers only",
-            2 => "the agent does not serve this network namespace",
-            3 => "the agent's lease has lapsed",
-            _ => "the socket could not be marked",
-        };
+        let to = address_of(event.address, event.port);
+        let reason = refusals::of_detail(event.detail).map_or("for an unknown reason", refusals::words);
         let job = crate::ids::Id(event.job);
         tracing::info!(%job, pid = event.tgid, %to, reason, left_out, "refused in the kernel");
     }

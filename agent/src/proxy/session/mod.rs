@@ -27,7 +27,7 @@ use tokio::sync::watch;
 use super::Proxy;
 use crate::{
     ids::Id,
-    jobs::{Job, Place},
+    jobs::{Job, SessionSlot},
     kernel::netns::Netns,
 };
 
@@ -40,7 +40,7 @@ pub struct Session {
     /// The job.
     pub job: Arc<Job>,
     /// The job's count of open sessions holds one for this.
-    _slot: Place,
+    _slot: SessionSlot,
     /// The connecting process's node.
     pub node: u64,
     /// Job and process as policies see them.
@@ -63,7 +63,7 @@ pub struct Session {
 /// What a session is made of; as in [`Session`].
 pub struct SessionParts {
     pub proxy: Arc<Proxy>,
-    pub slot: Place,
+    pub slot: SessionSlot,
     pub node: u64,
     pub subject: Subject,
     pub destination: SocketAddr,

@@ -1,4 +1,8 @@
-//! Access that was ended, kept over restarts: a revoked subject can't come back the next night.
+//! The revocations in force: those made on this host, which are kept on disk, and those of the revocation
+//! file.
+//!
+//! A revocation is in force in memory before it is written, and whoever asks whether access has ended waits
+//! for no disk.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -10,63 +14,13 @@ use std::{
 };
 
 use agent_core::credential::Credential;
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::selector::{Listed, Revocation, Selector};
 use crate::ids::Id;
 
-/// How many revocations are kept; one more is refused rather than an old one forgotten.
+/// How many revocations are kept. One more is refused; no old one is dropped for it.
 pub const REVOCATIONS_MAX: usize = 65_536;
-
-/// Whose access ends.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Selector {
-    /// One job.
-    Job(String),
-    /// Every job of a subject, now and later.
-    Subject(String),
-    /// Every job whose credential has this claim, now and later.
-    Claim {
-        /// The claim.
-        key: String,
-        /// Its value.
-        value: String,
-    },
-}
-
-impl Selector {
-    /// Every selector that means this job; `job` is none for a credential that has no job yet, and `credential` for a job
-    /// that has shown none.
-    pub fn meaning(job: Option<Id>, credential: Option<&Credential>) -> impl Iterator<Item = Self> {
-        let subject = credential.map(|credential| Self::Subject(credential.subject.clone()));
-        let claims = credential.into_iter().flat_map(|credential| &credential.claims);
-        let claims = claims.map(|(key, value)| Self::Claim { key: key.clone(), value: value.clone() });
-        job.map(|job| Self::Job(job.to_string())).into_iter().chain(subject).chain(claims)
-    }
-}
-
-/// One revocation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Revocation {
-    /// Whose access ended.
-    pub selector: Selector,
-    /// Why.
-    pub reason: String,
-    /// When, microseconds since the Unix epoch.
-    pub time_us: u64,
-    /// User id of who said so.
-    pub by_uid: u32,
-}
-
-/// An entry of the list that others keep.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Listed {
-    /// Whose access has ended.
-    pub selector: Selector,
-    /// Why.
-    pub reason: String,
-}
 
 /// Why a revocation isn't kept.
 #[derive(Debug, Error)]
@@ -79,35 +33,39 @@ pub enum RevocationError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// A line isn't a revocation: somebody's access may have been ended by it, so the agent won't start.
-    #[error("{path}:{line}: {reason}")]
+    /// A line isn't a revocation. It may have been meant to end somebody's access, so the agent doesn't
+    /// start.
+    #[error("{path}:{line} is not a revocation: {reason}; mend or remove the line and start the agent again")]
     Malformed {
         /// The file.
         path: PathBuf,
         /// The line, from 1.
         line: usize,
-        /// Why.
+        /// What is wrong with the line.
         reason: String,
     },
     /// [`REVOCATIONS_MAX`] is reached.
     #[error(
-        "{REVOCATIONS_MAX} revocations are kept already: remove old ones from the file and restart the agent"
+        "{REVOCATIONS_MAX} revocations are kept already: \
+         remove old ones from revocations.jsonl in the state directory and restart the agent"
     )]
     Full,
 }
 
-/// The revocations in force: those kept here, one JSON object a line, synced before anybody is told of it; and those of
-/// the list that others keep. They are known apart from the file: who asks for them waits for no disk.
+/// The revocations in force.
 pub struct RevocationStore {
+    /// The file of those made on this host: one JSON object a line.
     path: PathBuf,
-    /// One at a time writes to the file.
-    keeping: Mutex<()>,
+    /// Held while the file is written.
+    writing: Mutex<()>,
+    /// Those made on this host, with their reasons.
     kept: Mutex<HashMap<Selector, String>>,
+    /// Those of the revocation file, with their reasons.
     listed: Mutex<HashMap<Selector, String>>,
 }
 
 impl RevocationStore {
-    /// Opens `revocations.jsonl` in the state directory.
+    /// Opens `revocations.jsonl` in the state directory, and puts what is in it in force.
     pub fn open(state_dir: &Path) -> Result<Self, RevocationError> {
         let path = state_dir.join("revocations.jsonl");
         let failed = |source| RevocationError::File { path: path.clone(), source };
@@ -118,7 +76,7 @@ impl RevocationStore {
         };
         let file = OpenOptions::new().create(true).append(true).open(&path).map_err(failed)?;
         if !text.is_empty() && !text.ends_with('\n') {
-            // A torn last line was never acknowledged to anybody.
+            // A last line without an end was cut off by a crash, and never acknowledged to anybody.
             let whole = text.rfind('\n').map_or(0, |end| end + 1);
             text.truncate(whole);
             file.set_len(whole as u64).map_err(failed)?;
@@ -130,10 +88,11 @@ impl RevocationStore {
             })?;
             kept.entry(selector).or_insert(reason);
         }
-        Ok(Self { path, keeping: Mutex::new(()), kept: Mutex::new(kept), listed: Mutex::default() })
+        Ok(Self { path, writing: Mutex::new(()), kept: Mutex::new(kept), listed: Mutex::default() })
     }
 
-    /// Puts a revocation in force until the agent ends; whether it was not before. The first reason stays.
+    /// Puts a revocation in force until the agent ends. False if it was in force already; then the first
+    /// reason stays.
     pub fn know(&self, revocation: &Revocation) -> Result<bool, RevocationError> {
         let mut kept = locked(&self.kept);
         if kept.contains_key(&revocation.selector) {
@@ -146,12 +105,12 @@ impl RevocationStore {
         Ok(true)
     }
 
-    /// Keeps a revocation for later agents: it is on disk when this returns.
+    /// Writes a revocation to the file, for later agents. It is on disk when this returns.
     pub fn keep(&self, revocation: &Revocation) -> Result<(), RevocationError> {
         let failed = |source| RevocationError::File { path: self.path.clone(), source };
         let line = serde_json::to_string(revocation).map_err(|error| failed(error.into()))?;
-        let _one = locked(&self.keeping);
-        // By its name: somebody may have put another file there, to remove old ones.
+        let _one = locked(&self.writing);
+        // Opened by name each time: somebody may have replaced the file, to remove old revocations.
         let mut file =
             OpenOptions::new().create(true).read(true).append(true).open(&self.path).map_err(failed)?;
         let whole = file.metadata().map_err(failed)?.len();
@@ -163,33 +122,33 @@ impl RevocationStore {
         if let Err(error) =
             file.write_all(format!("{before}{line}\n").as_bytes()).and_then(|()| file.sync_data())
         {
-            // Half a line would make the next one unreadable.
+            // A partial line would make the next one unreadable.
             file.set_len(whole).map_err(failed)?;
             return Err(failed(error));
         }
         Ok(())
     }
 
-    /// Puts a list in the place of the last one; answers what is new in it.
-    pub fn list(&self, listed: &[Listed]) -> HashSet<Selector> {
+    /// Replaces the entries of the revocation file; returns the selectors that are new.
+    pub fn replace_listed(&self, listed: &[Listed]) -> HashSet<Selector> {
         let entries = listed.iter().map(|entry| (entry.selector.clone(), entry.reason.clone()));
         let next: HashMap<Selector, String> = entries.collect();
         let before = std::mem::replace(&mut *locked(&self.listed), next.clone());
         next.into_keys().filter(|selector| !before.contains_key(selector)).collect()
     }
 
-    /// Why the access of a job, or of a credential, has ended, if it has: a credential that begins a job has none yet, and
-    /// a job that a rule began has no credential.
+    /// Why the access of a job or credential has ended, if it has. `job` is `None` for a credential that has
+    /// no job yet; `credential` is `None` for an unidentified job.
     pub fn find(&self, job: Option<Id>, credential: Option<&Credential>) -> Option<String> {
-        let meaning: Vec<Selector> = Selector::meaning(job, credential).collect();
+        let selectors: Vec<Selector> = Selector::matching(job, credential).collect();
         [&self.kept, &self.listed].into_iter().find_map(|ended| {
             let ended = locked(ended);
-            meaning.iter().find_map(|selector| ended.get(selector).cloned())
+            selectors.iter().find_map(|selector| ended.get(selector).cloned())
         })
     }
 }
 
-/// Nothing in here is half done that could grant anything.
+/// Locks, whatever panicked before: nothing in here can be half done in a way that grants something.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -230,16 +189,16 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_selects_by_its_whole_value() {
-        let means = |value: &str| {
+    fn a_claim_matches_by_its_whole_value() {
+        let matches = |value: &str| {
             let selector = Selector::Claim { key: "team".into(), value: value.into() };
-            Selector::meaning(None, Some(&credential("x"))).any(|meaning| meaning == selector)
+            Selector::matching(None, Some(&credential("x"))).any(|matching| matching == selector)
         };
-        assert!(means("red") && !means("re") && !means("reds"));
+        assert!(matches("red") && !matches("re") && !matches("reds"));
     }
 
     #[test]
-    fn a_torn_last_line_is_dropped_and_a_malformed_one_refused() {
+    fn a_cut_off_last_line_is_dropped_and_a_malformed_line_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("revocations.jsonl");
         let whole = serde_json::to_string(&revocation(Selector::Subject("dana".into()))).unwrap();
@@ -257,12 +216,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_after_the_file_was_replaced_is_in_the_new_one() {
+    fn a_revocation_goes_to_the_file_that_is_there_now() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("revocations.jsonl");
         let store = RevocationStore::open(dir.path()).unwrap();
         add(&store, &revocation(Selector::Subject("dana".into()))).unwrap();
-        // As `sed -i` does it, and an editor that ends no last line.
+        // As `sed -i` replaces a file, and as an editor does that writes no final newline.
         let next = dir.path().join("next");
         std::fs::write(&next, serde_json::to_string(&revocation(Selector::Subject("erin".into()))).unwrap())
             .unwrap();
@@ -274,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn one_more_than_are_kept_is_refused_and_forgets_none() {
+    fn a_revocation_beyond_the_bound_is_refused_and_drops_none() {
         let dir = tempfile::tempdir().unwrap();
         let line = |subject: usize| {
             let revocation = revocation(Selector::Subject(subject.to_string()));

@@ -1,15 +1,27 @@
-//! Standing against a model: whatever comes late, twice or out of order, whatever the clock says, and wherever the agent is
-//! killed and another one takes over, a job whose access has ended never acts again, and every other one acts exactly as
-//! its token says.
+//! Jobs' standings against a model. News may come late, twice or out of order, the clock may say anything,
+//! the agent may be killed anywhere and another one may take over: a job whose access has ended never acts
+//! again, and every other job acts exactly as its token says.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
 
+use agent_core::credential::Credential;
 use proptest::{prelude::*, sample::Index};
 use tempfile::TempDir;
 
-use super::{super::revocations::Listed, *};
+use super::{
+    super::{
+        job::{Job, LiveJobs},
+        store::{JobStore, KeptJob},
+    },
+    selector::{Listed, Revocation, Selector},
+    standings::Standings,
+    store::RevocationStore,
+    tell::{Notified, tell},
+};
+use crate::ids::Id;
 
-/// Whom a revocation means: the job of an index among those there have been, or a subject, or a team of subjects.
+/// Whom a revocation matches: a job, by its index among all there have been, a subject, or a team of
+/// subjects.
 #[derive(Clone, Debug)]
 enum Whom {
     Job(Index),
@@ -17,12 +29,12 @@ enum Whom {
     Team(u8),
 }
 
-/// How far a revocation comes before the agent is killed.
+/// How far a revocation gets before the agent is killed.
 #[derive(Clone, Copy, Debug)]
-enum Torn {
-    /// Everybody was told, and half its line is on disk: nobody had an answer.
+enum CutOff {
+    /// Every job was told and half the line is on disk; the operator had no answer.
     Told,
-    /// It is on disk, and not yet noted with the jobs that it ended.
+    /// The line is on disk; it is not yet noted with the jobs whose access it ended.
     Kept,
 }
 
@@ -30,21 +42,21 @@ enum Torn {
 enum Step {
     /// A subject's token begins a job.
     Enrol { subject: u8, expires: i64, outlives: i64 },
-    /// A rule begins one.
+    /// A rule begins a job.
     Begin,
     /// An operator ends access.
-    Revoke { whom: Whom, torn: Option<Torn> },
-    /// Others change their list; the agent has not read it yet.
+    Revoke { whom: Whom, cut_off: Option<CutOff> },
+    /// The revocation file is edited; the agent has not read it yet.
     Edit(Vec<Whom>),
-    /// The agent reads the list; killed once everybody was told, or not.
-    Read { torn: bool },
+    /// The agent reads the revocation file, and may be killed once every job was told.
+    Read { cut_off: bool },
     /// The agent is killed, and another one takes over.
     Restart,
-    /// Somebody removes what is kept of subjects and claims, and starts the agent anew.
+    /// Somebody removes the kept revocations of subjects and claims, and restarts the agent.
     Prune,
     /// A job's last process ends.
     End(Index),
-    /// Somebody asks for a job's standing.
+    /// Somebody asks for a job's standing at a moment.
     Ask(Index, i64),
 }
 
@@ -56,11 +68,11 @@ fn whom() -> impl Strategy<Value = Whom> {
     ]
 }
 
-fn torn() -> impl Strategy<Value = Option<Torn>> {
+fn cut_off() -> impl Strategy<Value = Option<CutOff>> {
     prop_oneof![
         4 => Just(None),
-        1 => Just(Some(Torn::Told)),
-        1 => Just(Some(Torn::Kept))
+        1 => Just(Some(CutOff::Told)),
+        1 => Just(Some(CutOff::Kept))
     ]
 }
 
@@ -69,9 +81,9 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0..4u8, 0..200i64, 0..100i64)
             .prop_map(|(subject, expires, outlives)| Step::Enrol { subject, expires, outlives }),
         1 => Just(Step::Begin),
-        2 => (whom(), torn()).prop_map(|(whom, torn)| Step::Revoke { whom, torn }),
+        2 => (whom(), cut_off()).prop_map(|(whom, cut_off)| Step::Revoke { whom, cut_off }),
         1 => prop::collection::vec(whom(), 0..3).prop_map(Step::Edit),
-        2 => any::<bool>().prop_map(|torn| Step::Read { torn }),
+        2 => any::<bool>().prop_map(|cut_off| Step::Read { cut_off }),
         2 => Just(Step::Restart),
         1 => Just(Step::Prune),
         1 => any::<Index>().prop_map(Step::End),
@@ -79,7 +91,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What a job's standing has to be.
+/// What the model knows of a job.
 struct Expected {
     id: Id,
     subject: Option<u8>,
@@ -99,6 +111,10 @@ impl Expected {
     }
 }
 
+fn unidentified(id: Id) -> Job {
+    Job::new(id, "rule".into(), None, 7, None)
+}
+
 fn team(subject: u8) -> u8 {
     subject % 2
 }
@@ -114,18 +130,20 @@ fn credential(subject: u8, (expires_unix, acts_until_unix): (i64, i64)) -> Crede
     }
 }
 
-/// An agent and what outlives it, beside what has to be so.
+/// An agent and what outlives it, beside the model.
 struct Host {
     dir: TempDir,
     standings: Standings,
-    live: Live,
-    /// Jobs without a credential: the kernel side keeps them.
+    live: LiveJobs,
+    /// Live unidentified jobs, which the kernel side keeps.
     begun: BTreeSet<u64>,
     /// Every job there has been.
     jobs: Vec<Expected>,
-    /// What operators ended, what the list says, and what the agent has read of it.
+    /// What operators ended.
     kept: Vec<Selector>,
+    /// What the revocation file says.
     file: Vec<Selector>,
+    /// What the agent has read of it.
     read: Vec<Selector>,
 }
 
@@ -135,10 +153,10 @@ fn standings(dir: &Path) -> Standings {
 
 impl Host {
     fn new() -> Self {
-        // In memory where that can be: nothing here depends on a disk.
+        // In memory where possible: nothing here depends on a disk.
         let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let standings = standings(dir.path());
-        let (live, begun) = (Live::new(), BTreeSet::new());
+        let (live, begun) = (LiveJobs::new(), BTreeSet::new());
         Self { dir, standings, live, begun, jobs: vec![], kept: vec![], file: vec![], read: vec![] }
     }
 
@@ -151,34 +169,35 @@ impl Host {
         }
     }
 
-    /// Every live job that this means has lost its access for good.
+    /// In the model: every live job that this matches has lost its access for good.
     fn expect_ended(&mut self, selector: &Selector) {
         for job in self.jobs.iter_mut().filter(|job| self.live.contains_key(&job.id.0)) {
             let credential = job.subject.map(|subject| credential(subject, (0, 0)));
-            job.ended |= Selector::meaning(Some(job.id), credential.as_ref()).any(|means| means == *selector);
+            job.ended |=
+                Selector::matching(Some(job.id), credential.as_ref()).any(|matching| matching == *selector);
         }
     }
 
     fn enrol(&mut self, subject: u8, expires: i64, outlives: i64) {
         let term = (expires, expires + outlives);
         let credential = credential(subject, term);
-        let ended = Selector::meaning(None, Some(&credential))
-            .any(|means| self.kept.contains(&means) || self.read.contains(&means));
+        let ended = Selector::matching(None, Some(&credential))
+            .any(|matching| self.kept.contains(&matching) || self.read.contains(&matching));
         assert_eq!(self.standings.objection(&credential).is_some(), ended);
         if ended {
             return;
         }
         let id = self.fresh(Some(subject), Some(term));
-        let mut kept = KeptJob::of(&Job::unidentified(id, "job".into(), 7), &credential);
+        let mut kept = KeptJob::of(&unidentified(id), &credential);
         kept.credential = credential;
         self.standings.store.keep(&kept).unwrap();
-        self.live.insert(id.0, Arc::new(revived(id, kept)));
+        self.live.insert(id.0, Arc::new(kept.into_job(id)));
     }
 
     fn begin(&mut self) {
         let id = self.fresh(None, None);
         self.begun.insert(id.0);
-        self.live.insert(id.0, Arc::new(Job::unidentified(id, "rule".into(), 7)));
+        self.live.insert(id.0, Arc::new(unidentified(id)));
     }
 
     fn fresh(&mut self, subject: Option<u8>, term: Option<(i64, i64)>) -> Id {
@@ -187,13 +206,13 @@ impl Host {
         id
     }
 
-    /// As [`super::super::Registry::revoke`] does it.
-    fn revoke(&mut self, selector: Selector, torn: Option<Torn>) {
+    /// As `Registry::revoke` does it.
+    fn revoke(&mut self, selector: Selector, cut_off: Option<CutOff>) {
         let revocation =
             Revocation { selector: selector.clone(), reason: "left".into(), time_us: 0, by_uid: 0 };
         self.standings.revocations.know(&revocation).unwrap();
-        let told = tell(&self.live, [(&selector, "left")]);
-        if let Some(Torn::Told) = torn {
+        let notified = tell(&self.live, [(&selector, "left")]);
+        if let Some(CutOff::Told) = cut_off {
             let path = self.dir.path().join("revocations.jsonl");
             let line = serde_json::to_string(&revocation).unwrap();
             let half = fs::read_to_string(&path).unwrap() + line.split_at(line.len() / 2).0;
@@ -203,41 +222,41 @@ impl Host {
         self.standings.revocations.keep(&revocation).unwrap();
         self.expect_ended(&selector);
         self.kept.push(selector);
-        if let Some(Torn::Kept) = torn {
+        if let Some(CutOff::Kept) = cut_off {
             return self.restart();
         }
-        self.keep(&told);
+        self.keep(&notified);
     }
 
-    /// As [`super::super::Registry::relist`] does it.
-    fn read(&mut self, torn: bool) {
+    /// As `Registry::relist` does it.
+    fn read(&mut self, cut_off: bool) {
         let entry = |selector: &Selector| Listed { selector: selector.clone(), reason: "listed".into() };
         let listed: Vec<Listed> = self.file.iter().map(entry).collect();
-        self.standings.revocations.list(&listed);
+        self.standings.revocations.replace_listed(&listed);
         self.read = self.file.clone();
-        let told = tell(&self.live, listed.iter().map(|entry| (&entry.selector, entry.reason.as_str())));
+        let notified = tell(&self.live, listed.iter().map(|entry| (&entry.selector, entry.reason.as_str())));
         for selector in self.file.clone() {
             self.expect_ended(&selector);
         }
-        if torn {
+        if cut_off {
             return self.restart();
         }
-        self.keep(&told);
+        self.keep(&notified);
     }
 
-    fn keep(&self, told: &[Told]) {
-        for told in told.iter().filter(|told| told.news) {
-            self.standings.keep_ended(&self.live, &told.job, "ended");
+    fn keep(&self, notified: &[Notified]) {
+        for notified in notified.iter().filter(|notified| notified.newly_ended) {
+            self.standings.keep_ended(&self.live, &notified.job, "ended");
         }
     }
 
-    /// As [`super::super::Registry::adopt`] does it, and the first look at the list.
+    /// As `Registry::adopt` does it, followed by the first look at the revocation file.
     fn restart(&mut self) {
         self.standings = standings(self.dir.path());
         let alive: BTreeSet<u64> = std::mem::take(&mut self.live).into_keys().collect();
         for (id, kept) in self.standings.store.all().unwrap() {
             assert!(alive.contains(&id.0), "a job that has ended is kept");
-            let (job, ended) = self.standings.revive(id, kept);
+            let (job, ended) = self.standings.restore(id, kept);
             let job = Arc::new(job);
             self.live.insert(id.0, Arc::clone(&job));
             if let Some(reason) = ended {
@@ -245,9 +264,9 @@ impl Host {
             }
         }
         for id in self.begun.iter().copied().map(Id) {
-            let job = Job::unidentified(id, "rule".into(), 7);
+            let job = unidentified(id);
             if let Some(reason) = self.standings.of_unidentified(id) {
-                job.grounds.send_if_modified(|grounds| grounds.revoke(&reason.into()));
+                job.end_access(&reason);
             }
             self.live.insert(id.0, Arc::new(job));
         }
@@ -275,7 +294,7 @@ impl Host {
 
     fn check(&self, expected: &Expected, now: i64) {
         if let Some(job) = self.live.get(&expected.id.0) {
-            assert_eq!(job.grounds.borrow().at(now).word(), expected.word(now), "at {now}");
+            assert_eq!(job.standing_at(now).word(), expected.word(now), "at {now}");
         }
     }
 
@@ -283,9 +302,9 @@ impl Host {
         match step {
             Step::Enrol { subject, expires, outlives } => self.enrol(*subject, *expires, *outlives),
             Step::Begin => self.begin(),
-            Step::Revoke { whom, torn } => self.revoke(self.selector(whom), *torn),
+            Step::Revoke { whom, cut_off } => self.revoke(self.selector(whom), *cut_off),
             Step::Edit(entries) => self.file = entries.iter().map(|whom| self.selector(whom)).collect(),
-            Step::Read { torn } => self.read(*torn),
+            Step::Read { cut_off } => self.read(*cut_off),
             Step::Restart => self.restart(),
             Step::Prune => self.prune(),
             Step::End(job) => self.end(*job),
@@ -296,7 +315,11 @@ impl Host {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 10_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 10_000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn no_order_of_news_and_no_restart_gives_access_back(

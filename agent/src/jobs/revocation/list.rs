@@ -1,5 +1,8 @@
-//! A list of whose access has ended that others keep, such as a company's configuration management. It is read again
-//! whenever it changes; one that can't be read leaves the last good one in force.
+//! The revocation file: a list of ended access that is maintained outside lineal, for example by
+//! configuration management.
+//!
+//! It is read again whenever it changes. A file that can't be read, or isn't such a list, leaves the last
+//! good list in force.
 
 use std::{
     io,
@@ -11,38 +14,39 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use super::{
-    Registry,
-    revocations::{Listed, REVOCATIONS_MAX, Selector},
+    super::registry::Registry,
+    selector::{Listed, Selector},
+    store::REVOCATIONS_MAX,
 };
 use crate::changes::{Changes, directories_of};
 
 /// The largest file that is read.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
-/// `[revocations]`.
+/// `[revocations]` of the configuration.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RevocationsConfig {
-    /// The list; none is read unless given.
+    /// The revocation file; none unless given.
     pub file: Option<PathBuf>,
     /// Whether the processes of a job are killed when its access ends.
     #[serde(default)]
     pub kill: bool,
 }
 
-/// Why a list isn't in force.
+/// Why a revocation file can't be put in force.
 #[derive(Debug, Error)]
 pub enum ListError {
     /// It can't be read.
-    #[error("{path}: {source}")]
+    #[error("cannot read the revocation file {path}: {source}")]
     File {
         /// The file.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
     },
-    /// It isn't such a list.
-    #[error("{path}: {reason}")]
+    /// It isn't a list of revocations.
+    #[error("the revocation file {path} is refused: {reason}")]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -51,7 +55,7 @@ pub enum ListError {
     },
 }
 
-/// The file.
+/// The file's format, TOML.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -70,36 +74,38 @@ struct Entry {
     reason: Option<String>,
 }
 
-/// The list of one file, in force.
+/// A revocation file in force.
 pub struct RevocationList {
     path: PathBuf,
     registry: Arc<Registry>,
-    /// Held from reading to putting in force: of two reloads, the one that read last must be the last.
+    /// Held from reading the file until it is in force: of two reloads, the one that read last must take
+    /// effect last.
     reloading: Mutex<()>,
-    /// Why what the file holds now is not in force, if it isn't.
+    /// Why the file's present content is not in force, if it isn't.
     refused: Mutex<Option<String>>,
 }
 
 impl RevocationList {
-    /// Whether there is a good one.
+    /// Whether a file can be put in force.
     pub fn check(path: &Path) -> Result<(), ListError> {
         read(path).map(drop)
     }
 
-    /// Puts the list in force. Without a good one there is none, and no agent: somebody's access may be ended by it.
+    /// Puts a file in force. If it is bad the agent must not start: it may have been meant to end somebody's
+    /// access.
     pub fn open(path: &Path, registry: Arc<Registry>) -> Result<Self, ListError> {
         registry.relist(&read(path)?, None);
         Ok(Self { path: path.to_owned(), registry, reloading: Mutex::new(()), refused: Mutex::new(None) })
     }
 
-    /// Why what the file holds now is not in force, if it isn't.
+    /// Why the file's present content is not in force, if it isn't.
     pub fn last_error(&self) -> Option<String> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Reads the file again. On an error the last good list is in force.
+    /// Reads the file again. On an error the last good list stays in force.
     ///
-    /// Reads a file: call it where blocking is allowed.
+    /// This blocks on the disk: call it where blocking is allowed.
     pub fn reload(&self) -> Result<(), ListError> {
         let _one = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let read = read(&self.path);
@@ -115,7 +121,7 @@ impl RevocationList {
             Err(error) => {
                 let reason = error.to_string();
                 if refused.as_ref() != Some(&reason) {
-                    tracing::error!(%reason, "the list of revocations is refused; the last good one stays in force");
+                    tracing::error!(%reason, "the last good list of revocations stays in force");
                 }
                 *refused = Some(reason);
                 Err(error)
@@ -123,39 +129,40 @@ impl RevocationList {
         }
     }
 
-    /// Reloads on every change, for as long as it is polled.
+    /// Reloads the file on every change, for as long as this is polled.
     pub async fn watch(self: Arc<Self>) {
         if let Err(error) = Arc::clone(&self).follow().await {
             let path = self.path.display();
-            tracing::error!(%error, %path, "the list of revocations can't be watched; it is read again on SIGHUP alone");
+            tracing::error!(%error, %path, "cannot watch the revocation file; only SIGHUP reads it again");
         }
     }
 
     async fn follow(self: Arc<Self>) -> io::Result<()> {
         let changes = Changes::new()?;
         loop {
-            // Watched before it is read: what changes in between wakes the next round.
+            // Watched before it is read: a change in between wakes the next round.
             changes.watch(&directories_of(&self.path))?;
             let list = Arc::clone(&self);
-            // The list tells and keeps the reason itself.
+            // `reload` logs the reason, and `last_error` shows it.
             tokio::task::spawn_blocking(move || drop(list.reload())).await?;
             changes.next().await?;
         }
     }
 }
 
+/// Reads and checks a revocation file.
 fn read(path: &Path) -> Result<Vec<Listed>, ListError> {
     let malformed = |reason| ListError::Malformed { path: path.to_owned(), reason };
     let failed = |source| ListError::File { path: path.to_owned(), source };
-    // Neither a pipe that nobody writes to, nor a file without an end.
+    // Neither a pipe that nobody writes to nor a device without an end is read.
     let metadata = std::fs::metadata(path).map_err(failed)?;
     if !metadata.is_file() || metadata.len() > FILE_BYTES_MAX {
-        return Err(malformed(format!("it is no file of at most {FILE_BYTES_MAX} bytes")));
+        return Err(malformed(format!("it is not a regular file of at most {FILE_BYTES_MAX} bytes")));
     }
     let text = std::fs::read_to_string(path).map_err(failed)?;
     let file: File = toml::from_str(&text).map_err(|error| malformed(error.to_string()))?;
     if file.entries.len() > REVOCATIONS_MAX {
-        return Err(malformed(format!("it has more than {REVOCATIONS_MAX} entries")));
+        return Err(malformed(format!("it has more than {REVOCATIONS_MAX} entries, which is the bound")));
     }
     let listed = |(index, entry): (usize, Entry)| {
         let selector = selector(entry.job, entry.subject, entry.claim)
@@ -165,6 +172,7 @@ fn read(path: &Path) -> Result<Vec<Listed>, ListError> {
     file.entries.into_iter().enumerate().map(listed).collect()
 }
 
+/// What an entry selects: exactly one of the three.
 fn selector(
     job: Option<String>,
     subject: Option<String>,
@@ -174,10 +182,10 @@ fn selector(
         (Some(job), None, None) => Ok(Selector::Job(job)),
         (None, Some(subject), None) => Ok(Selector::Subject(subject)),
         (None, None, Some(claim)) => {
-            let (key, value) = claim.split_once('=').ok_or("`claim` is NAME=VALUE")?;
+            let (key, value) = claim.split_once('=').ok_or("`claim` must be NAME=VALUE")?;
             Ok(Selector::Claim { key: key.to_owned(), value: value.to_owned() })
         }
-        _ => Err("it needs one of `job`, `subject` and `claim`, and no more"),
+        _ => Err("it needs exactly one of `job`, `subject` and `claim`"),
     }
 }
 
@@ -205,21 +213,22 @@ mod tests {
         check("", Ok(&[]));
         let claim = Selector::Claim { key: "actor".into(), value: "dana=x".into() };
         check(
-            "[[revocation]]\nsubject = \"dana\"\nreason = \"left\"\n[[revocation]]\nclaim = \"actor=dana=x\"\n",
+            "[[revocation]]\nsubject = \"dana\"\nreason = \"left\"\n\
+             [[revocation]]\nclaim = \"actor=dana=x\"\n",
             Ok(&[(Selector::Subject("dana".into()), "left"), (claim, "no reason was given")]),
         );
     }
 
     #[test]
-    fn what_is_no_file_is_not_read() {
+    fn a_device_is_not_read() {
         let error = read(Path::new("/dev/zero")).unwrap_err();
-        assert!(error.to_string().contains("it is no file"), "{error}");
+        assert!(error.to_string().contains("it is not a regular file"), "{error}");
     }
 
     #[test]
-    fn a_list_that_may_mean_something_else_is_refused() {
-        check("[[revocation]]\nreason = \"left\"\n", Err("number 1: it needs one of"));
-        check("[[revocation]]\nsubject = \"a\"\njob = \"b\"\n", Err("number 1: it needs one of"));
+    fn an_ambiguous_or_misspelled_entry_refuses_the_whole_file() {
+        check("[[revocation]]\nreason = \"left\"\n", Err("number 1: it needs exactly one of"));
+        check("[[revocation]]\nsubject = \"a\"\njob = \"b\"\n", Err("number 1: it needs exactly one of"));
         check("[[revocation]]\nclaim = \"actor\"\n", Err("NAME=VALUE"));
         check("[[revocation]]\nsubjects = \"a\"\n", Err("unknown field"));
         check("[[revoked]]\nsubject = \"a\"\n", Err("unknown field"));
