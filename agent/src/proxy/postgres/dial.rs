@@ -12,10 +12,13 @@ use tokio::{
 };
 
 use super::super::session::Session;
-use crate::tls::{Identity, Stream, UpstreamTlsError};
+use crate::tls::{AlpnNames, Identity, Stream, UpstreamTlsError};
 
 /// An SSLRequest (the manual, "Message Formats").
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
+
+/// PostgreSQL's ALPN name in the IANA registry.
+pub(super) const ALPN_NAMES: AlpnNames = &[b"postgresql"];
 
 /// How a session's server is reached.
 pub struct Way {
@@ -73,7 +76,8 @@ async fn upgrade(session: &Session, way: &Way, mut stream: TcpStream) -> Result<
     match stream.read_u8().await? {
         b'S' => {
             let connector = &session.proxy.parts.connector;
-            Ok(connector.connect(leg, identity.as_ref(), stream, session.destination.ip()).await?)
+            let address = session.destination.ip();
+            Ok(connector.connect(leg, identity.as_ref(), stream, address, ALPN_NAMES).await?)
         }
         b'N' if leg.tls == TlsMode::Prefer => Ok(Stream::Plain(stream)),
         b'N' => Err(DialError::NoTls),
