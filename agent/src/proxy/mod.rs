@@ -26,10 +26,10 @@ pub use workers::Workers;
 use crate::{
     audit::{Literals, Trail},
     config::Limits,
-    credentials::{CredentialError, Credentials},
     jobs::Registry,
     kernel::Kernel,
     logging::Throttle,
+    logins::{LoginsError, Logins},
     metrics::Metrics,
     policy::{Check, PolicyStore},
     tls::{Authority, Connector},
@@ -57,22 +57,22 @@ pub struct ProxyParts {
     /// What makes TLS connections to servers.
     pub connector: Arc<Connector>,
     /// What the agent itself logs in with.
-    pub credentials: Arc<Credentials>,
+    pub logins: Arc<Logins>,
     /// How the agent stops.
     pub drain: watch::Receiver<Drain>,
 }
 
-/// What says why a bundle's upstreams can't be reached as they say: a file that can't be used, a credential that the
-/// configuration does not have.
-pub fn usable(connector: Arc<Connector>, credentials: Arc<Credentials>) -> Check {
+/// Says why a bundle's upstreams can't be reached as they say: a file that can't be used, a login that the configuration
+/// does not have.
+pub fn usable(connector: Arc<Connector>, logins: Arc<Logins>) -> Check {
     Box::new(move |bundle| {
         for upstream in bundle.upstreams() {
             let wrong = |reason: &dyn std::fmt::Display| {
                 format!("upstreams.toml: the upstream \"{}\": {reason}", upstream.name)
             };
             connector.check(&upstream.leg).map_err(|error| wrong(&error))?;
-            if let Some(name) = upstream.leg.credentials().find(|name| !credentials.has(name)) {
-                return Err(wrong(&CredentialError::Unknown(name.into())));
+            if let Some(name) = upstream.leg.credentials().find(|name| !logins.has(name)) {
+                return Err(wrong(&LoginsError::Unknown(name.into())));
             }
         }
         Ok(())

@@ -34,7 +34,7 @@ use tokio::{
 };
 
 use super::session::Session;
-use crate::{credentials::CredentialError, tls::Stream};
+use crate::{logins::LoginsError, tls::Stream};
 use dial::{DialError, Way, dial};
 use greet::{Greeted, Wants, greet};
 use judge::Judge;
@@ -144,7 +144,7 @@ async fn admit(
     let own = match credential {
         // Nobody is asked for a secret on behalf of a job that may not act.
         Some(name) if session.standing().objection().is_none() => {
-            let own = session.proxy.parts.credentials.login(name).await;
+            let own = session.proxy.parts.logins.fetch(name).await;
             Some(own.map_err(|error| no_credential(upstream, &error))?)
         }
         _ => None,
@@ -170,7 +170,7 @@ async fn admit(
     Ok(Admitted { judge, server: Side::new(server, greeting), way })
 }
 
-fn no_credential(upstream: &Upstream, error: &CredentialError) -> Refusal {
+fn no_credential(upstream: &Upstream, error: &LoginsError) -> Refusal {
     tracing::error!(upstream = &*upstream.name, %error, "there is no credential to log in with");
     let message = format!("lineal: the credential for {} cannot be had: see the agent's log", upstream.name);
     Refusal::new("58000", message, "no_credential")
