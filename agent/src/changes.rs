@@ -84,7 +84,7 @@ pub fn directories_of(file: &Path) -> Vec<PathBuf> {
 
 #[allow(
     deprecated,
-    reason = "tokio's successor is unsafe, for types whose descriptor may change under it; an OwnedFd's cannot"
+    reason = "tokio's successor is unsafe, for types whose descriptor may change; an OwnedFd's cannot"
 )]
 fn readiness_of(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::new(descriptor)

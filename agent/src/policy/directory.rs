@@ -1,41 +1,45 @@
-//! A policy directory as the list of its files: `default/`, then `hosts/<hostname>/`, each in sorted order.
+//! Reads the files of a policy bundle: those in `default/`, then those in `hosts/<hostname>/`, each in sorted
+//! order.
 //!
-//! Links to files are followed, because Kubernetes mounts them so; links to directories are refused, so that
-//! no loop is ever walked. A file that anybody may write is nobody's policy.
+//! Symbolic links to files are followed, because Kubernetes mounts files so; links to directories are
+//! refused, so that there are no loops. Files that everyone may write are refused: anybody could change the
+//! policies.
 
-use std::fs;
-use std::io::{self, Read as _};
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    io::{self, Read as _},
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
 
 use agent_policy::Source;
 
-/// How large one file may be.
+/// The largest file that is read.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// How many files a bundle may have.
 const FILES_MAX: usize = 1_000;
 
-/// How many directories may stand inside one another below `default/` and `hosts/<hostname>/`.
+/// How deep directories may be nested below `default/` and `hosts/<hostname>/`.
 const DEPTH_MAX: usize = 4;
 
 /// Why a policy directory could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DirectoryError {
-    /// The operating system said no.
+    /// A file or directory can't be read.
     #[error("cannot read {path}: {source}", path = path.display())]
     Io {
-        /// What could not be read.
+        /// The file or directory.
         path: PathBuf,
-        /// Why.
+        /// What the system said.
         source: io::Error,
     },
-    /// It is there, but no policy may look like that.
+    /// A file or directory may not be part of a bundle.
     #[error("{path} is refused: {reason}", path = path.display())]
     Refused {
         /// The file or directory.
         path: PathBuf,
-        /// What is wrong with it and what to do.
+        /// What is wrong with it, and what to do.
         reason: String,
     },
     /// The hostname can't name a directory.
@@ -43,8 +47,8 @@ pub(crate) enum DirectoryError {
     Hostname(String),
 }
 
-/// The files of the bundle in `dir` for a host. Names that begin with a dot, and names that end otherwise than
-/// `.cedar` and `.toml`, are none of them: editors and version control leave such.
+/// The files of the bundle in `dir` for a host. Skips names that begin with a dot, and names that end in
+/// neither `.cedar` nor `.toml`: editors and version control leave such files behind.
 pub(crate) fn read(dir: &Path, hostname: &str) -> Result<Vec<Source>, DirectoryError> {
     let mut walk = Walk::default();
     let hosts = dir.join("hosts");
@@ -62,7 +66,7 @@ pub(crate) fn read(dir: &Path, hostname: &str) -> Result<Vec<Source>, DirectoryE
     Ok(walk.sources)
 }
 
-/// Refuses files that look like a part of the bundle and stand where no host takes them from.
+/// Refuses files that look like part of the bundle, but are where no host reads them.
 fn refuse_strays(dir: &Path) -> Result<(), DirectoryError> {
     guard(dir, &fs::metadata(dir).map_err(io_error(dir))?)?;
     match entries(dir)?.into_iter().find(|path| is_ours(path)) {
@@ -74,8 +78,8 @@ fn refuse_strays(dir: &Path) -> Result<(), DirectoryError> {
     }
 }
 
-/// Every directory whose changes can change the bundle, there or not: the parent too, for it is where the
-/// whole directory is swapped for another.
+/// Every directory whose changes can change the bundle, whether it exists or not. The parent of `dir` is
+/// among them: the whole directory may be replaced there.
 pub(super) fn watched(dir: &Path, hostname: &str) -> Vec<PathBuf> {
     let parent = match dir.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -86,7 +90,7 @@ pub(super) fn watched(dir: &Path, hostname: &str) -> Vec<PathBuf> {
     let mut walk = Walk::default();
     for root in all.split_off(2) {
         all.push(root.clone());
-        // What can't be walked is watched as far as it goes; reading it says what is wrong.
+        // An error ends the walk early and is not reported: the next reading reports it.
         let _ = walk.directories(&root, 0);
     }
     all.append(&mut walk.directories);
@@ -104,6 +108,7 @@ fn host_directory(dir: &Path, hostname: &str) -> Result<PathBuf, DirectoryError>
     }
 }
 
+/// What a walk through the bundle's directories has found.
 #[derive(Default)]
 struct Walk {
     sources: Vec<Source>,
@@ -111,13 +116,17 @@ struct Walk {
 }
 
 impl Walk {
+    /// Reads the bundle's files in a directory and below.
     fn directory(&mut self, dir: &Path, depth: usize) -> Result<(), DirectoryError> {
         guard(dir, &fs::metadata(dir).map_err(io_error(dir))?)?;
         for path in entries(dir)? {
-            // Not followed: a link to a directory is not a directory here.
+            // Links are not followed here: a link to a directory is refused below.
             if fs::symlink_metadata(&path).map_err(io_error(&path))?.is_dir() {
                 if depth == DEPTH_MAX {
-                    return Err(refused(&path, format!("it lies more than {DEPTH_MAX} directories deep")));
+                    return Err(refused(
+                        &path,
+                        format!("it lies more than {DEPTH_MAX} directories deep; move it up"),
+                    ));
                 }
                 self.directory(&path, depth + 1)?;
             } else if is_ours(&path) {
@@ -131,12 +140,12 @@ impl Walk {
 
     fn file(&mut self, path: &Path) -> Result<(), DirectoryError> {
         if self.sources.len() == FILES_MAX {
-            return Err(refused(path, format!("the bundle has more than {FILES_MAX} files")));
+            return Err(refused(path, format!("the bundle has more than {FILES_MAX} files; join some")));
         }
-        // Asked before it is opened: opening a pipe would wait for whoever writes to it.
+        // Checked before it is opened: opening a pipe would wait for a writer.
         let before = fs::metadata(path).map_err(io_error(path))?;
         if !before.is_file() {
-            return Err(refused(path, "it is not a file".to_owned()));
+            return Err(refused(path, "it is not a regular file".to_owned()));
         }
         let file = fs::File::open(path).map_err(io_error(path))?;
         guard(path, &file.metadata().map_err(io_error(path))?)?;
@@ -149,6 +158,7 @@ impl Walk {
         Ok(())
     }
 
+    /// Finds the directories below a directory.
     fn directories(&mut self, dir: &Path, depth: usize) -> Result<(), DirectoryError> {
         for path in entries(dir)? {
             if depth < DEPTH_MAX && fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_dir()) {
@@ -173,16 +183,17 @@ fn entries(dir: &Path) -> Result<Vec<PathBuf>, DirectoryError> {
     Ok(paths)
 }
 
+/// Whether a file's name is that of a part of a bundle.
 fn is_ours(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "cedar" || extension == "toml")
 }
 
-/// Refuses what others than its owner and group may change.
+/// Refuses a file or directory that others than its owner and group may change.
 fn guard(path: &Path, metadata: &fs::Metadata) -> Result<(), DirectoryError> {
     if metadata.permissions().mode() & 0o002 == 0 {
         return Ok(());
     }
-    Err(refused(path, "everyone may write to it; take that away with chmod o-w".to_owned()))
+    Err(refused(path, "everyone may write to it; forbid that with chmod o-w".to_owned()))
 }
 
 fn refused(path: &Path, reason: String) -> DirectoryError {
@@ -200,7 +211,7 @@ mod tests {
 
     use super::*;
 
-    /// A policy directory of these files, on a host called `ci-7`.
+    /// A policy directory with these files, and an empty `default/` if none is in it.
     fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("default")).unwrap();
@@ -212,6 +223,7 @@ mod tests {
         dir
     }
 
+    /// The names of the files that are read on the host `ci-7`.
     fn names(dir: &tempfile::TempDir) -> Result<Vec<String>, String> {
         let sources = read(dir.path(), "ci-7").map_err(|error| error.to_string())?;
         let inside = |source: Source| {
@@ -221,12 +233,12 @@ mod tests {
     }
 
     fn refused_for(dir: &tempfile::TempDir, reason: &str) {
-        let told = names(dir).unwrap_err();
-        assert!(told.contains(reason), "{told}");
+        let error = names(dir).unwrap_err();
+        assert!(error.contains(reason), "{error}");
     }
 
     #[test]
-    fn files_come_sorted_and_the_hosts_own_come_last() {
+    fn files_are_sorted_and_the_host_s_own_come_last() {
         let dir = directory(&[
             ("hosts/ci-7/a.cedar", ""),
             ("hosts/other/z.cedar", ""),
@@ -277,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_large_or_no_text_is_refused() {
+    fn files_that_are_too_large_or_not_text_are_refused() {
         let at_bound = " ".repeat(FILE_BYTES_MAX as usize);
         assert!(names(&directory(&[("default/a.cedar", &at_bound)])).is_ok());
         refused_for(&directory(&[("default/a.cedar", &format!("{at_bound} "))]), "larger than");
@@ -289,15 +301,15 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_is_refused_and_not_waited_for() {
+    fn a_pipe_is_refused_without_waiting_for_a_writer() {
         let dir = directory(&[]);
         let path = dir.path().join("default/a.cedar");
         rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RUSR).unwrap();
-        refused_for(&dir, "is not a file");
+        refused_for(&dir, "is not a regular file");
     }
 
     #[test]
-    fn what_everyone_may_write_is_refused() {
+    fn files_and_directories_that_everyone_may_write_are_refused() {
         for name in ["default/a.cedar", "default", "hosts", ""] {
             let dir = directory(&[("default/a.cedar", ""), ("hosts/ci-7/a.cedar", "")]);
             fs::set_permissions(dir.path().join(name), fs::Permissions::from_mode(0o777)).unwrap();
