@@ -32,7 +32,7 @@ use crate::{
     kernel::{Kernel, Rules, netns::Netns},
     metrics::{Metrics, raise_to},
     policy::PolicyStore,
-    proxy::{Listeners, Proxy},
+    proxy::{Proxy, accept::Listeners},
     tls::{Authority, Trust},
 };
 
