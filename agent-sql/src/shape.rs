@@ -1,23 +1,23 @@
-//! What remembered analyses are found by: a text with its whole numbers left out.
-//!
-//! Only for texts in which a number is a number without asking the grammar: no quotes, comments, dollar signs or
-//! letters beyond ASCII anywhere, so that every byte outside a word is what it seems. And only for single queries and
-//! data-modifying statements: elsewhere a number can say what the statement does, as in `EXPLAIN (ANALYZE 1)`. All
-//! else has no shape and is parsed each time.
+//! The key by which analyses are remembered: a text with `0` for every whole number. A text has a shape only
+//! if its numbers can be recognised without the grammar: it has no quotes, comments, dollar signs or
+//! characters beyond ASCII. And it must be a single query or data-modifying statement: elsewhere a number can
+//! decide what the statement does, as in `EXPLAIN (ANALYZE 1)`. All other texts have no shape, and are parsed
+//! each time.
 
 /// Longer texts have no shape: remembering them costs more than it saves.
 pub const SHAPE_BYTES_MAX: usize = 4 << 10;
-/// A number of more digits may be no `integer`, which the grammar tells apart.
+/// A number with more digits may not be an `integer`, and the grammar treats it differently.
 const DIGITS_MAX: usize = 9;
 
-/// Writes the shape of `sql` to `shape`; answers whether it has one. Texts of one shape have the same
-/// [`Analysis`](crate::Analysis), [`fingerprint`](crate::fingerprint()) and redacted text, if the grammar takes them.
+/// Writes the shape of `sql` to `shape`; true if it has one. Texts with the same shape that the grammar
+/// accepts have the same
+/// [`Analysis`](crate::Analysis), [`fingerprint`](crate::fingerprint()) and redacted text.
 pub fn shape(sql: &[u8], shape: &mut Vec<u8>) -> bool {
     shape.clear();
     if sql.len() > SHAPE_BYTES_MAX || !is_query(sql) {
         return false;
     }
-    // Where the word began that is being written, and whether it has digits alone.
+    // Where the current word begins in `shape`, and whether it has only digits.
     let mut word: Option<(usize, bool)> = None;
     for &byte in sql {
         let kind = kind(byte);
@@ -25,7 +25,7 @@ pub fn shape(sql: &[u8], shape: &mut Vec<u8>) -> bool {
             let (_, digits) = word.get_or_insert((shape.len(), true));
             *digits &= kind == Kind::Digit;
         } else {
-            // Two of them begin a comment.
+            // Two dashes begin a comment.
             let comment = byte == b'-' && word.is_none() && shape.last() == Some(&b'-');
             if kind == Kind::Refused || comment {
                 return false;
@@ -38,7 +38,7 @@ pub fn shape(sql: &[u8], shape: &mut Vec<u8>) -> bool {
     true
 }
 
-/// Leaves out the word that `shape` ends with if it is a number.
+/// Replaces the word that `shape` ends with by `0` if it is a whole number.
 fn end_word(shape: &mut Vec<u8>, word: Option<(usize, bool)>) {
     if let Some((start, true)) = word
         && shape.len() - start <= DIGITS_MAX
@@ -48,14 +48,14 @@ fn end_word(shape: &mut Vec<u8>, word: Option<(usize, bool)>) {
     }
 }
 
-/// What a byte is wherever it stands.
+/// What a byte is, whatever is around it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// What it means depends on what is around it.
+    /// Its meaning depends on what is around it.
     Refused,
-    /// Between words.
+    /// It separates words.
     Mark,
-    /// Of a word or number. The point is such a letter: `1.5` is no whole number.
+    /// It is part of a word. A point is, too, so that `1.5` is not a whole number.
     Letter,
     Digit,
 }
@@ -70,7 +70,7 @@ fn kind(byte: u8) -> Kind {
     }
 }
 
-/// Whether this is at most one statement, and begins as those do in which a number is only a value.
+/// Whether this is at most one statement, of a kind in which a number is only a value.
 fn is_query(sql: &[u8]) -> bool {
     const FIRST_WORDS: [&str; 6] = ["SELECT", "INSERT", "UPDATE", "DELETE", "VALUES", "WITH"];
     let sql = sql.trim_ascii();
@@ -97,20 +97,20 @@ mod tests {
     }
 
     #[test]
-    fn whole_numbers_are_left_out() {
+    fn whole_numbers_become_0() {
         check("SELECT abalance FROM t WHERE aid = 4711;", Some("SELECT abalance FROM t WHERE aid = 0;"));
         check("SELECT -1, 23 FROM t2 LIMIT 10", Some("SELECT -0, 0 FROM t2 LIMIT 0"));
     }
 
     #[test]
-    fn what_only_looks_like_a_whole_number_stays() {
+    fn what_only_looks_like_a_whole_number_is_kept() {
         check("SELECT 1.5, t1, 1e3, 0x1F, 1_000", Some("SELECT 1.5, t1, 1e3, 0x1F, 1_000"));
         check("SELECT 2147483648", Some("SELECT 2147483648"));
         check("SELECT t.1", Some("SELECT t.1"));
     }
 
     #[test]
-    fn a_text_in_which_a_number_says_what_is_done_has_none() {
+    fn a_text_in_which_a_number_can_decide_what_is_done_has_no_shape() {
         for sql in [
             "EXPLAIN (ANALYZE 0) DELETE FROM t",
             "SELECT 1; EXPLAIN (ANALYZE 0) DELETE FROM t",
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_with_quotes_or_comments_has_none() {
+    fn a_text_with_quotes_or_comments_has_no_shape() {
         for sql in [
             "SELECT '1'",
             "DROP TABLE \"t 1\"",
@@ -139,7 +139,7 @@ mod tests {
         check(&format!("SELECT {}", "1,".repeat(4_096)), None);
     }
 
-    /// Words that make statements of every sort, right ones and wrong ones.
+    /// Texts of words that can make statements of every kind, valid and invalid ones.
     fn texts() -> impl Strategy<Value = Vec<String>> {
         let words = [
             "SELECT",
@@ -185,7 +185,10 @@ mod tests {
             "VACUUM (ANALYZE",
             "DECLARE c CURSOR FOR",
         ];
-        let word = prop_oneof![3 => proptest::sample::select(words.to_vec()).prop_map(str::to_owned), 1 => Just("#".to_owned())];
+        let word = prop_oneof![
+            3 => proptest::sample::select(words.to_vec()).prop_map(str::to_owned),
+            1 => Just("#".to_owned()),
+        ];
         proptest::collection::vec(word, 1..12)
     }
 
@@ -207,7 +210,11 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(4_096))]
 
         #[test]
-        fn texts_of_one_shape_are_one_statement(words in texts(), one in prop::collection::vec(0..1_000_000_000_u32, 4), other in prop::collection::vec(0..1_000_000_000_u32, 4)) {
+        fn texts_of_one_shape_have_the_same_analysis_fingerprint_and_redacted_text(
+            words in texts(),
+            one in prop::collection::vec(0..1_000_000_000_u32, 4),
+            other in prop::collection::vec(0..1_000_000_000_u32, 4),
+        ) {
             let (one, other) = (fill(&words, &one), fill(&words, &other));
             prop_assert_eq!(shape_of(&one), shape_of(&other));
             prop_assert_eq!(fingerprint(one.as_bytes()), fingerprint(other.as_bytes()));
