@@ -1,10 +1,10 @@
 //! A command goes on only with a value that a written decision record makes.
 //!
-//! [`Case::rule`] writes policy's decision on one command to the trail and answers a [`Ruling`]. Where the decision
-//! lets the command pass, the ruling holds a [`Permit`]: the only thing that a protocol session forwards a command
-//! for. Nothing else makes one, so the order *decide, record, only then forward* is not a rule that callers keep but
-//! the only program that compiles. [`Case::admit`] does the same for a session's beginning and answers an
-//! [`Admission`], without which no upstream is dialled.
+//! [`Case::rule`] writes policy's decision on one command to the trail and answers a [`Ruling`]. Where the
+//! decision lets the command pass, the ruling holds a [`Permit`]: the only thing that a protocol session
+//! forwards a command for. Nothing else makes one, so the order *decide, record, only then forward* is not a
+//! rule that callers keep but the only program that compiles. [`Case::admit`] does the same for a session's
+//! beginning and answers an [`Admission`], without which no upstream is dialled.
 //!
 //! # What stays outside the types
 //!
@@ -42,7 +42,8 @@
 //! }
 //! ```
 //!
-//! A record that was written deferred, or not at all, makes none; [`Case::rule`]'s error must be handled first:
+//! A record that was written deferred, or not at all, makes none; [`Case::rule`]'s error must be handled
+//! first:
 //!
 //! ```compile_fail,E0308
 //! # use agent_core::{decision::Decision, postgres, ruling::*};
@@ -209,8 +210,8 @@ impl Denied {
         Self::new(words)
     }
 
-    /// What the client is told: of a decision `denied by policy NAME: REASON`, or `denied: REASON` where no policy
-    /// decided.
+    /// What the client is told: of a decision `denied by policy NAME: REASON`, or `denied: REASON` where no
+    /// policy decided.
     pub fn words(&self) -> &str {
         &self.words
     }
@@ -230,21 +231,24 @@ impl Permit {
     }
 }
 
-/// The right to begin a session: its upstream may be dialled. It lasts as long as the session, so it can be copied.
+/// The right to begin a session: its upstream may be dialled. It lasts as long as the session, so it can be
+/// copied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admission {
     _private: (),
 }
 
-/// The right to hand the upstream a statement to prepare, under no name, that policy allows and nobody has recorded
-/// yet. It runs only by an Execute, which needs a [`Permit`] of its own. A session takes it for nothing else.
+/// The right to hand the upstream a statement to prepare, under no name, that policy allows and nobody has
+/// recorded yet. It runs only by an Execute, which needs a [`Permit`] of its own. A session takes it for
+/// nothing else.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Preparation {
     command: u64,
 }
 
 impl Preparation {
-    /// The right to prepare what the session's command of this number brings, where the decision lets it pass.
+    /// The right to prepare what the session's command of this number brings, where the decision lets it
+    /// pass.
     pub fn of(command: u64, decision: &Decision) -> Option<Self> {
         decision.passes().then_some(Self { command })
     }

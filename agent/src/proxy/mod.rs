@@ -1,12 +1,13 @@
 //! The proxy: redirected connections come in, and each is served as a session by its upstream's protocol.
 //!
 //! - [`accept`]: the listeners, and the way from an accepted connection to a session.
-//! - [`session`]: what every session has, whatever it speaks: identity, standing, decisions on record, an end.
+//! - [`session`]: what every session has, whatever it speaks: identity, standing, decisions on record, an
+//!   end.
 //! - [`stream`]: bytes between two connections, within bounds.
 //! - [`protocols`]: one adapter for each protocol, and the one place that tells them apart.
 //!
-//! This file holds what all sessions share: the agent's parts, how many sessions are open, and how they are told that
-//! the agent stops. It must never name a protocol.
+//! This file holds what all sessions share: the agent's parts, how many sessions are open, and how they are
+//! told that the agent stops. It must never name a protocol.
 
 pub mod accept;
 mod protocols;
@@ -38,8 +39,8 @@ use crate::{
     tls::{Authority, Connector},
 };
 
-/// How many idle sessions are closed at their upstreams at the same time when many are cut: each costs its server the
-/// end of a process.
+/// How many idle sessions are closed at their upstreams at the same time when many are cut: each costs its
+/// server the end of a process.
 const CLOSINGS_AT_ONCE: usize = 4;
 
 /// The parts of the agent that sessions use.

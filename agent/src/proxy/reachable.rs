@@ -1,4 +1,5 @@
-//! Whether this host can reach a bundle's upstreams in the way that the bundle says, before the bundle takes effect.
+//! Whether this host can reach a bundle's upstreams in the way that the bundle says, before the bundle takes
+//! effect.
 
 use std::{fmt::Display, sync::Arc};
 

@@ -1,7 +1,7 @@
 //! From an accepted connection to a session: which job, which process, which upstream.
 //!
-//! A connection for which one of these can't be answered is reset: one that was not redirected, one whose lineage has
-//! a gap, one beyond a bound. What may be dialled is not decided here.
+//! A connection for which one of these can't be answered is reset: one that was not redirected, one whose
+//! lineage has a gap, one beyond a bound. What may be dialled is not decided here.
 
 use std::sync::Arc;
 

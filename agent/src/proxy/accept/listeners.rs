@@ -1,4 +1,5 @@
-//! The agent's listeners: one pair in each network namespace that has jobs.
+//! The agent's listeners: a pair, IPv4 and IPv6, in each network namespace that has jobs. A namespace without
+//! one is not served: the kernel side refuses connects there.
 
 use std::{
     collections::HashMap,
@@ -17,10 +18,10 @@ use crate::{
     kernel::{Kernel, KernelError, flow_key, netns::Netns},
 };
 
-/// Connections accepted and not yet taken by the proxy.
+/// How many accepted connections may wait to be taken by the proxy.
 const ACCEPTED_MAX: usize = 1_024;
 
-/// How long accepting rests after it failed.
+/// How long a listener pauses after an accept failed.
 const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// Why a network namespace is not served.
@@ -29,7 +30,7 @@ pub enum ListenError {
     /// See [`KernelError`].
     #[error(transparent)]
     Kernel(#[from] KernelError),
-    /// Nothing is served any more.
+    /// The agent stops: no namespace is served any more.
     #[error("the agent is stopping")]
     Stopping,
 }
@@ -47,15 +48,16 @@ impl Bounded for ListenError {
 pub struct Accepted {
     /// The client's side.
     pub stream: std::net::TcpStream,
-    /// What the kernel side knows it by.
+    /// The key under which the kernel side published the flow.
     pub key: FlowKey,
-    /// Where it came from, and where the upstream is dialled from.
+    /// The network namespace that it came from, and that its upstream is dialled from.
     pub netns: Netns,
 }
 
 struct Serving {
     tasks: Vec<JoinHandle<()>>,
-    /// Nobody wanted it at the last look. An enrolment under way is not a job yet, so one look isn't enough.
+    /// No job was in the namespace at the last look. One look is not enough to stop serving it: a process
+    /// whose enrolment is under way is no job yet.
     idle: bool,
 }
 
@@ -67,24 +69,23 @@ impl Drop for Serving {
     }
 }
 
-/// Every listener, by the namespace's cookie.
+/// All listeners, by their namespace's cookie.
 pub struct Listeners {
     kernel: Arc<Kernel>,
     accepted: Queue<Accepted>,
-    /// `None` once closed.
+    /// `None` once [`Listeners::close`] was called.
     serving: Mutex<Option<HashMap<u64, Serving>>>,
 }
 
 impl Listeners {
-    /// No listeners yet, and the end at which accepted connections come out.
-    ///
-    /// `full` counts connections that found too many of them on their way.
+    /// No listeners yet, and the receiving end for accepted connections. `full` counts connections that had
+    /// to wait for a place in between.
     pub fn new(kernel: Arc<Kernel>, full: IntCounter) -> (Self, mpsc::Receiver<Accepted>) {
         let (accepted, taken) = Queue::new(ACCEPTED_MAX, full);
         (Self { kernel, accepted, serving: Mutex::new(Some(HashMap::new())) }, taken)
     }
 
-    /// Makes sure that the network namespace of `pid` is served; answers its cookie.
+    /// Serves the network namespace of `pid`, if it is not served yet; answers its cookie.
     pub fn ensure(&self, pid: u32) -> Result<u64, ListenError> {
         let failed = |source| KernelError::Netns { pid, source };
         let netns = Netns::of(pid).map_err(failed)?;
@@ -103,21 +104,21 @@ impl Listeners {
         if let Some(v6) = v6 {
             tasks.push(self.serve(v6, netns, 6).map_err(failed)?);
         }
-        // Announced last: from here on connects are sent to it.
+        // Announced last: from here on connects are redirected to it.
         let entry = Serving { tasks, idle: false };
         self.kernel.set_listener(cookie, ports)?;
         serving.insert(cookie, entry);
         Ok(cookie)
     }
 
-    /// Whether the network namespace of a cookie is served.
+    /// Whether the network namespace with this cookie is served.
     pub fn serves(&self, cookie: u64) -> bool {
         let serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner);
         serving.as_ref().is_some_and(|serving| serving.contains_key(&cookie))
     }
 
-    /// Stops serving namespaces that `wanted` doesn't name twice in a row; connects there are refused from
-    /// then on.
+    /// Stops serving each namespace that is not `wanted` for the second time in a row. From then on connects
+    /// there are refused.
     pub fn retain(&self, wanted: impl Fn(u64) -> bool) {
         let mut serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(serving) = serving.as_mut() else { return };
@@ -158,7 +159,7 @@ impl Listeners {
                             return;
                         }
                     }
-                    // Out of descriptors or memory: the backlog holds the rest until some are freed.
+                    // Out of descriptors or memory: the kernel's backlog holds further connections meanwhile.
                     Err(error) => {
                         tracing::error!(%error, "cannot accept a redirected connection");
                         tokio::time::sleep(ACCEPT_PAUSE).await;

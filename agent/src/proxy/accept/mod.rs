@@ -1,5 +1,5 @@
-//! From a redirected connect to a session: listeners in each job's network namespace, bounded queues, the threads that
-//! serve sessions, and the look-up of whose connection it is.
+//! From a redirected connect to a session: listeners in each job's network namespace, bounded queues, the
+//! threads that serve sessions, and the look-up of whose connection it is.
 
 mod flow;
 mod listeners;

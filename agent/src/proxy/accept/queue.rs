@@ -1,9 +1,9 @@
-//! A queue of so many places. Whoever finds it full waits, and that is counted.
+//! A bounded queue. A sender that finds it full waits, and the wait is counted.
 
 use prometheus::IntCounter;
 use tokio::sync::mpsc::{self, Receiver, Sender, error::TrySendError};
 
-/// The end at which things go in.
+/// The sending end.
 pub struct Queue<T> {
     places: Sender<T>,
     full: IntCounter,
@@ -16,13 +16,13 @@ impl<T> Clone for Queue<T> {
 }
 
 impl<T> Queue<T> {
-    /// A queue with `max` places, and the end at which things come out; `full` counts who had to wait.
+    /// A queue with `max` places, and its receiving end. `full` counts the sends that had to wait.
     pub fn new(max: usize, full: IntCounter) -> (Self, Receiver<T>) {
         let (places, taken) = mpsc::channel(max);
         (Self { places, full }, taken)
     }
 
-    /// Puts something in, once there is a place; false if nobody takes anything out any more.
+    /// Sends an item, once there is a place; false if the receiving end is gone.
     pub async fn put(&self, item: T) -> bool {
         match self.places.try_send(item) {
             Ok(()) => true,
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn who_finds_it_full_waits_and_is_counted() {
+    async fn a_full_queue_makes_senders_wait_and_counts_them() {
         let full = IntCounter::new("full", "full").unwrap();
         let (queue, mut taken) = Queue::new(2, full.clone());
         assert!(queue.put(1).await && queue.put(2).await);

@@ -1,6 +1,6 @@
-//! The threads that serve sessions: each runs its own single-threaded runtime, and a session stays on the
-//! thread it was given to. No work is stolen, no wake-up crosses threads, and the SQL grammar's recursion
-//! has the stack it needs.
+//! The threads that serve sessions. Each runs a single-threaded runtime of its own, and a session stays on
+//! the thread it was given to: no session needs a lock, no wake-up crosses threads, and the SQL grammar's
+//! recursion has the stack it needs.
 
 use std::{
     io,
@@ -13,13 +13,13 @@ use tokio::runtime::Builder;
 
 use super::queue::Queue;
 
-/// Connections that may wait for a worker.
+/// How many connections may wait for one worker.
 const QUEUE_MAX: usize = 1_024;
-/// Stack of a worker: the grammar's demand and as much again for everything above it. Pages are only
-/// touched when a statement needs them.
+/// A worker's stack: what the grammar needs, and as much again for everything above it. Pages are touched
+/// only when a statement needs them.
 const STACK_BYTES: usize = 2 * agent_sql::STACK_BYTES_MIN;
 
-/// A piece of work.
+/// A session, served to its end.
 pub type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The worker threads.
@@ -49,8 +49,8 @@ impl Workers {
         Ok(workers)
     }
 
-    /// Gives work to the next thread in turn; waits while its queue is full, which in turn fills the
-    /// listener's backlog.
+    /// Gives work to the next thread in turn; false if that thread has ended. It waits while the thread's
+    /// queue is full, so that the listener's backlog fills.
     pub async fn give(&self, work: Work) -> bool {
         let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.queues.len().max(1);
         match self.queues.get(turn) {

@@ -1,8 +1,8 @@
-//! One adapter for each protocol. This file alone tells protocols apart: a new one adds its folder here, a field for
-//! what its sessions share, and an arm.
+//! One adapter for each protocol. This file alone tells protocols apart: a new one adds its folder here, a
+//! field for what its sessions share, and an arm.
 //!
-//! An adapter owns a session from its first byte to its end. It reads commands, has them decided and recorded, and
-//! forwards one only for the permit that a recorded decision makes ([`agent_core::ruling`]).
+//! An adapter owns a session from its first byte to its end. It reads commands, has them decided and
+//! recorded, and forwards one only for the permit that a recorded decision makes ([`agent_core::ruling`]).
 
 mod postgres;
 mod tcp;

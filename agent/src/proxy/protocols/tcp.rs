@@ -1,5 +1,5 @@
-//! Connections whose content nobody reads: decided as a whole, and again when the bundle changes; cut when the job may
-//! no longer have them or the agent stops.
+//! Connections whose content nobody reads: decided as a whole, and again when the bundle changes; cut when
+//! the job may no longer have them or the agent stops.
 
 use std::{net::TcpStream as StdStream, pin::pin, sync::Arc};
 
@@ -97,7 +97,8 @@ fn still_passes(session: &Session, bundle: &Arc<Bundle>) -> bool {
     false
 }
 
-/// Policy's decision on a connection of which nothing but its destination will be seen, and how the trail names that.
+/// Policy's decision on a connection of which nothing but its destination will be seen, and how the trail
+/// names that.
 fn decide(session: &Session, bundle: &Arc<Bundle>) -> (String, Decision) {
     let Some(upstream) = bundle.upstream_for(session.destination) else {
         let decision = bundle.decide_undeclared(&session.subject, session.destination, unix_now(), &[]);

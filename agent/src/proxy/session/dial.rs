@@ -1,5 +1,5 @@
-//! The connection to a session's upstream. It takes the session's admission: nothing is dialled before the decision
-//! that the session may begin is on record.
+//! The connection to a session's upstream. It takes the session's admission: nothing is dialled before the
+//! decision that the session may begin is on record.
 
 use std::{io, time::Duration};
 

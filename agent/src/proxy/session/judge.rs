@@ -1,7 +1,8 @@
 //! Policy's decisions for one session: decide, then record, and only then may a command go on.
 //!
-//! A judge knows the bundle of the moment. It takes a new one in before it decides anything, and denies everything once
-//! the new one would not have let the session begin. It knows no protocol: an adapter brings the facts.
+//! A judge knows the bundle of the moment. It takes a new one in before it decides anything, and denies
+//! everything once the new one would not have let the session begin. It knows no protocol: an adapter brings
+//! the facts.
 
 use std::sync::Arc;
 
@@ -26,8 +27,8 @@ pub struct Judge {
     user: String,
     /// What the session can't begin without: the connection, and what the client asks for as it begins.
     beginning: Vec<Facts>,
-    /// The agent logs in itself: what lets the session begin is then enforced in every mode, for a job that is only
-    /// observed is not lent a login that policy would not lend it.
+    /// The agent logs in itself: what lets the session begin is then enforced in every mode, for a job that
+    /// is only observed is not lent a login that policy would not lend it.
     lends_login: bool,
     /// Why every command is denied, whatever policy says of it.
     barred: Option<String>,
@@ -69,8 +70,8 @@ impl Judge {
         })
     }
 
-    /// Decides whether the session may begin: each of these facts must be allowed, and the decision is on record when
-    /// this returns.
+    /// Decides whether the session may begin: each of these facts must be allowed, and the decision is on
+    /// record when this returns.
     pub fn admit(&mut self, session: &Session, beginning: Vec<Facts>) -> Result<Admission, Refusal> {
         self.beginning = beginning;
         let (facts, Decided { decision, resources }) = self.begin();
@@ -103,8 +104,8 @@ impl Judge {
         (facts, Decided { decision, resources })
     }
 
-    /// Reads the job's standing and the bundle in force, on which all decisions rest until the next call: to be called
-    /// before each command is decided.
+    /// Reads the job's standing and the bundle in force, on which all decisions rest until the next call: to
+    /// be called before each command is decided.
     pub fn look(&mut self, session: &Session) {
         self.barred = match session.objection() {
             Some(objection) => Some(objection.words),
@@ -112,8 +113,8 @@ impl Judge {
         };
     }
 
-    /// Takes a new bundle in, if there is one. The error is why the new one allows this session nothing: it can't
-    /// represent the session, or would not have let it begin. The old one has no say any more.
+    /// Takes a new bundle in, if there is one. The error is why the new one allows this session nothing: it
+    /// can't represent the session, or would not have let it begin. The old one has no say any more.
     fn refresh(&mut self, session: &Session) -> Result<(), String> {
         let bundle = session.proxy.parts.policy.current();
         if bundle.version() == self.bundle_version {

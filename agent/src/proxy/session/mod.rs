@@ -1,6 +1,7 @@
 //! What every session has, whatever it speaks.
 //!
-//! - this file: a session's identity, its place in the counts, its end. Dropping it closes the session everywhere.
+//! - this file: a session's identity, its place in the counts, its end. Dropping it closes the session
+//!   everywhere.
 //! - [`standing`]: whether the job may still act, and the signals that end a session.
 //! - [`record`]: the trail's records of a session; a decision on record is what lets a command pass.
 //! - [`judge`]: policy's decisions for a session, under the bundle of the moment.

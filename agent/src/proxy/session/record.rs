@@ -1,5 +1,5 @@
-//! What the trail holds of a session: its opening, and the decision on each command. The decisions' records are what
-//! permits are made of.
+//! What the trail holds of a session: its opening, and the decision on each command. The decisions' records
+//! are what permits are made of.
 
 use agent_core::{
     audit::record::{Record, SessionRecord, StatementRef, UpstreamRef},
@@ -33,10 +33,11 @@ impl Session {
         Ok(())
     }
 
-    /// Records the decision on the session's beginning; where the session may begin, the answer is the right to dial.
+    /// Records the decision on the session's beginning; where the session may begin, the answer is the right
+    /// to dial.
     ///
-    /// The job's standing is asked here, after policy and before the record: no revocation falls between, for the
-    /// session has followed what its standing rests on since it was opened.
+    /// The job's standing is asked here, after policy and before the record: no revocation falls between, for
+    /// the session has followed what its standing rests on since it was opened.
     pub fn begin(
         &self,
         facts: &Facts,
@@ -58,7 +59,8 @@ impl Session {
         }
     }
 
-    /// Records the decision on one command; where it lets pass, the answer is the right to forward that command.
+    /// Records the decision on one command; where it lets pass, the answer is the right to forward that
+    /// command.
     pub fn rule(
         &self,
         command: u64,

@@ -15,13 +15,14 @@ use crate::{clock::unix_now, proxy::Drain};
 const CLOCK_LOOK_S_MAX: u64 = 60;
 
 impl Session {
-    /// Why the job may begin nothing at this moment; `None` where it may. Every new session and every command asks.
+    /// Why the job may begin nothing at this moment; `None` where it may. Every new session and every command
+    /// asks.
     pub fn objection(&self) -> Option<Refusal> {
         objection(&self.grounds.borrow().at(unix_now()))
     }
 
-    /// Why the session must be cut at this moment: its job's access was revoked. A job whose time is up keeps its
-    /// sessions, and each of their commands is denied.
+    /// Why the session must be cut at this moment: its job's access was revoked. A job whose time is up keeps
+    /// its sessions, and each of their commands is denied.
     pub fn revoked(&self) -> Option<Refusal> {
         self.objection().filter(|objection| objection.why == Ended::Revoked)
     }
@@ -54,7 +55,8 @@ impl Session {
     }
 }
 
-/// Waits for a change. One whose sender is gone never comes: a job outlives its sessions, and so does the agent.
+/// Waits for a change. One whose sender is gone never comes: a job outlives its sessions, and so does the
+/// agent.
 pub async fn changed<T>(watched: &mut watch::Receiver<T>) {
     if watched.changed().await.is_err() {
         std::future::pending::<()>().await;

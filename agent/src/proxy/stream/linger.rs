@@ -12,8 +12,8 @@ const LINGER: Duration = Duration::from_secs(2);
 /// How much of what it still sends is read, and dropped, at once.
 const DROPPED_BYTES: usize = 8 << 10;
 
-/// Shuts down our direction, then reads and drops what still comes, for a bounded time. Closing with unread bytes would
-/// send a reset, which takes from the other end what it was told last.
+/// Shuts down our direction, then reads and drops what still comes, for a bounded time. Closing with unread
+/// bytes would send a reset, which takes from the other end what it was told last.
 pub async fn linger(stream: &mut Stream) {
     let drained = async {
         let _ = stream.shutdown().await;
@@ -24,8 +24,8 @@ pub async fn linger(stream: &mut Stream) {
     let _ = tokio::time::timeout(LINGER, drained).await;
 }
 
-/// Makes the coming close of a connection a reset: what was refused must not look like an orderly end, and what is on
-/// its way must not arrive.
+/// Makes the coming close of a connection a reset: what was refused must not look like an orderly end, and
+/// what is on its way must not arrive.
 pub fn reset<'a>(stream: impl Into<SockRef<'a>>) {
     let _ = stream.into().set_linger(Some(Duration::ZERO));
 }

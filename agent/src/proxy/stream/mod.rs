@@ -1,5 +1,5 @@
-//! Bytes between a client and an upstream: buffers within bounds, and how a connection is kept and closed. Nothing
-//! here knows what the bytes say.
+//! Bytes between a client and an upstream: buffers within bounds, and how a connection is kept and closed.
+//! Nothing here knows what the bytes say.
 
 mod linger;
 mod side;

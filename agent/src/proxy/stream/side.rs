@@ -1,4 +1,5 @@
-//! One peer of a session: its stream, what came from it and what goes to it, within bounds.
+//! One side of a session, the client or the upstream: its stream, the bytes that came from it and those that
+//! go to it, within bounds.
 
 use std::{
     io,
@@ -11,34 +12,35 @@ use tokio::io::{AsyncReadExt, AsyncWrite};
 use super::linger::reset;
 use crate::tls::Stream;
 
-/// What is read at once, to begin with: messages that are read whole may need more for a while.
+/// How much is read at once to begin with. A message that must be read whole makes the buffer grow for a
+/// while.
 pub const BUFFER_BYTES: usize = 8 << 10;
-/// Most bytes read at once.
+/// How much is read at once at most.
 const READ_BYTES_MAX: usize = 64 << 10;
-/// What an idle session's buffers keep.
+/// How much capacity an empty buffer keeps while the session is idle.
 const IDLE_BYTES: usize = 1 << 10;
 
-/// One peer: what came from it, and what goes to it.
+/// One side of a session.
 pub struct Side {
     /// Its connection.
     pub stream: Stream,
-    /// Read from it and not dealt with.
+    /// What was read from it and not consumed.
     pub input: Vec<u8>,
-    /// To be written to it.
+    /// What is to be written to it.
     pub output: Vec<u8>,
     written: usize,
-    /// Written, and not yet on its way: TLS keeps records that the connection has no room for.
+    /// Bytes were written to the stream and not flushed: TLS buffers records that the socket has no room for.
     unflushed: bool,
-    /// Something has been written since this was last asked.
+    /// Something was written since [`Self::take_progress`] was last called.
     progressed: bool,
-    /// Room to make before a read.
+    /// How much room the next read makes.
     read_bytes: usize,
-    /// It has sent its last byte.
+    /// Its last byte has been read.
     pub ended: bool,
 }
 
 impl Side {
-    /// A peer that has sent `input` already.
+    /// A side from which `input` has already been read.
     pub fn new(stream: Stream, input: Vec<u8>) -> Self {
         Self {
             stream,
@@ -57,23 +59,23 @@ impl Side {
         self.unflushed || self.written < self.output.len()
     }
 
-    /// Whether the peer has taken something since this was last asked.
+    /// Whether something was written since this was last called.
     pub fn take_progress(&mut self) -> bool {
         std::mem::take(&mut self.progressed)
     }
 
-    /// Forgets what waits to be written.
+    /// Drops what waits to be written.
     pub fn drop_output(&mut self) {
         self.output.clear();
         self.written = 0;
     }
 
-    /// Whether so much has been read.
+    /// Whether at least this many bytes wait in the input.
     pub fn holds(&self, bytes: usize) -> bool {
         !self.input.is_empty() && self.input.len() >= bytes
     }
 
-    /// Writes what waits; ready when nothing does.
+    /// Writes what waits to be written; ready once all of it is flushed.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.written < self.output.len() {
             let rest = self.output.get(self.written..).unwrap_or_default();
@@ -96,13 +98,14 @@ impl Side {
         Poll::Ready(Ok(()))
     }
 
-    /// Writes what can be written at once; the rest is the peer's loss.
+    /// Writes what can be written without waiting; the rest is lost.
     pub fn flush_last(&mut self) {
         let rest = self.output.get(self.written..).unwrap_or_default();
         self.stream.write_now(rest);
     }
 
-    /// Reads what is there. A peer that fills the room it is given gets more, within [`READ_BYTES_MAX`].
+    /// Reads what is there. A side that fills the room it is given gets twice as much, up to
+    /// [`READ_BYTES_MAX`].
     pub fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.input.reserve(self.read_bytes);
         let room = self.input.capacity() - self.input.len();
@@ -116,7 +119,7 @@ impl Side {
                 self.read_bytes =
                     if bytes == room { (2 * self.read_bytes).min(READ_BYTES_MAX) } else { BUFFER_BYTES };
             }
-            // TLS that ends without saying so: the protocol inside has its own ends.
+            // TLS that ends without close_notify: the protocol inside says itself where it ends.
             Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => self.ended = true,
             Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
             Poll::Pending => return Poll::Pending,
@@ -124,7 +127,7 @@ impl Side {
         Poll::Ready(Ok(()))
     }
 
-    /// Gives back the room of empty buffers: most sessions are idle most of the time.
+    /// Frees the capacity of empty buffers: most sessions are idle most of the time.
     pub fn rest(&mut self) {
         for buffer in [&mut self.input, &mut self.output] {
             if buffer.is_empty() && buffer.capacity() > IDLE_BYTES {
@@ -133,12 +136,12 @@ impl Side {
         }
     }
 
-    /// Closes with a reset: the peer is to go no further with what it was sent.
+    /// Closes with a reset: the other end must not go on with what it was sent.
     pub fn reset(self) {
         reset(self.stream.tcp());
     }
 
-    /// Drops what has been dealt with.
+    /// Drops consumed bytes from the input's start.
     pub fn consume(&mut self, bytes: usize) {
         if bytes >= self.input.len() {
             self.input.clear();
@@ -148,8 +151,8 @@ impl Side {
     }
 }
 
-/// Moves the first `bytes` of what one peer sent to what goes to the other, of which there is nothing yet. The buffers
-/// change places; what stays behind is copied.
+/// Moves the first `bytes` of one side's input to the other side's output, which must be empty. The buffers
+/// change places, so that only the bytes which stay behind are copied.
 pub fn hand_over(input: &mut Vec<u8>, output: &mut Vec<u8>, bytes: usize) {
     std::mem::swap(input, output);
     input.extend_from_slice(output.get(bytes..).unwrap_or_default());
@@ -161,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_handed_over_is_the_beginning_and_the_rest_stays() {
+    fn the_first_bytes_are_handed_over_and_the_rest_stays() {
         for bytes in 0..=5 {
             let (mut input, mut output) = (b"hello".to_vec(), Vec::with_capacity(1));
             hand_over(&mut input, &mut output, bytes);

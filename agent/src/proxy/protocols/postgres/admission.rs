@@ -1,5 +1,5 @@
-//! Whether a client gets its session: decided and recorded before anything is dialled, then the upstream is dialled
-//! and, where the agent has a login of its own for it, logged in to.
+//! Whether a client gets its session: decided and recorded before anything is dialled, then the upstream is
+//! dialled and, where the agent has a login of its own for it, logged in to.
 
 use std::collections::BTreeSet;
 
@@ -111,7 +111,8 @@ fn decide(
     Ok((Statements::new(session, judge), admission))
 }
 
-/// What a session's beginning does: the connection, and each setting that its startup message makes, as `SET`.
+/// What a session's beginning does: the connection, and each setting that its startup message makes, as
+/// `SET`.
 fn beginning(settings: &[Setting]) -> Vec<Facts> {
     let mut beginning = vec![Facts::connect()];
     let set = settings.iter().filter(|(name, _)| !agent_sql::decides_reading(name));
@@ -148,8 +149,8 @@ fn unreachable(session: &Session, upstream: &Upstream, error: &DialError) -> Ref
     Refusal::new(Ended::UpstreamUnreachable, format!("cannot reach {name} at {at}: {error}"))
 }
 
-/// What the server says of the role and its password is for the administrator to know; what it says of the database or
-/// of its own state is for the client.
+/// What the server says of the role and its password is for the administrator to know; what it says of the
+/// database or of its own state is for the client.
 fn not_logged_in(upstream: &Upstream, error: &LoginError) -> Refusal {
     tracing::error!(upstream = &*upstream.name, %error, "the agent could not log in");
     let told = match error {

@@ -1,5 +1,5 @@
-//! Requests to cancel a running statement. Each comes on a connection of its own and presents a key. It is passed on
-//! only if the key belongs to a session of the job that asks, by the route that this session took.
+//! Requests to cancel a running statement. Each comes on a connection of its own and presents a key. It is
+//! passed on only if the key belongs to a session of the job that asks, by the route that this session took.
 
 use agent_core::postgres::CancelKey;
 use tokio::io::AsyncWriteExt;
@@ -10,8 +10,8 @@ use super::{
 };
 use crate::proxy::session::{Session, ended::Ended};
 
-/// Passes a client's request on if its key is one of the same job's. The client is told nothing either way, as by the
-/// server.
+/// Passes a client's request on if its key is one of the same job's. The client is told nothing either way,
+/// as by the server.
 pub async fn forward(session: &Session, keys: &Keys, key: &CancelKey) -> Ended {
     // A new connection as any other.
     if let Some(objection) = session.objection() {

@@ -1,8 +1,9 @@
 //! The leg towards the upstream: from which network namespace it is dialled, and whether by TLS.
 //!
-//! A job may own its network namespace: there it can read what is sent in the clear, and divert it. A connection that
-//! carries a secret which the job does not have must be out of its reach: by TLS with a server that proved its name, or
-//! dialled from the agent's own namespace, where the job has no say, or not at all.
+//! A job may own its network namespace: there it can read what is sent in the clear, and divert it. A
+//! connection that carries a secret which the job does not have must be out of its reach: by TLS with a
+//! server that proved its name, or dialled from the agent's own namespace, where the job has no say, or not
+//! at all.
 
 use agent_policy::TlsMode;
 use thiserror::Error;
@@ -69,7 +70,8 @@ async fn upgrade(session: &Session, route: &Route, mut stream: TcpStream) -> Res
         return Ok(Stream::Plain(stream));
     }
     stream.write_all(&SSL_REQUEST).await?;
-    // One byte and no more: what comes behind it in the clear must not be taken for encrypted (CVE-2021-23222).
+    // One byte and no more: what comes behind it in the clear must not be taken for encrypted
+    // (CVE-2021-23222).
     match stream.read_u8().await? {
         b'S' => {
             let connector = &session.proxy.parts.connector;

@@ -38,8 +38,8 @@ pub enum Wants {
     Refused(Refusal),
 }
 
-/// Negotiates with a client that dialled `destination`. Answers how the connection ended where there is nobody to
-/// talk to any more.
+/// Negotiates with a client that dialled `destination`. Answers how the connection ended where there is
+/// nobody to talk to any more.
 pub async fn greet(
     client: TcpStream,
     destination: SocketAddr,

@@ -1,4 +1,5 @@
-//! The cancellation keys of running sessions. A key is found by the job whose session it belongs to, and by no other.
+//! The cancellation keys of running sessions. A key is found by the job whose session it belongs to, and by
+//! no other.
 
 use std::{
     collections::HashMap,
@@ -34,8 +35,8 @@ pub struct Cancellable {
 pub struct Keys(Mutex<HashMap<Backend, Cancellable>>);
 
 impl Keys {
-    /// Registers a session's key: to be called before the client is told it, or its first request could come too
-    /// early. Dropping the registration takes the key out again.
+    /// Registers a session's key: to be called before the client is told it, or its first request could come
+    /// too early. Dropping the registration takes the key out again.
     pub fn register(
         self: &Arc<Self>,
         job: Id,

@@ -1,14 +1,15 @@
-//! The PostgreSQL adapter: performs what the session machine in `agent-core` asks for, and answers its questions by
-//! policy and the audit trail.
+//! The PostgreSQL adapter: performs what the session machine in `agent-core` asks for, and answers its
+//! questions by policy and the audit trail.
 //!
 //! - this file: a connection from its first byte to its end.
 //! - [`greet`]: what the client wants, and whether its connection is encrypted.
-//! - [`admission`]: whether it gets a session; the upstream dialled and, where the agent has a login of its own, logged
-//!   in to. [`refusal`]: what it is told otherwise.
+//! - [`admission`]: whether it gets a session; the upstream dialled and, where the agent has a login of its
+//!   own, logged in to. [`refusal`]: what it is told otherwise.
 //! - [`dial`] and [`route`]: the leg towards the upstream; [`login`]: logging in there.
 //! - [`pump`]: moves bytes both ways within fixed buffers, and ends sessions that don't end by themselves.
-//! - [`statements`]: facts, decision, record: what stands between a statement and the upstream. [`reading`]: what
-//!   statements come to, remembered where that is safe. [`names`]: what an `EXECUTE` or a `FETCH` can run.
+//! - [`statements`]: facts, decision, record: what stands between a statement and the upstream. [`reading`]:
+//!   what statements come to, remembered where that is safe. [`names`]: what an `EXECUTE` or a `FETCH` can
+//!   run.
 //! - [`cancel`] and [`keys`]: requests to cancel what a session runs.
 
 mod admission;

@@ -1,36 +1,37 @@
-//! What the names of prepared statements can mean to an `EXECUTE`, and those of portals to a `FETCH`.
+//! What a name can stand for: a prepared statement's to SQL's `EXECUTE`, a portal's to `FETCH`.
 //!
-//! A name keeps every meaning it was given: which of them the server has under it cannot be told for sure once
-//! SQL's `PREPARE` and the protocol's Parse share names.
+//! A name keeps the facts of every statement that was ever given it. SQL's `PREPARE` and the protocol's Parse
+//! share one space of names, so that lineal can't tell for sure which statement the server has under a name:
+//! whoever runs the name must be allowed all of them.
 
 use std::collections::HashMap;
 
 use agent_core::facts::{Facts, Resource};
 use prometheus::IntCounter;
 
-/// Names that are kept.
+/// How many names are kept.
 const NAMES_MAX: usize = 1_024;
-/// Meanings of one name.
+/// How many statements one name keeps the facts of.
 const MEANINGS_MAX: usize = 16;
-/// Bytes of all of them.
+/// How many bytes all of them take.
 const BYTES_MAX: usize = 1 << 20;
 
-/// Names and their meanings, within bounds.
+/// Names, each with the facts of what it can stand for, within bounds.
 pub struct Names {
     meanings: HashMap<Box<str>, Vec<Facts>>,
     bytes: usize,
-    /// A bound was reached: any name can mean anything.
+    /// A bound was reached: nothing is kept, and any name can stand for anything.
     overflowed: bool,
     overflows: IntCounter,
 }
 
 impl Names {
-    /// No names yet; `overflows` counts when a bound is reached.
+    /// No names yet. `overflows` counts each time a bound is reached.
     pub fn new(overflows: IntCounter) -> Self {
         Self { meanings: HashMap::new(), bytes: 0, overflowed: false, overflows }
     }
 
-    /// Adds a meaning of a name.
+    /// Adds what a name was given to.
     pub fn add(&mut self, name: &str, facts: &Facts) {
         if self.overflowed || self.meanings.get(name).is_some_and(|known| known.contains(facts)) {
             return;
@@ -53,13 +54,13 @@ impl Names {
         self.meanings.entry(name.into()).or_default().push(facts.clone());
     }
 
-    /// The meanings of a name; `None` if it can mean anything.
+    /// The facts of each statement that a name can stand for; `None` if it can stand for anything.
     pub fn of(&self, name: &str) -> Option<&[Facts]> {
         (!self.overflowed).then(|| self.meanings.get(name).map_or(&[][..], Vec::as_slice))
     }
 }
 
-/// About what some facts take.
+/// About how many bytes some facts take.
 fn weight(facts: &Facts) -> usize {
     const EACH: usize = 64;
     let accesses = facts.accesses.iter().map(|access| match &access.resource {
@@ -83,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_keeps_every_meaning_once() {
+    fn a_name_keeps_the_facts_of_each_of_its_statements_once() {
         let mut names = names();
         for sql in ["SELECT 1", "DELETE FROM t", "SELECT 1"] {
             names.add("p", &read(sql));
@@ -93,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn past_any_bound_every_name_can_mean_anything() {
+    fn past_any_bound_every_name_can_stand_for_anything() {
         let mut many_names = names();
         (0..=NAMES_MAX).for_each(|i| many_names.add(&format!("p{i}"), &read("SELECT 1")));
         let mut many_meanings = names();

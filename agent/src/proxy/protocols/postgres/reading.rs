@@ -1,4 +1,5 @@
-//! What a session's statements come to, read once where that can be told to be enough.
+//! What the SQL grammar reads in a session's statements. A reading is cached and used again only for texts
+//! that are certain to read the same.
 
 use std::{borrow::Cow, collections::HashMap, hash::Hash, sync::Arc};
 
@@ -8,14 +9,14 @@ use prometheus::IntCounter;
 
 use crate::audit::Literals;
 
-/// Readings that a session remembers of each sort.
+/// How many readings of each sort a session caches.
 const READINGS_MAX: usize = 1_024;
-/// The bytes of the texts that they were read from.
+/// How many bytes of text the cached readings of one sort were read from, at most.
 const READ_BYTES_MAX: usize = 256 << 10;
-/// The longest text whose reading is remembered.
+/// The longest text whose reading is cached.
 const TEXT_BYTES_MAX: usize = 32 << 10;
 
-/// What a text comes to; the same for all texts that differ in whole numbers alone.
+/// What was read in a text; the same for all texts that differ only in the values of whole numbers.
 pub struct Reading {
     /// Its facts, and the names it gives and uses.
     pub analysis: Analysis,
@@ -23,12 +24,12 @@ pub struct Reading {
     pub fingerprint: String,
     /// The text as the trail keeps it; `None` where that is the text itself.
     redacted: Option<String>,
-    /// The text may make cursors: it has the word in it.
+    /// The text may make cursors: the word `DECLARE` stands in it.
     pub declares: bool,
 }
 
 impl Reading {
-    /// Of something that has no text of its own.
+    /// The reading of a command that has no text of its own.
     pub fn of(facts: Facts) -> Self {
         let analysis =
             Analysis { facts, prepares: vec![], executes: vec![], fetches: vec![], unparsed: None };
@@ -47,7 +48,7 @@ impl Reading {
         }
     }
 
-    /// `text`, which this is the reading of, as the trail keeps it.
+    /// The text that this was read from, as the trail keeps it.
     pub fn shown<'a>(&'a self, text: &'a [u8]) -> Cow<'a, str> {
         match &self.redacted {
             Some(redacted) => Cow::Borrowed(redacted),
@@ -66,20 +67,21 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// One that remembers nothing yet; `full` counts how often what it remembered was too much.
+    /// A reader with empty caches; `full` counts each time that one of them was full and was emptied.
     pub fn new(literals: Literals, full: IntCounter) -> Self {
         let (by_shape, by_statement) = (Memory::new(full.clone()), Memory::new(full));
         Self { literals, by_shape, by_statement, shape: Vec::new() }
     }
 
-    /// Reads a text that is sent once.
+    /// Reads the text of a Query.
     pub fn read(&mut self, text: &[u8]) -> Arc<Reading> {
         let shaped = agent_sql::shape(text, &mut self.shape);
         if let Some(reading) = shaped.then(|| self.by_shape.readings.get(&*self.shape)).flatten() {
             return Arc::clone(reading);
         }
         let reading = Arc::new(Reading::new(text, self.literals));
-        // What the grammar refuses may be refused for its numbers.
+        // A text that the grammar refuses may be refused for one of its numbers: it says nothing of its
+        // shape.
         if shaped && reading.analysis.unparsed.is_none() {
             self.by_shape.keep(self.shape.as_slice().into(), &reading, text.len());
         }
@@ -97,7 +99,7 @@ impl Reader {
     }
 }
 
-/// Readings within bounds. What is thrown away is made again when it is needed.
+/// Cached readings, within bounds. A reading that was dropped is made again when it is needed.
 struct Memory<K> {
     readings: HashMap<K, Arc<Reading>>,
     bytes: usize,
@@ -132,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_that_differ_in_numbers_are_read_once() {
+    fn texts_that_differ_only_in_numbers_share_a_reading() {
         let mut reader = reader();
         let one = reader.read(b"SELECT 1 FROM t WHERE id = 5");
         let other = reader.read(b"SELECT 1 FROM t WHERE id = 77");
@@ -141,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_another_table_is_read_anew() {
+    fn texts_that_differ_in_names_or_strings_are_read_separately() {
         let mut reader = reader();
         for (one, other) in [
             ("SELECT * FROM t1", "SELECT * FROM t2"),
@@ -154,14 +156,14 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_text_does_not_speak_for_its_shape() {
+    fn the_refusal_of_a_text_is_not_cached_for_its_shape() {
         let mut reader = reader();
         assert!(reader.read(b"SELECT CAST(x AS float(0))").analysis.unparsed.is_some());
         assert!(reader.read(b"SELECT CAST(x AS float(9))").analysis.unparsed.is_none());
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
+    fn the_caches_are_bounded_in_readings_and_in_bytes() {
         let mut reader = reader();
         for i in 0..3 * READINGS_MAX {
             reader.read(format!("SELECT * FROM t{i}").as_bytes());

@@ -1,7 +1,7 @@
 //! From a statement to a ruling: facts by the SQL grammar, a decision by policy, a record in the trail.
 //!
-//! The judge decides and records ([`Judge::rule`]); this file says what there is to decide: which statements a message,
-//! a name or a portal can stand for, and what the trail shows of them.
+//! The judge decides and records ([`Judge::rule`]); this file says what there is to decide: which statements
+//! a message, a name or a portal can stand for, and what the trail shows of them.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -28,7 +28,8 @@ use crate::{
 
 /// What PostgreSQL keeps of a name (`NAMEDATALEN` - 1).
 const NAME_BYTES_MAX: usize = 63;
-/// The function `set_config`, by its OID (`pg_proc.dat`): called by FunctionCall, its arguments are not looked at.
+/// The function `set_config`, by its OID (`pg_proc.dat`): called by FunctionCall, its arguments are not
+/// looked at.
 const SET_CONFIG: u32 = 2078;
 
 /// Rules on one session's statements.
@@ -183,8 +184,9 @@ impl Statements {
         }
     }
 
-    /// Decides a Parse. One that gives the statement a name is recorded, as `PREPARE` is: SQL can run it by that
-    /// name. One without a name is recorded when it is denied; else its execution is what the trail shows.
+    /// Decides a Parse. One that gives the statement a name is recorded, as `PREPARE` is: SQL can run it by
+    /// that name. One without a name is recorded when it is denied; else its execution is what the trail
+    /// shows.
     fn prepare(&mut self, session: &Session, number: u64, name: &[u8], statement: &Statement) -> Ruled {
         let reading = self.reader.read_statement(statement);
         let facts = self.complete(&reading.analysis);
@@ -203,8 +205,8 @@ impl Statements {
         ruled
     }
 
-    /// Decides what a portal can stand for: an Execute of it, or the Bind that gives it the name `bound`, by which
-    /// SQL's `FETCH` can run it. The server runs one of the candidates: each must be allowed.
+    /// Decides what a portal can stand for: an Execute of it, or the Bind that gives it the name `bound`, by
+    /// which SQL's `FETCH` can run it. The server runs one of the candidates: each must be allowed.
     fn run(
         &mut self,
         session: &Session,

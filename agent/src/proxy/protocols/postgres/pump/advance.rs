@@ -1,7 +1,7 @@
 //! Everything that a session can do without waiting: read, ask the machine, decide, write.
 //!
-//! The machine hands a command out for the upstream only for the permit that a recorded decision makes; what it hands
-//! out is written as it is.
+//! The machine hands a command out for the upstream only for the permit that a recorded decision makes; what
+//! it hands out is written as it is.
 
 use std::{
     task::{Context, Poll},

@@ -1,4 +1,5 @@
-//! How a session ends that does not end by itself: who is told what, and in which order the two connections go.
+//! How a session ends that does not end by itself: who is told what, and in which order the two connections
+//! go.
 
 use std::time::Duration;
 
@@ -99,8 +100,8 @@ impl Pump {
     }
 }
 
-/// Ends a session at a server that has nothing to do for it. A server's process takes longer to end than a client takes to
-/// be told: of many sessions that end at once all clients are told first.
+/// Ends a session at a server that has nothing to do for it. A server's process takes longer to end than a
+/// client takes to be told: of many sessions that end at once all clients are told first.
 async fn close_idle(mut upstream: Side, proxy: &Proxy) {
     let orderly = async {
         let _turn = match proxy.closings.try_acquire() {

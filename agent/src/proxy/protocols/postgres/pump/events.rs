@@ -28,8 +28,8 @@ impl Pump {
                     self.transaction = transaction;
                 }
                 Event::Outcome(outcome) => self.record(session, &outcome),
-                // The trail says that the session ended; the upstream's own reason is kept here. Its text may quote the
-                // client's: `?` escapes it.
+                // The trail says that the session ended; the upstream's own reason is kept here. Its text may
+                // quote the client's: `?` escapes it.
                 Event::UpstreamFatal(error) => tracing::info!(
                     sqlstate = error.code(),
                     reason = ?error.message,

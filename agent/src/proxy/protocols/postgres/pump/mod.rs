@@ -1,10 +1,11 @@
 //! Moves a session's bytes both ways within fixed buffers.
 //!
-//! Neither side is read while what it sent before is still on its way to the other: a slow reader slows the sender and
-//! costs no memory. One task serves both directions, so that nothing is shared.
+//! Neither side is read while what it sent before is still on its way to the other: a slow reader slows the
+//! sender and costs no memory. One task serves both directions, so that nothing is shared.
 //!
 //! - this file: the session's loop: bytes, and what else can end or change it.
-//! - [`advance`]: everything that can be done without waiting; the one place that hands a command to the upstream.
+//! - [`advance`]: everything that can be done without waiting; the one place that hands a command to the
+//!   upstream.
 //! - [`events`]: what the machine found out: keys, readiness, outcomes for the trail.
 //! - [`ending`]: how a session ends that does not end by itself.
 
@@ -77,8 +78,8 @@ struct Sent {
 }
 
 impl Pump {
-    /// A session that has been admitted. Its startup message has been sent, or comes first of what the machine
-    /// forwards.
+    /// A session that has been admitted. Its startup message has been sent, or comes first of what the
+    /// machine forwards.
     pub fn new(
         machine: Machine,
         statements: Statements,
