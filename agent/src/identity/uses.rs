@@ -25,7 +25,10 @@ pub(crate) enum UseError {
     #[error("the token is refused, because its use cannot be stored in {path}: {reason}")]
     Unstored { path: PathBuf, reason: String },
     /// The stored table can't be read. Without it, used tokens would be accepted again.
-    #[error("the table of used tokens in {path} cannot be read: {reason}")]
+    #[error(
+        "the table of used tokens in {path} cannot be read: {reason}; restore it: without it, used tokens \
+         would be accepted again"
+    )]
     Unreadable { path: PathBuf, reason: String },
     /// It was stored by another version of lineal.
     #[error(transparent)]

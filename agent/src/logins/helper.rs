@@ -1,5 +1,5 @@
-//! Programs that print a password. What a program printed is used until it expires; while it runs, everybody
-//! who asks waits for that one run.
+//! Programs that print a password. What a program printed is used until it expires, or once if it names no
+//! expiry. A program never runs twice at the same time: whoever asks meanwhile waits.
 
 use std::{
     process::Stdio,
