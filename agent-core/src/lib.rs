@@ -16,3 +16,4 @@ pub mod lineage;
 pub mod postgres;
 pub mod ruling;
 pub mod standing;
+pub mod target;

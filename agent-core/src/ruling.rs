@@ -163,7 +163,7 @@ impl Case<'_> {
             actions: &actions,
             resources: Texts::Strings(self.resources),
             statement: self.statement,
-            decision: decision.verdict,
+            decision: decision.effect,
             policies: Texts::Boxed(&decision.policies),
             reason: &decision.reason,
             masked: Texts::Strs(&[]),
@@ -264,7 +264,7 @@ pub(crate) mod tests {
     use std::cell::RefCell;
 
     use super::*;
-    use crate::decision::Verdict;
+    use crate::decision::Effect;
 
     /// A ledger in memory, of decisions only: command numbers. It fails from `full` records on.
     pub(crate) struct Paper {
@@ -289,9 +289,9 @@ pub(crate) mod tests {
         Paper { commands: RefCell::default(), full }
     }
 
-    fn decision(verdict: Verdict, observed: bool, policies: &[&str]) -> Decision {
+    fn decision(effect: Effect, observed: bool, policies: &[&str]) -> Decision {
         let policies = policies.iter().map(|name| (*name).into()).collect();
-        Decision { verdict, policies, reason: "because".into(), observed }
+        Decision { effect, policies, reason: "because".into(), observed }
     }
 
     fn rule(command: u64, decision: &Decision, paper: &Paper) -> Result<Ruling<Permit>, &'static str> {
@@ -302,7 +302,7 @@ pub(crate) mod tests {
 
     /// A permit for a session under test, got as everybody gets one.
     pub(crate) fn permit(command: u64) -> Permit {
-        match rule(command, &decision(Verdict::Allow, false, &[]), &paper(1)) {
+        match rule(command, &decision(Effect::Allow, false, &[]), &paper(1)) {
             Ok(Ruling::Allow(permit)) => permit,
             other => panic!("{other:?}"),
         }
@@ -312,7 +312,7 @@ pub(crate) mod tests {
     pub(crate) fn admission() -> Admission {
         let facts = Facts::connect();
         let case = Case { session: "s", protocol: "tcp", facts: &facts, resources: &[], statement: None };
-        match case.admit(&decision(Verdict::Allow, false, &[]), &paper(1)) {
+        match case.admit(&decision(Effect::Allow, false, &[]), &paper(1)) {
             Ok(Ruling::Allow(admission)) => admission,
             other => panic!("{other:?}"),
         }
@@ -320,43 +320,43 @@ pub(crate) mod tests {
 
     /// A preparation, likewise.
     pub(crate) fn preparation(command: u64) -> Preparation {
-        Preparation::of(command, &decision(Verdict::Allow, false, &[])).unwrap()
+        Preparation::of(command, &decision(Effect::Allow, false, &[])).unwrap()
     }
 
     #[test]
     fn only_a_recorded_decision_that_lets_pass_makes_a_permit() {
-        let check = |verdict, observed, expect: bool| {
+        let check = |effect, observed, expect: bool| {
             let paper = paper(1);
-            let ruling = rule(7, &decision(verdict, observed, &["p"]), &paper).unwrap();
+            let ruling = rule(7, &decision(effect, observed, &["p"]), &paper).unwrap();
             assert_eq!(
                 matches!(ruling, Ruling::Allow(Permit { command: 7 })),
                 expect,
-                "{verdict:?} {observed}"
+                "{effect:?} {observed}"
             );
             assert_eq!(*paper.commands.borrow(), [7], "denials are recorded too");
         };
-        check(Verdict::Allow, false, true);
-        check(Verdict::Deny, true, true);
-        check(Verdict::Deny, false, false);
-        check(Verdict::Hold, false, false);
+        check(Effect::Allow, false, true);
+        check(Effect::Deny, true, true);
+        check(Effect::Deny, false, false);
+        check(Effect::Hold, false, false);
     }
 
     #[test]
     fn a_decision_that_cannot_be_recorded_makes_none() {
-        assert_eq!(rule(1, &decision(Verdict::Allow, false, &[]), &paper(0)), Err("full"));
+        assert_eq!(rule(1, &decision(Effect::Allow, false, &[]), &paper(0)), Err("full"));
     }
 
     #[test]
     fn a_preparation_needs_a_decision_that_lets_pass() {
         assert_eq!(preparation(3).command(), 3);
-        assert_eq!(Preparation::of(3, &decision(Verdict::Deny, false, &[])), None);
-        assert!(Preparation::of(3, &decision(Verdict::Deny, true, &[])).is_some());
+        assert_eq!(Preparation::of(3, &decision(Effect::Deny, false, &[])), None);
+        assert!(Preparation::of(3, &decision(Effect::Deny, true, &[])).is_some());
     }
 
     #[test]
     fn a_client_is_told_which_policies_denied() {
         let check = |policies: &[&str], expect| {
-            assert_eq!(Denied::of(&decision(Verdict::Deny, false, policies)).words(), expect);
+            assert_eq!(Denied::of(&decision(Effect::Deny, false, policies)).words(), expect);
         };
         check(&[], "denied: because");
         check(&["a"], "denied by policy a: because");

@@ -1,7 +1,9 @@
-//! Standing: whether a job may act at a given moment. Standing is no state that is stored and moved from step
-//! to step. It is computed from what is known, [`Grounds`], and the time. What is known only grows: a
-//! revocation is final, and a deadline is the token's own. News may therefore come late, twice or in any
-//! order, and a late timer delays only the moment at which somebody is told.
+//! Standing: whether a job may act at a given moment.
+//!
+//! Standing is not stored and changed step by step. It is computed from what is known, [`Grounds`], and the
+//! time. What is known only grows: a revocation is final, and a deadline is the token's own. News may
+//! therefore come late, twice or in any order, and a late timer delays only the moment at which somebody is
+//! told.
 
 use std::sync::Arc;
 

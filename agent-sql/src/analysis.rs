@@ -1,6 +1,6 @@
 //! What is found out about one text.
 
-use agent_core::facts::{Access, Action, Facts, Resource, SqlFacts};
+use agent_core::facts::{Access, Action, Detail, Facts, SqlFacts, SqlResource};
 
 /// How many accesses, functions and settings a text may have together; with more it is `sql:unparsed`. A few
 /// bytes execute a prepared statement, and each time all its facts are decided on and recorded.
@@ -27,9 +27,9 @@ impl Analysis {
     /// likely to deny.
     pub(crate) fn unparsed(reason: &str) -> Self {
         let sql = SqlFacts { writes_in_cte: true, ..SqlFacts::default() };
-        let access = Access { action: Action::SqlUnparsed, resource: Resource::Database };
+        let access = Access { action: Action::SqlUnparsed, resource: SqlResource::Database.into() };
         Self {
-            facts: Facts { accesses: vec![access], sql: Some(sql) },
+            facts: Facts { accesses: vec![access], detail: Some(Detail::Sql(sql)), barred: None },
             prepares: Vec::new(),
             executes: Vec::new(),
             fetches: Vec::new(),

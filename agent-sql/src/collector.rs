@@ -1,11 +1,11 @@
 //! Gathers the facts of a text while its tree is walked, and sorts them into their canonical form.
 
-use agent_core::facts::{Access, Action, Facts, Relation, Resource, SqlFacts};
+use agent_core::facts::{Access, Action, Detail, Facts, Relation, SqlFacts, SqlResource};
 use pg_raw_parse::{list::NodeList, nodes::RangeVar};
 
 use crate::{
     analysis::{Analysis, FACTS_MAX},
-    reading::{decides_reading, keeps_reading},
+    reading::{altered_reading, decides_reading, keeps_reading},
 };
 
 /// What a setting is changed to.
@@ -46,7 +46,7 @@ impl Collector {
     /// `action` on `relation`.
     pub(crate) fn relation(&mut self, action: Action, relation: Relation) {
         let action = if self.planned_only { Action::SqlSelect } else { action };
-        self.accesses.push(Access { action, resource: Resource::Table(relation) });
+        self.accesses.push(Access { action, resource: relation.into() });
     }
 
     /// `action` on the database as a whole.
@@ -54,7 +54,7 @@ impl Collector {
         if self.planned_only && matches!(action.group(), "sql:read" | "sql:write") {
             return;
         }
-        self.accesses.push(Access { action, resource: Resource::Database });
+        self.accesses.push(Access { action, resource: SqlResource::Database.into() });
     }
 
     /// `action` on `table`, or on the database if there is none.
@@ -124,10 +124,10 @@ impl Collector {
             has_where: !self.reaches_every_row,
             functions: canonical(&mut self.functions),
             settings: canonical(&mut self.settings),
-            alters_reading: self.alters_reading.take(),
             writes_in_cte: self.nested_write,
         };
-        Facts { accesses: canonical(&mut self.accesses), sql: Some(sql) }
+        let barred = self.alters_reading.take().map(|setting| altered_reading(&setting));
+        Facts { accesses: canonical(&mut self.accesses), detail: Some(Detail::Sql(sql)), barred }
     }
 
     /// The analysis of a text that the grammar understands.
@@ -136,7 +136,8 @@ impl Collector {
             self.database(Action::SqlEmpty);
         }
         let facts = self.take_facts(self.statements);
-        if facts.size() > FACTS_MAX || self.prepares.iter().any(|(_, facts)| facts.size() > FACTS_MAX) {
+        let too_many = |facts: &Facts| facts.weight().items() > FACTS_MAX;
+        if too_many(&facts) || self.prepares.iter().any(|(_, facts)| too_many(facts)) {
             return Analysis::unparsed("the text names too many relations and functions: send it in parts");
         }
         Analysis {

@@ -1,7 +1,8 @@
-//! Statements that create, alter or drop objects or grant access to them, and the nodes that only these
-//! statements have. Relations are named where the statement names them; all other objects are accesses to the
-//! database. A relation that a statement names beside its subject has an access of its own: it is read if the
-//! statement copies or references it, and altered if it gets a child, a trigger, a rule or a policy.
+//! Statements that create, alter or drop objects or grant access to them, and the nodes that only these have.
+//!
+//! Relations are accesses of their own; all other objects count as accesses to the database. A relation that
+//! a statement names beside its subject has an access, too: it is read if the statement copies or references
+//! it, and altered if it gets a child, a trigger, a rule or a policy.
 
 use agent_core::facts::{Action, Relation};
 use pg_raw_parse::{

@@ -1,17 +1,18 @@
-//! SQL text to facts, read by PostgreSQL's own grammar. Nothing here decides, remembers or does I/O. It must
-//! never report less than a statement does: a text that the grammar refuses is `sql:unparsed`, a statement
-//! that the grammar knows and this crate doesn't is `sql:other`, and a name that may or may not be a table's
-//! counts as one. The grammar is that of a server with default settings. With `standard_conforming_strings =
-//! off`, for example, a server reads string literals differently, and these facts would be wrong. Texts that
-//! change such a setting are marked in
-//! [`SqlFacts::alters_reading`](agent_core::facts::SqlFacts::alters_reading).
+//! SQL text to facts, read by PostgreSQL's own grammar.
 //!
-//! - [`walk`] walks a statement's tree; [`query`], [`function`], [`utility`], [`definition`] and [`session`]
-//!   say what the nodes mean; [`collector`] gathers the facts into an [`analysis`].
-//! - [`reading`] has the settings that decide how text is read.
-//! - [`redact`](mod@redact) and [`fingerprint`](mod@fingerprint) work on any text, by the tokens of
-//!   [`lexer`].
-//! - [`shape`](mod@shape) makes the key by which analyses are remembered.
+//! Nothing here decides, remembers or does I/O. It must never report less than a statement does: a text that
+//! the grammar refuses is `sql:unparsed`, a statement that the grammar knows and this crate doesn't is
+//! `sql:other`, and a name that may or may not be a table's counts as one.
+//!
+//! The grammar is that of a server with default settings. With `standard_conforming_strings = off`, for
+//! example, a server reads string literals differently, and these facts would be wrong. Texts that change
+//! such a setting have [`Facts::barred`](agent_core::facts::Facts::barred) set.
+//!
+//! - `walk` walks a statement's tree; `query`, `function`, `utility`, `definition` and `session` say what the
+//!   nodes mean; `collector` gathers the facts into an [`Analysis`].
+//! - `reading` has the settings that decide how text is read.
+//! - `redact` and `fingerprint` work on any text, by the tokens of `lexer`.
+//! - `shape` makes the key by which analyses are remembered.
 
 mod analysis;
 mod collector;
@@ -35,7 +36,7 @@ use crate::collector::Collector;
 pub use crate::{
     analysis::{Analysis, FACTS_MAX},
     fingerprint::fingerprint,
-    reading::{decides_reading, keeps_reading},
+    reading::{altered_reading, decides_reading, keeps_reading},
     redact::redact,
     shape::{SHAPE_BYTES_MAX, shape},
 };

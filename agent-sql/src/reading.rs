@@ -23,3 +23,12 @@ pub fn keeps_reading(setting: &str, value: &str) -> bool {
         value.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
     SETTINGS.iter().any(|(name, values)| *name == setting && values.contains(&&*bare))
 }
+
+/// Why a command that changes `setting` is denied whatever policies say: the text that follows could be
+/// another statement than it seems. `?` stands for a setting whose name is not known.
+pub fn altered_reading(setting: &str) -> Box<str> {
+    match setting {
+        "?" => "which setting it changes can't be told, and some decide how statements are read".into(),
+        setting => format!("{setting} decides how statements are read, and may not be changed").into(),
+    }
+}

@@ -2,7 +2,7 @@
 //! maintain tables, or hold another statement: `COPY`, `EXPLAIN`, `PREPARE`, `EXECUTE`, `DECLARE`, `CALL`,
 //! `TRUNCATE`, `LOCK`, `VACUUM` and their like.
 
-use agent_core::facts::{Action, Resource};
+use agent_core::facts::{Action, Resource, SqlResource};
 use pg_raw_parse::{
     Node,
     nodes::{CopyStmt, DefElem, ExplainStmt, PrepareStmt, RangeVar},
@@ -104,8 +104,8 @@ impl<'a> Walk<'a, '_> {
         let read = self.facts.accesses.iter().skip(mark).filter(|access| access.action == Action::SqlSelect);
         let tables: Vec<_> = read
             .filter_map(|access| match &access.resource {
-                Resource::Table(table) => Some(table.clone()),
-                _ => None,
+                Resource::Sql(SqlResource::Table(table)) => Some(table.clone()),
+                Resource::Upstream | Resource::Sql(SqlResource::Database) => None,
             })
             .collect();
         if tables.is_empty() {

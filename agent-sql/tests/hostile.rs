@@ -9,7 +9,7 @@
 
 use std::{collections::BTreeSet, ops::ControlFlow};
 
-use agent_core::facts::{Action, Resource};
+use agent_core::facts::{Action, Resource, SqlResource};
 use agent_sql::{Analysis, STACK_BYTES_MIN, STATEMENT_BYTES_MAX, analyze, fingerprint, redact};
 use proptest::prelude::*;
 use sqlparser::ast::{Query, Visit, Visitor};
@@ -24,8 +24,8 @@ fn on_deep_stack<T: Send>(work: impl FnOnce() -> T + Send) -> T {
 
 fn tables(analysis: &Analysis) -> BTreeSet<String> {
     let name = |resource: &Resource| match resource {
-        Resource::Table(table) => Some(table.name.to_string()),
-        _ => None,
+        Resource::Sql(SqlResource::Table(table)) => Some(table.name.to_string()),
+        Resource::Upstream | Resource::Sql(SqlResource::Database) => None,
     };
     analysis.facts.accesses.iter().filter_map(|access| name(&access.resource)).collect()
 }

@@ -439,7 +439,7 @@ fn statements_that_are_not_understood_are_unparsed_or_other() {
         let analysis = analyze(bad);
         assert_eq!(spelled(&analysis.facts), ["unparsed"]);
         assert!(analysis.unparsed.is_some());
-        let sql = analysis.facts.sql.unwrap();
+        let sql = analysis.facts.sql().unwrap();
         assert!(!sql.has_where && sql.writes_in_cte);
     }
 }

@@ -1,8 +1,9 @@
-//! The key by which analyses are remembered: a text with `0` for every whole number. A text has a shape only
-//! if its numbers can be recognised without the grammar: it has no quotes, comments, dollar signs or
-//! characters beyond ASCII. And it must be a single query or data-modifying statement: elsewhere a number can
-//! decide what the statement does, as in `EXPLAIN (ANALYZE 1)`. All other texts have no shape, and are parsed
-//! each time.
+//! The key by which analyses are remembered: a text with `0` for every whole number.
+//!
+//! A text has a shape only if its numbers can be recognised without the grammar: it has no quotes, comments,
+//! dollar signs or characters beyond ASCII. And it must be a single query or data-modifying statement:
+//! elsewhere a number can decide what the statement does, as in `EXPLAIN (ANALYZE 1)`. All other texts have
+//! no shape, and are parsed each time.
 
 /// Longer texts have no shape: remembering them costs more than it saves.
 pub const SHAPE_BYTES_MAX: usize = 4 << 10;

@@ -1,7 +1,9 @@
-//! From a token to a verified credential. `openidconnect`'s `IdTokenVerifier` checks the signature, the
-//! issuer, the audience, the expiry, `typ`, `cty` and `crit`. It checks neither `nbf` nor an `iat` in the
-//! future: those are checked here, after it. What is read of a token before it is verified serves to find its
-//! issuer and to explain a refusal, and nothing else.
+//! From a token to a verified credential.
+//!
+//! `openidconnect`'s `IdTokenVerifier` checks the signature, the issuer, the audience, the expiry, `typ`,
+//! `cty` and `crit`. It checks neither `nbf` nor an `iat` in the future: those are checked here, after it.
+//! What is read of a token before it is verified serves to find its issuer and to explain a refusal, and
+//! nothing else.
 
 use std::{
     str::FromStr,

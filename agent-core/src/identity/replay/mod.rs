@@ -1,8 +1,9 @@
-//! Where a token may be used again: in the CI run that it was issued to, and nowhere else. A table of the
-//! tokens used on this host, each with the run that it names and the context of its first use. A token is
-//! remembered for as long as it could pass verification, and never forgotten to make room. Whoever keeps the
-//! table must store it (see [`UseTable::save`]) before admitting the job: if a first use is lost in a crash,
-//! a replay counts as the first.
+//! Where a token may be used again: in the CI run that it was issued to, and nowhere else.
+//!
+//! A table of the tokens used on this host, each with the run that it names and the context of its first use.
+//! A token is remembered for as long as it could pass verification, and never forgotten to make room. Whoever
+//! keeps the table must store it (see [`UseTable::save`]) before admitting the job: if a first use were lost
+//! in a crash, a replay would count as the first.
 
 use std::collections::{BTreeMap, BTreeSet};
 

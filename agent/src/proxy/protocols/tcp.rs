@@ -3,8 +3,13 @@
 
 use std::{net::TcpStream as StdStream, pin::pin, sync::Arc};
 
-use agent_core::{decision::Decision, facts::Facts, ruling::Admission};
-use agent_policy::{Bundle, Protocol};
+use agent_core::{
+    decision::Decision,
+    facts::Facts,
+    ruling::Admission,
+    target::{Scope, Target},
+};
+use agent_policy::{Bundle, Decider, Judgement, Protocol, decide_undeclared};
 use tokio::{io::copy_bidirectional, net::TcpStream};
 
 use crate::{
@@ -75,10 +80,11 @@ async fn carry(session: &mut Session, client: StdStream) -> Ended {
 /// Records the connection and policy's decision on it.
 fn admit(session: &mut Session, bundle: &Arc<Bundle>) -> Result<Admission, Ended> {
     let name = bundle.upstream_for(session.destination).map_or("", |upstream| &*upstream.name);
-    let (resource, decision) = decide(session, bundle);
-    let admitted = session
-        .record_open(name, "", "")
-        .and_then(|()| session.begin(&Facts::connect(), &[resource], decision));
+    let address = session.destination.to_string().into();
+    let target = Target { upstream: name.into(), address, scope: Scope::Connection };
+    let Judgement { decision, resources } = decide(session, bundle);
+    let admitted =
+        session.record_open(&target).and_then(|()| session.begin(&Facts::connect(), &resources, decision));
     admitted.map_err(|refusal| {
         tracing::info!(destination = %session.destination, reason = refusal.words, "a connection was refused");
         refusal.why
@@ -87,30 +93,30 @@ fn admit(session: &mut Session, bundle: &Arc<Bundle>) -> Result<Admission, Ended
 
 /// Whether a new bundle lets the connection go on; where it does not, that is recorded.
 fn still_passes(session: &Session, bundle: &Arc<Bundle>) -> bool {
-    let (resource, decision) = decide(session, bundle);
+    let Judgement { decision, resources } = decide(session, bundle);
     if decision.passes() {
         return true;
     }
-    if let Err(error) = session.rule(LATER, &Facts::connect(), &[resource], None, &decision) {
+    if let Err(error) = session.rule(LATER, &Facts::connect(), &resources, None, &decision) {
         tracing::error!(%error, "the denial that ends a connection could not be recorded");
     }
     false
 }
 
-/// Policy's decision on a connection of which nothing but its destination will be seen, and how the trail
-/// names that.
-fn decide(session: &Session, bundle: &Arc<Bundle>) -> (String, Decision) {
+/// Policy's decision on a connection of which nothing but its destination will be seen.
+fn decide(session: &Session, bundle: &Arc<Bundle>) -> Judgement {
     let Some(upstream) = bundle.upstream_for(session.destination) else {
-        let decision = bundle.decide_undeclared(&session.subject, session.destination, unix_now(), &[]);
-        return (session.destination.to_string(), decision);
+        return decide_undeclared(bundle, &session.subject, session.destination, unix_now(), &[]);
     };
-    let decision = if upstream.protocol == Protocol::Tcp {
-        match bundle.session(&session.subject, upstream, "", "") {
-            Ok(policy) => policy.decide(&Facts::connect(), unix_now(), &[]),
-            Err(error) => Decision::denied(format!("policy cannot represent this connection: {error}")),
-        }
-    } else {
-        Decision::denied("the bundle now declares another protocol for this upstream")
+    let denied = |reason: String| Judgement {
+        decision: Decision::denied(reason),
+        resources: vec![upstream.name.to_string()],
     };
-    (upstream.name.to_string(), decision)
+    if upstream.protocol != Protocol::Tcp {
+        return denied("the bundle now declares another protocol for this upstream".to_owned());
+    }
+    match Decider::new(bundle, &session.subject, upstream, &Scope::Connection) {
+        Ok(decider) => decider.decide(&Facts::connect(), unix_now(), &[]),
+        Err(error) => denied(format!("policy cannot represent this connection: {error}")),
+    }
 }

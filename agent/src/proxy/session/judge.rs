@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use agent_core::{
     audit::record::StatementRef,
-    decision::Decision,
     facts::Facts,
     ruling::{Admission, Permit, Ruling},
+    target::Scope,
 };
-use agent_policy::{Bundle, Decided, DecisionCache, EngineError, Upstream};
+use agent_policy::{Bundle, Decider, DecisionCache, EngineError, Judgement, ObservedDenials, Upstream};
 use prometheus::IntCounter;
 
 use super::{Session, ended::Refusal};
@@ -23,17 +23,22 @@ pub struct Judge {
     decisions: DecisionCache,
     bundle_version: String,
     upstream: Upstream,
-    database: String,
-    user: String,
-    /// What the session can't begin without: the connection, and what the client asks for as it begins.
-    beginning: Vec<Facts>,
-    /// The agent logs in itself: what lets the session begin is then enforced in every mode, for a job that
-    /// is only observed is not lent a login that policy would not lend it.
-    lends_login: bool,
+    scope: Scope,
+    beginning: Beginning,
+    /// What becomes of denials of the beginning that are only observed.
+    observed: ObservedDenials,
     /// Why every command is denied, whatever policy says of it.
     barred: Option<String>,
     /// Counts decisions that the full cache dropped.
     forgotten: IntCounter,
+}
+
+/// What a session can't begin without: the connection, and what the client asks for as it begins.
+pub struct Beginning {
+    /// Each is decided by itself.
+    pub parts: Vec<Facts>,
+    /// What they come to together: this is recorded.
+    pub whole: Facts,
 }
 
 /// A command as it is decided and recorded.
@@ -48,60 +53,37 @@ pub struct Command<'a> {
 }
 
 impl Judge {
-    /// The judge of one session under one bundle.
+    /// The judge of one session under one bundle. With `lends_login` the agent logs in itself: then a job that is only
+    /// observed is not lent a login that policy would not lend it.
     pub fn new(
         session: &Session,
         bundle: &Arc<Bundle>,
         upstream: &Upstream,
-        database: &str,
-        user: &str,
+        scope: Scope,
+        beginning: Beginning,
         lends_login: bool,
     ) -> Result<Self, EngineError> {
         Ok(Self {
-            decisions: DecisionCache::new(bundle.session(&session.subject, upstream, database, user)?),
+            decisions: DecisionCache::new(Decider::new(bundle, &session.subject, upstream, &scope)?),
             bundle_version: bundle.version().to_owned(),
             upstream: upstream.clone(),
-            database: database.to_owned(),
-            user: user.to_owned(),
-            beginning: Vec::new(),
-            lends_login,
+            scope,
+            beginning,
+            observed: if lends_login { ObservedDenials::Enforced } else { ObservedDenials::Pass },
             barred: None,
             forgotten: session.proxy.parts.metrics.bound(Bound::Decisions),
         })
     }
 
-    /// Decides whether the session may begin: each of these facts must be allowed, and the decision is on
-    /// record when this returns.
-    pub fn admit(&mut self, session: &Session, beginning: Vec<Facts>) -> Result<Admission, Refusal> {
-        self.beginning = beginning;
-        let (facts, Decided { decision, resources }) = self.begin();
-        session.begin(&facts, &resources, decision)
+    /// Decides whether the session may begin; the decision is on record when this returns.
+    pub fn admit(&self, session: &Session) -> Result<Admission, Refusal> {
+        let Judgement { decision, resources } = self.decide_beginning(self.decisions.decider());
+        session.begin(&self.beginning.whole, &resources, decision)
     }
 
-    fn begin(&mut self) -> (Facts, Decided) {
-        let beginning = self.beginning.clone();
-        let mut facts = Facts::connect();
-        beginning.iter().for_each(|part| facts.join(part));
-        let mut all: Option<Decision> = None;
-        for part in &beginning {
-            let decision = self.decide(part).decision.clone();
-            let decision = self.of_beginning(decision);
-            if !decision.passes() {
-                all = Some(decision);
-                break;
-            }
-            all = Some(match all {
-                // One that would be denied is what the trail is to show.
-                Some(before) if before.observed => before,
-                Some(before) if !decision.observed => {
-                    Decision { policies: [before.policies, decision.policies].concat(), ..decision }
-                }
-                _ => decision,
-            });
-        }
-        let decision = all.unwrap_or_else(|| Decision::denied("nothing is known of the session"));
-        let resources = self.decisions.session().resources(&facts);
-        (facts, Decided { decision, resources })
+    fn decide_beginning(&self, decider: &Decider) -> Judgement {
+        let Beginning { parts, whole } = &self.beginning;
+        decider.decide_parts(parts, whole, unix_now(), &[], self.observed)
     }
 
     /// Reads the job's standing and the bundle in force, on which all decisions rest until the next call: to
@@ -124,41 +106,36 @@ impl Judge {
             .upstream_for(session.destination)
             .filter(|upstream| **upstream == self.upstream)
             .ok_or("the policy bundle no longer declares this upstream")?;
-        let policy = bundle
-            .session(&session.subject, upstream, &self.database, &self.user)
+        let decider = Decider::new(&bundle, &session.subject, upstream, &self.scope)
             .map_err(|error| error.to_string())?;
-        let now_unix = unix_now();
-        for facts in &self.beginning {
-            let decision = self.of_beginning(policy.decide(facts, now_unix, &[]));
-            if !decision.passes() {
-                let reason = decision.reason;
-                return Err(format!("policy has changed, and would not let this session begin: {reason}"));
-            }
+        let decision = self.decide_beginning(&decider).decision;
+        if !decision.passes() {
+            let reason = decision.reason;
+            return Err(format!("policy has changed, and would not let this session begin: {reason}"));
         }
-        self.decisions = DecisionCache::new(policy);
+        self.decisions = DecisionCache::new(decider);
         self.bundle_version = bundle.version().to_owned();
         Ok(())
     }
 
-    fn of_beginning(&self, decision: Decision) -> Decision {
-        Decision { observed: decision.observed && !self.lends_login, ..decision }
-    }
-
     /// Policy's decision on some facts. It lets nothing pass by itself: [`Judge::rule`] records.
-    pub fn decide(&mut self, facts: &Facts) -> Arc<Decided> {
+    pub fn decide(&mut self, facts: &Facts) -> Arc<Judgement> {
         if let Some(reason) = &self.barred {
-            return Arc::new(self.denied(facts, reason));
+            return Arc::new(self.decisions.decider().denied(facts, reason));
         }
         let before = self.decisions.forgotten();
-        let decided = self.decisions.decide(facts, unix_now(), &[]);
-        self.forgotten.inc_by(self.decisions.forgotten() - before);
-        decided
+        let judgement = self.decisions.decide(facts, unix_now(), &[]);
+        let forgotten = self.decisions.forgotten() - before;
+        if forgotten > 0 {
+            self.forgotten.inc_by(forgotten);
+        }
+        judgement
     }
 
     /// Decides a command and records the decision; where it passes, the answer is the right to forward it.
     pub fn rule(&mut self, session: &Session, command: &Command<'_>) -> Result<Ruling<Permit>, AuditError> {
-        let decided = self.decide(command.facts);
-        Self::record(session, command, &decided)
+        let judgement = self.decide(command.facts);
+        Self::record(session, command, &judgement)
     }
 
     /// Denies a command for a reason that is no policy's, and records that.
@@ -168,21 +145,16 @@ impl Judge {
         command: &Command<'_>,
         reason: &str,
     ) -> Result<Ruling<Permit>, AuditError> {
-        Self::record(session, command, &self.denied(command.facts, reason))
+        Self::record(session, command, &self.decisions.decider().denied(command.facts, reason))
     }
 
     /// Records a decision that [`Judge::decide`] made on the command.
     pub fn record(
         session: &Session,
         command: &Command<'_>,
-        decided: &Decided,
+        judgement: &Judgement,
     ) -> Result<Ruling<Permit>, AuditError> {
         let &Command { number, facts, statement } = command;
-        session.rule(number, facts, &decided.resources, statement, &decided.decision)
-    }
-
-    fn denied(&self, facts: &Facts, reason: &str) -> Decided {
-        let resources = self.decisions.session().resources(facts);
-        Decided { decision: Decision::denied(reason), resources }
+        session.rule(number, facts, &judgement.resources, statement, &judgement.decision)
     }
 }

@@ -3,9 +3,10 @@
 
 use agent_core::{
     audit::record::{Record, SessionRecord, StatementRef, UpstreamRef},
-    decision::{Decision, Verdict},
+    decision::{Decision, Effect},
     facts::Facts,
     ruling::{Admission, Case, Permit, Ruling},
+    target::Target,
 };
 
 use super::{
@@ -15,17 +16,15 @@ use super::{
 use crate::audit::AuditError;
 
 impl Session {
-    /// Records the session's opening. `database` and `user` are empty where the protocol has none.
-    pub fn record_open(&mut self, upstream: &str, database: &str, user: &str) -> Result<(), Refusal> {
-        let address = self.destination.to_string();
+    /// Records the session's opening: what it is aimed at.
+    pub fn record_open(&mut self, target: &Target) -> Result<(), Refusal> {
         let job = self.job.id.to_string();
-        let upstream = UpstreamRef { name: upstream, address: &address, database, user };
         let record = Record::Session(SessionRecord::Opened {
             session: &self.id,
             job: &job,
             process: self.node,
             protocol: self.protocol.name(),
-            upstream,
+            upstream: UpstreamRef::from(target),
         });
         self.proxy.parts.trail.append(&record).map_err(unrecorded)?;
         self.opened = true;
@@ -85,11 +84,9 @@ impl Session {
     }
 
     fn count(&self, decision: &Decision) {
-        let effect = match decision.verdict {
-            Verdict::Allow => "allow",
-            _ if decision.observed => "would_deny",
-            Verdict::Deny => "deny",
-            Verdict::Hold => "hold",
+        let effect = match decision.effect {
+            Effect::Deny | Effect::Hold if decision.observed => "would_deny",
+            effect => effect.name(),
         };
         let decisions = &self.proxy.parts.metrics.decisions;
         decisions.with_label_values(&[self.protocol.name(), effect]).inc();

@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 
 use agent_core::{
-    facts::{Action, Facts},
+    facts::{Action, Detail, Facts, SqlFacts},
     postgres::{Session as Machine, Setting, Startup, Violation},
     ruling::Admission,
+    target::{Scope, Target},
 };
 use agent_policy::{TlsMode, Upstream};
 
@@ -14,7 +15,7 @@ use super::{
     dial::{DialError, dial},
     login::{LoginError, login},
     route::Route,
-    statements::Statements,
+    statements::{Statements, joined},
 };
 use crate::{
     logins::LoginsError,
@@ -22,7 +23,7 @@ use crate::{
         session::{
             Session,
             ended::{Ended, Refusal},
-            judge::Judge,
+            judge::{Beginning, Judge},
         },
         stream::Side,
     },
@@ -90,7 +91,10 @@ fn decide(
     role: &str,
     lends_login: bool,
 ) -> Result<(Statements, Admission), Refusal> {
-    session.record_open(&upstream.name, &startup.database, role)?;
+    let scope = Scope::sql(&startup.database, role);
+    let address = session.destination.to_string().into();
+    let target = Target { upstream: upstream.name.clone(), address, scope };
+    session.record_open(&target)?;
     let settings =
         startup.settings().map_err(|error| Refusal::new(Ended::ForbiddenOption, error.to_string()))?;
     if let Some(setting) = forbidden_setting(&settings) {
@@ -103,28 +107,25 @@ fn decide(
         let words = "the policy bundle no longer declares this upstream so: connect again";
         return Err(Refusal::new(Ended::UpstreamChanged, words));
     }
-    let mut judge =
-        Judge::new(session, &bundle, upstream, &startup.database, role, lends_login).map_err(|error| {
+    let judge = Judge::new(session, &bundle, upstream, target.scope, beginning(&settings), lends_login)
+        .map_err(|error| {
             Refusal::new(Ended::Unrepresentable, format!("policy cannot represent this session: {error}"))
         })?;
-    let admission = judge.admit(session, beginning(&settings))?;
+    let admission = judge.admit(session)?;
     Ok((Statements::new(session, judge), admission))
 }
 
 /// What a session's beginning does: the connection, and each setting that its startup message makes, as
 /// `SET`.
-fn beginning(settings: &[Setting]) -> Vec<Facts> {
-    let mut beginning = vec![Facts::connect()];
+fn beginning(settings: &[Setting]) -> Beginning {
+    let mut parts = vec![Facts::connect()];
     let set = settings.iter().filter(|(name, _)| !agent_sql::decides_reading(name));
     let names: BTreeSet<Box<str>> = set.map(|(name, _)| name.clone()).collect();
     if !names.is_empty() {
-        let mut set = Facts::of(Action::SqlSet);
-        if let Some(sql) = &mut set.sql {
-            sql.settings = names.into_iter().collect();
-        }
-        beginning.push(set);
+        let sql = SqlFacts { settings: names.into_iter().collect(), ..SqlFacts::one_statement() };
+        parts.push(Facts { detail: Some(Detail::Sql(sql)), ..Facts::of_sql(Action::SqlSet) });
     }
-    beginning
+    Beginning { whole: joined(&parts), parts }
 }
 
 /// A setting that no startup message may make: the upstream would read text in another way than the analysis.

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use agent_core::facts::{Facts, Resource};
+use agent_core::facts::Facts;
 use prometheus::IntCounter;
 
 /// How many names are kept.
@@ -36,7 +36,7 @@ impl Names {
         if self.overflowed || self.meanings.get(name).is_some_and(|known| known.contains(facts)) {
             return;
         }
-        let bytes = name.len() + weight(facts);
+        let bytes = name.len() + facts.weight().memory_bytes();
         let full = self.bytes + bytes > BYTES_MAX
             || match self.meanings.get(name) {
                 Some(known) => known.len() >= MEANINGS_MAX,
@@ -58,17 +58,6 @@ impl Names {
     pub fn of(&self, name: &str) -> Option<&[Facts]> {
         (!self.overflowed).then(|| self.meanings.get(name).map_or(&[][..], Vec::as_slice))
     }
-}
-
-/// About how many bytes some facts take.
-fn weight(facts: &Facts) -> usize {
-    const EACH: usize = 64;
-    let accesses = facts.accesses.iter().map(|access| match &access.resource {
-        Resource::Table(table) => EACH + table.name.len() + table.schema.as_deref().map_or(0, str::len),
-        Resource::Upstream | Resource::Database => EACH,
-    });
-    let names = facts.sql.iter().flat_map(|sql| sql.functions.iter().chain(&sql.settings));
-    EACH + accesses.sum::<usize>() + names.map(|name| EACH / 2 + name.len()).sum::<usize>()
 }
 
 #[cfg(test)]

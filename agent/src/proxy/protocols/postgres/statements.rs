@@ -28,8 +28,7 @@ use crate::{
 
 /// What PostgreSQL keeps of a name (`NAMEDATALEN` - 1).
 const NAME_BYTES_MAX: usize = 63;
-/// The function `set_config`, by its OID (`pg_proc.dat`): called by FunctionCall, its arguments are not
-/// looked at.
+/// The function `set_config`, by its OID (`pg_proc.dat`).
 const SET_CONFIG: u32 = 2078;
 
 /// Rules on one session's statements.
@@ -159,11 +158,9 @@ impl Statements {
                 self.run(session, number, *candidates, *parameters, None)
             }
             Question::Function { oid } => {
-                let mut facts = Facts::of(Action::SqlCall);
-                if let Some(sql) = facts.sql.as_mut().filter(|_| *oid == SET_CONFIG) {
-                    sql.alters_reading = Some("?".into());
-                }
-                let reading = Reading::of(facts);
+                // Its arguments are not read, so which setting it changes is not known.
+                let barred = (*oid == SET_CONFIG).then(|| agent_sql::altered_reading("?"));
+                let reading = Reading::of(Facts { barred, ..Facts::of_sql(Action::SqlCall) });
                 let text = format!("(FunctionCall of function {oid})");
                 let facts = &reading.analysis.facts;
                 let shown = Shown { number, facts, reading: &reading, text: &text, parameters: &[] };
@@ -175,7 +172,7 @@ impl Statements {
                     Excess::Statements | Excess::KeptBytes => Bound::PreparedStatements,
                 };
                 session.proxy.parts.metrics.bound(bound).inc();
-                let reading = Reading::of(Facts::of(Action::SqlUnparsed));
+                let reading = Reading::of(Facts::of_sql(Action::SqlUnparsed));
                 let text = format!("(a message of {bytes} bytes)");
                 let facts = &reading.analysis.facts;
                 let shown = Shown { number, facts, reading: &reading, text: &text, parameters: &[] };
@@ -190,15 +187,15 @@ impl Statements {
     fn prepare(&mut self, session: &Session, number: u64, name: &[u8], statement: &Statement) -> Ruled {
         let reading = self.reader.read_statement(statement);
         let facts = self.complete(&reading.analysis);
-        let decided = self.judge.decide(&facts);
+        let judgement = self.judge.decide(&facts);
         if name.is_empty()
-            && let Some(preparation) = Preparation::of(number, &decided.decision)
+            && let Some(preparation) = Preparation::of(number, &judgement.decision)
         {
             return Ruled::of(Ruling::Allow(Grant::Prepare(preparation)), false);
         }
         let text = &reading.shown(statement.text());
         let shown = Shown { number, facts: &facts, reading: &reading, text, parameters: &[] };
-        let ruled = Ruled::recorded(Judge::record(session, &shown.command(), &decided));
+        let ruled = Ruled::recorded(Judge::record(session, &shown.command(), &judgement));
         if ruled.passes() {
             self.parsed.add(&sql_name(name), &facts);
         }
@@ -254,16 +251,16 @@ impl Statements {
         if let Some(name) = sql_prepared {
             let name = sql_name(name);
             let known = self.prepared.of(&name).filter(|meanings| !meanings.is_empty());
-            let facts = known.map_or_else(|| Facts::of(Action::SqlOther), joined);
+            let facts = known.map_or_else(|| Facts::of_sql(Action::SqlOther), joined);
             others.push((facts, format!("(the statement that PREPARE named {name})")));
         }
         if sql_cursor.is_some() {
             // Its query was decided when it was declared; this reads on in it.
-            others.push((Facts::of(Action::SqlFetch), "(a cursor that DECLARE made)".to_owned()));
+            others.push((Facts::of_sql(Action::SqlFetch), "(a cursor that DECLARE made)".to_owned()));
         }
         if parsed.is_none() && others.is_empty() {
             let text = "(a portal that this session never saw made)".to_owned();
-            others.push((Facts::of(Action::SqlOther), text));
+            others.push((Facts::of_sql(Action::SqlOther), text));
         }
         others
     }
@@ -276,7 +273,7 @@ impl Statements {
         if analysis.executes.is_empty() && analysis.fetches.is_empty() {
             return Cow::Borrowed(&analysis.facts);
         }
-        let other = Facts::of(Action::SqlOther);
+        let other = Facts::of_sql(Action::SqlOther);
         let mut all = vec![&analysis.facts];
         for name in &analysis.executes {
             let (by_sql, by_protocol) = (self.prepared.of(name), self.parsed.of(name));
@@ -320,13 +317,13 @@ impl Statements {
 }
 
 /// All that any of these do, as one command; too much of it is `sql:other`.
-fn joined<'a>(each: impl IntoIterator<Item = &'a Facts>) -> Facts {
+pub(super) fn joined<'a>(each: impl IntoIterator<Item = &'a Facts>) -> Facts {
     let mut each = each.into_iter();
-    let Some(mut all) = each.next().cloned() else { return Facts::of(Action::SqlOther) };
+    let Some(mut all) = each.next().cloned() else { return Facts::of_sql(Action::SqlOther) };
     for facts in each {
         all.join(facts);
-        if all.size() > agent_sql::FACTS_MAX {
-            return Facts::of(Action::SqlOther);
+        if all.weight().items() > agent_sql::FACTS_MAX {
+            return Facts::of_sql(Action::SqlOther);
         }
     }
     all
