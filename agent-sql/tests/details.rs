@@ -1,5 +1,5 @@
-//! What facts add to accesses: functions, settings, conditions, nesting, and the names that lead from one statement to
-//! another.
+//! What facts add to accesses: functions, settings, conditions, nesting, and the names that lead from one
+//! statement to another.
 
 #![allow(
     clippy::unwrap_used,
@@ -72,7 +72,7 @@ fn a_text_that_alters_how_later_texts_are_read_is_barred() {
 }
 
 #[test]
-fn functions_are_named_at_any_depth() {
+fn functions_and_operators_are_named_at_any_depth() {
     check_functions("SELECT 1", &[]);
     check_functions(
         "SELECT F(1), \"F\"(2), s.g((SELECT pg_catalog.h()))",
@@ -100,7 +100,7 @@ fn functions_are_named_at_any_depth() {
 }
 
 #[test]
-fn a_field_may_be_a_call() {
+fn a_field_counts_as_a_function_too() {
     check_functions("SELECT x.lo_creat FROM generate_series(-1, -1) x", &[".lo_creat", "generate_series"]);
     check_functions("SELECT ('x'::text).ts_stat", &[".ts_stat"]);
     check_functions("SELECT (f(1)).g", &[".g", "f"]);
@@ -112,7 +112,7 @@ fn a_field_may_be_a_call() {
 }
 
 #[test]
-fn a_text_of_too_many_names_is_not_decided_on() {
+fn a_text_with_too_many_names_is_unparsed() {
     let tables = |count: usize| (0..count).map(|table| format!("t{table}")).collect::<Vec<_>>().join(", ");
     let few = format!("SELECT 1 FROM {}", tables(FACTS_MAX));
     assert!(analyze(few.as_bytes()).unparsed.is_none());
@@ -159,7 +159,7 @@ fn check_where(sql: &str, expect: bool) {
 }
 
 #[test]
-fn a_write_has_a_where_only_if_it_can_tell_rows_apart() {
+fn has_where_is_false_if_a_write_cannot_tell_rows_apart() {
     for sql in [
         "SELECT 1",
         "UPDATE t SET x = 1 WHERE id = 1",
@@ -203,7 +203,7 @@ fn check_nested_write(sql: &str, expect: bool) {
 }
 
 #[test]
-fn writes_below_another_statement_are_told() {
+fn writes_nested_in_another_statement_are_marked() {
     for sql in [
         "SELECT 1",
         "INSERT INTO t SELECT 1",
@@ -230,7 +230,7 @@ fn writes_below_another_statement_are_told() {
 }
 
 #[test]
-fn prepared_statements_are_followed_by_name() {
+fn prepared_statements_are_known_by_name() {
     let analysis = check(
         "PREPARE \"P\" AS DELETE FROM t; EXECUTE \"P\"; DEALLOCATE p",
         "prepare, delete t, execute, discard",
@@ -248,7 +248,7 @@ fn prepared_statements_are_followed_by_name() {
 }
 
 #[test]
-fn fetched_cursors_are_followed_by_name() {
+fn fetched_cursors_are_known_by_name() {
     for sql in ["FETCH ALL FROM \"C\"", "MOVE 2 IN \"C\"", "FETCH NEXT \"C\"; SELECT 1"] {
         assert_eq!(analyze(sql.as_bytes()).fetches, [Box::from("C")], "{sql}");
     }

@@ -1,9 +1,9 @@
-//! Accesses as text.
+//! Accesses as text, for tables of expectations.
 
 use agent_core::facts::{Access, Facts, Resource, SqlResource};
 use agent_sql::{Analysis, analyze};
 
-/// `action` on the database, or `action schema.name`, as `spell` writes them, in order.
+/// All accesses, sorted: `action` for one on the database, `action schema.name` for one on a table.
 pub fn spelled(facts: &Facts) -> Vec<String> {
     let mut spelled: Vec<_> = facts.accesses.iter().map(spell).collect();
     spelled.sort();

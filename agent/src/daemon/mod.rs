@@ -34,12 +34,12 @@ use crate::{
     bounds::Bound,
     config::Config,
     control,
-    credentials::Credentials,
     identity::{uses::UseStore, verify::Verifier},
     ids::Id,
     jobs::{JobStore, Registry, RegistryConfig, RevocationList, RevocationStore},
     kernel::{self, EventStream, Kernel, Rules},
     logging,
+    logins::Logins,
     metrics::{self, Metrics},
     policy::PolicyStore,
     proxy::{
@@ -118,8 +118,8 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let made_anew = metrics.bound(Bound::Certificates);
     let authority = Arc::new(Authority::open(&config.state_dir, &config.tls, made_anew)?);
     let connector = Arc::new(Connector::new());
-    let credentials = Arc::new(Credentials::new(&config.credentials)?);
-    let check = proxy::reachable(Arc::clone(&connector), Arc::clone(&credentials));
+    let logins = Arc::new(Logins::new(&config.logins)?);
+    let check = proxy::reachable(Arc::clone(&connector), Arc::clone(&logins));
     let policy = Arc::new(PolicyStore::open(&config.policy_dir, &host, check)?);
     let verifier = Verifier::new(&config.issuers)?;
     let uses = UseStore::open(&config.state_dir)?;
@@ -165,7 +165,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
         literals: config.audit.literals,
         authority: Arc::clone(&authority),
         connector,
-        credentials,
+        logins,
         drain,
     }));
     let agent = Arc::new(Agent {

@@ -30,10 +30,10 @@ use tokio::sync::{Notify, Semaphore, watch};
 use crate::{
     audit::{Literals, Trail},
     config::Limits,
-    credentials::Credentials,
     jobs::Registry,
     kernel::{Kernel, address_of, refusals},
     logging::Throttle,
+    logins::Logins,
     metrics::Metrics,
     policy::PolicyStore,
     tls::{Authority, Connector},
@@ -64,7 +64,7 @@ pub struct ProxyParts {
     /// Makes TLS connections to upstreams.
     pub connector: Arc<Connector>,
     /// The agent's own logins at upstreams.
-    pub credentials: Arc<Credentials>,
+    pub logins: Arc<Logins>,
     /// How far the agent has come in stopping.
     pub drain: watch::Receiver<Drain>,
 }

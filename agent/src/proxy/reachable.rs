@@ -4,22 +4,22 @@
 use std::{fmt::Display, sync::Arc};
 
 use crate::{
-    credentials::{CredentialError, Credentials},
+    logins::{Logins, LoginsError},
     policy::Check,
     tls::Connector,
 };
 
 /// A check that refuses a bundle whose upstreams name a file that can't be used or a login that the agent's
 /// configuration does not have. It dials nothing.
-pub fn reachable(connector: Arc<Connector>, credentials: Arc<Credentials>) -> Check {
+pub fn reachable(connector: Arc<Connector>, logins: Arc<Logins>) -> Check {
     Box::new(move |bundle| {
         for upstream in bundle.upstreams() {
             let refusal = |reason: &dyn Display| {
                 format!("upstreams.toml: the upstream \"{}\": {reason}", upstream.name)
             };
             connector.check(&upstream.leg).map_err(|error| refusal(&error))?;
-            if let Some(name) = upstream.leg.logins().find(|name| !credentials.has(name)) {
-                return Err(refusal(&CredentialError::Unknown(name.into())));
+            if let Some(name) = upstream.leg.logins().find(|name| !logins.has(name)) {
+                return Err(refusal(&LoginsError::Unknown(name.into())));
             }
         }
         Ok(())

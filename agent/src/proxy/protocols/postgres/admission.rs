@@ -18,7 +18,7 @@ use super::{
     statements::{Statements, joined},
 };
 use crate::{
-    credentials::CredentialError,
+    logins::LoginsError,
     proxy::{
         session::{
             Session,
@@ -52,7 +52,7 @@ pub async fn admit(
     let own = match login_name {
         // Nobody is asked for a secret on behalf of a job that may not act.
         Some(name) if session.objection().is_none() => {
-            let own = session.proxy.parts.credentials.login(name).await;
+            let own = session.proxy.parts.logins.fetch(name).await;
             Some(own.map_err(|error| no_login(upstream, &error))?)
         }
         _ => None,
@@ -139,7 +139,7 @@ fn internal(violation: Violation) -> Refusal {
     Refusal::new(Ended::Internal, violation.to_string())
 }
 
-fn no_login(upstream: &Upstream, error: &CredentialError) -> Refusal {
+fn no_login(upstream: &Upstream, error: &LoginsError) -> Refusal {
     tracing::error!(upstream = &*upstream.name, %error, "there is no login for the upstream");
     let words = format!("the credential for {} cannot be had: see the agent's log", upstream.name);
     Refusal::new(Ended::NoLogin, words)

@@ -15,11 +15,14 @@ use tokio::{
 use super::route::Route;
 use crate::{
     proxy::session::Session,
-    tls::{Stream, UpstreamTlsError},
+    tls::{AlpnNames, Stream, UpstreamTlsError},
 };
 
 /// An SSLRequest (the manual, "Message Formats").
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
+
+/// PostgreSQL's ALPN name in the IANA registry.
+pub const ALPN_NAMES: AlpnNames = &[b"postgresql"];
 
 /// Why there is no connection to the upstream.
 #[derive(Debug, Error)]
@@ -72,7 +75,8 @@ async fn upgrade(session: &Session, route: &Route, mut stream: TcpStream) -> Res
     match stream.read_u8().await? {
         b'S' => {
             let connector = &session.proxy.parts.connector;
-            Ok(connector.connect(leg, identity.as_ref(), stream, session.destination.ip()).await?)
+            let address = session.destination.ip();
+            Ok(connector.connect(leg, identity.as_ref(), stream, address, ALPN_NAMES).await?)
         }
         b'N' if leg.tls == TlsMode::Prefer => Ok(Stream::Plain(stream)),
         b'N' => Err(DialError::NoTls),

@@ -8,9 +8,10 @@ use tokio::{
     net::TcpStream,
 };
 
+use super::dial::ALPN_NAMES;
 use crate::{
     proxy::session::ended::{Ended, Refusal},
-    tls::{Authority, Stream, begins_with_tls},
+    tls::{Alpn, Authority, Stream, begins_with_tls},
 };
 
 /// Bytes read while a connection hasn't said what it wants: a startup packet and what may be sent ahead.
@@ -106,13 +107,16 @@ fn refused(words: impl Into<String>) -> Refusal {
     Refusal::new(Ended::ProtocolViolation, words)
 }
 
+/// Negotiates TLS with a client that asked for it by an SSLRequest (`asked_first`), or began with it. A client that
+/// began with it must name PostgreSQL by ALPN (the manual, "SSL Session Encryption").
 async fn shake(
     authority: &Authority,
     client: TcpStream,
     destination: SocketAddr,
     asked_first: bool,
 ) -> Result<Stream, Ended> {
-    authority.accept(client, destination.ip(), asked_first).await.map_err(|error| {
+    let alpn = Alpn { names: ALPN_NAMES, required: !asked_first };
+    authority.accept(client, destination.ip(), alpn).await.map_err(|error| {
         // The usual one: the client does not trust this host's authority.
         tracing::info!(%error, "the client's TLS handshake failed");
         Ended::ClientTlsFailed

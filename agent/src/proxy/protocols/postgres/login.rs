@@ -15,7 +15,7 @@ use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
-    credentials::Login,
+    logins::Login,
     tls::{Stream, end_point},
 };
 

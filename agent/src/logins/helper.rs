@@ -1,5 +1,5 @@
-//! Programs that print credentials. What one printed is used until it expires; asked for by many at once, it is run
-//! once.
+//! Programs that print a password. What a program printed is used until it expires, or once if it names no
+//! expiry. A program never runs twice at the same time: whoever asks meanwhile waits.
 
 use std::{
     process::Stdio,
@@ -9,20 +9,24 @@ use std::{
 use serde::Deserialize;
 use tokio::{io::AsyncReadExt, process::Command, sync::Mutex, time::timeout};
 
-use super::{CredentialError, SECRET_BYTES_MAX, Secret};
+use super::{
+    error::LoginsError,
+    secret::{SECRET_BYTES_MAX, Secret},
+};
 
-/// How long one may take.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How long before its end a credential is not used any more: the server looks at its own clock.
+/// How long a program may take.
+const RUN_MAX: Duration = Duration::from_secs(10);
+/// How long before its expiry a password is no longer used: the server's clock may be ahead.
 const MARGIN: Duration = Duration::from_secs(10);
 
 /// A program, and what it printed last.
-pub struct Helper {
+pub(super) struct Helper {
     program: String,
     arguments: Vec<String>,
     last: Mutex<Option<Printed>>,
 }
 
+/// What a program printed, as it is kept.
 #[derive(Clone)]
 struct Printed {
     user: Option<Box<str>>,
@@ -30,7 +34,7 @@ struct Printed {
     expires: Option<SystemTime>,
 }
 
-/// What one prints.
+/// What a program prints.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Answer {
@@ -40,8 +44,9 @@ struct Answer {
 }
 
 impl Helper {
-    /// One that is run by `command`, whose first word is an absolute path.
-    pub fn new(command: &[String]) -> Option<Self> {
+    /// A helper that is run by `command`, a program and its arguments; none if the program is not given by an
+    /// absolute path.
+    pub(super) fn new(command: &[String]) -> Option<Self> {
         let (program, arguments) = command.split_first()?;
         program.starts_with('/').then(|| Self {
             program: program.clone(),
@@ -50,35 +55,29 @@ impl Helper {
         })
     }
 
-    /// The role, where it names one, and the password.
-    pub async fn ask(&self) -> Result<(Option<Box<str>>, Secret), CredentialError> {
+    /// The role, if the program names one, and the password.
+    pub(super) async fn ask(&self) -> Result<(Option<Box<str>>, Secret), LoginsError> {
         let mut last = self.last.lock().await;
         let fresh =
             |printed: &Printed| printed.expires.is_some_and(|expires| SystemTime::now() + MARGIN < expires);
-        if !last.as_ref().is_some_and(fresh) {
-            *last = None;
-            *last = Some(
-                self.run()
-                    .await
-                    .map_err(|reason| CredentialError::Helper { program: self.program.clone(), reason })?,
-            );
-        }
-        let Some(Printed { user, password, .. }) = last.clone() else {
-            return Err(CredentialError::Helper {
-                program: self.program.clone(),
-                reason: "was not run".into(),
-            });
+        let printed = match last.take().filter(fresh) {
+            Some(printed) => printed,
+            None => {
+                let failed = |reason| LoginsError::Helper { program: self.program.clone(), reason };
+                self.run().await.map_err(failed)?
+            }
         };
+        let Printed { user, password, .. } = last.insert(printed).clone();
         Ok((user, password))
     }
 
-    /// Runs it. Errors say what happened and never what it printed.
+    /// Runs the program. An error says what happened, and nothing that was printed.
     async fn run(&self) -> Result<Printed, String> {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().map_err(|error| format!("cannot be started: {error}"))?;
         let printed = async {
-            // Of one size: a buffer that grew would leave its old copy behind.
+            // Large enough for all that is read: a buffer that grew would leave a copy in freed memory.
             let mut bytes = zeroize::Zeroizing::new(Vec::with_capacity(2 * SECRET_BYTES_MAX as usize));
             if let Some(stdout) = child.stdout.take() {
                 let mut stdout = stdout.take(2 * SECRET_BYTES_MAX - 1);
@@ -87,10 +86,15 @@ impl Helper {
             let status = child.wait().await.map_err(|error| format!("cannot be awaited: {error}"))?;
             if status.success() { Ok(bytes) } else { Err(format!("failed ({status})")) }
         };
-        let bytes =
-            timeout(PATIENCE, printed).await.map_err(|_| format!("took more than {PATIENCE:?}"))??;
+        let bytes = timeout(RUN_MAX, printed)
+            .await
+            .map_err(|_| format!("took more than {RUN_MAX:?} and was stopped"))??;
         let Answer { user, password, expires } = serde_json::from_slice(&bytes).map_err(|error| {
-            format!("printed no such JSON (line {}, column {})", error.line(), error.column())
+            format!(
+                "did not print JSON with `password`, `user` and `expires` alone (line {}, column {})",
+                error.line(),
+                error.column()
+            )
         })?;
         let password = Secret::new(password.into_bytes());
         if password.reveal().is_empty() {
@@ -108,12 +112,12 @@ mod tests {
         Helper::new(&["/bin/sh".to_owned(), "-c".to_owned(), script.to_owned()]).unwrap()
     }
 
-    async fn told(script: &str) -> String {
+    async fn error_of(script: &str) -> String {
         shell(script).ask().await.err().map(|error| error.to_string()).unwrap_or_default()
     }
 
     #[tokio::test]
-    async fn what_a_helper_prints_is_used_until_it_expires() {
+    async fn a_helper_is_run_again_only_when_what_it_printed_has_expired() {
         let dir = tempfile::tempdir().unwrap();
         let runs = dir.path().join("runs");
         let count = || std::fs::read_to_string(&runs).map_or(0, |text| text.len());
@@ -137,13 +141,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failure_says_what_happened_and_nothing_that_was_printed() {
-        assert!(told("echo s3cret; exit 3").await.contains("failed (exit status: 3)"));
-        let told_of_text = told("echo '\"s3cret'").await;
-        assert!(told_of_text.contains("printed no such JSON") && !told_of_text.contains("s3cret"));
-        let odd = told("echo '{\"password\":\"p\",\"s3cret\":1}'").await;
-        assert!(odd.contains("printed no such JSON") && !odd.contains("s3cret"));
-        assert!(told("echo '{\"password\":\"\"}'").await.contains("empty password"));
+    async fn an_error_says_what_happened_and_nothing_that_was_printed() {
+        assert!(error_of("echo s3cret; exit 3").await.contains("failed (exit status: 3)"));
+        let text = error_of("echo '\"s3cret'").await;
+        assert!(text.contains("did not print JSON") && !text.contains("s3cret"));
+        let odd = error_of("echo '{\"password\":\"p\",\"s3cret\":1}'").await;
+        assert!(odd.contains("did not print JSON") && !odd.contains("s3cret"));
+        assert!(error_of("echo '{\"password\":\"\"}'").await.contains("empty password"));
         let absent = Helper::new(&["/nonexistent/helper".to_owned()]).unwrap();
         assert!(absent.ask().await.err().unwrap().to_string().contains("cannot be started"));
     }

@@ -1,4 +1,4 @@
-//! Identity against a real OpenID provider, and against stand-ins for broken and hostile ones.
+//! Identity, tested against a real OpenID provider and against stand-ins for broken and hostile ones.
 //!
 //! The provider is `tests/lab/oidc`, run by Node; without Node these tests fail.
 
@@ -12,16 +12,18 @@ mod tokens;
 use std::sync::OnceLock;
 
 use agent_core::identity::token::Token;
+use provider::Provider;
 use serde_json::{Value, json};
 
-use super::config::IssuerConfig;
-use super::verify::{VerifiedToken, Verifier};
-use provider::Provider;
+use super::{
+    config::IssuerConfig,
+    verify::{VerifiedToken, Verifier},
+};
 
-/// The present of every test that mints its own tokens.
+/// The time of every test that mints its own tokens.
 const NOW: i64 = 1_750_000_000;
 
-/// The provider of the tests that neither rotate its keys nor count what it is asked.
+/// One provider, shared by the tests that do not rotate its keys.
 fn provider() -> &'static Provider {
     static PROVIDER: OnceLock<Provider> = OnceLock::new();
     PROVIDER.get_or_init(|| Provider::start(&[]))
@@ -56,7 +58,7 @@ fn claims(issuer: &str, changes: Value) -> Value {
     claims
 }
 
-/// Verifies, and checks that a refusal shows nothing of the token.
+/// Verifies a token, and checks that a refusal shows nothing of it.
 async fn verify(verifier: &Verifier, token: &str, now_unix: i64) -> Result<VerifiedToken, String> {
     let verified = verifier.verify(&Token::new(token.to_owned()), now_unix).await;
     verified.map_err(|error| {

@@ -1,9 +1,9 @@
-//! Where a token may be used again: by the CI run it was issued to, and nowhere else.
+//! Where a token may be used again: in the CI run that it was issued to, and nowhere else.
 //!
-//! A table of the tokens seen on this host, each with the run it names and the context it was first used
-//! in. A token is remembered until it could no longer pass verification; an unexpired one is never
-//! forgotten to make room. Whoever keeps the table must have stored it (see [`UseTable::save`]) before it lets
-//! the job in: a first use that is lost is a second first use.
+//! A table of the tokens used on this host, each with the run that it names and the context of its first use.
+//! A token is remembered for as long as it could pass verification, and never forgotten to make room. Whoever
+//! keeps the table must store it (see [`UseTable::save`]) before admitting the job: if a first use were lost
+//! in a crash, a replay would count as the first.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,15 +11,16 @@ use serde::{Deserialize, Serialize};
 
 use super::token::TokenId;
 
-/// How many unexpired tokens a host remembers. At 10 jobs a second and an hour's lifetime it holds 36,000.
+/// How many unexpired tokens a host remembers. 10 jobs a second, with tokens that are valid for an hour, need
+/// 36,000.
 pub const USES_MAX: usize = 65_536;
 
-/// The claims that name a CI run, with their values. Empty is impossible: a token without them has no run.
+/// The claims that name a CI run, with their values. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "BTreeMap<String, String>", into = "BTreeMap<String, String>")]
 pub struct RunKey(BTreeMap<String, String>);
 
-/// A run that no claim names.
+/// A run was to be made of no claims.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("a run is named by at least one claim")]
 pub struct NamelessRun;
@@ -45,13 +46,13 @@ impl From<RunKey> for BTreeMap<String, String> {
     }
 }
 
-/// The context a token is used in, as the kernel shows it: never as the enroller says it.
+/// The context in which a token is used, as the kernel shows it: never as the enroller claims.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Enroller {
-    /// The enrolling process' user id, in the host's user namespace.
+    /// The user id of the enrolling process, in the host's user namespace.
     pub uid: u32,
-    /// The UID of the Kubernetes pod its cgroup belongs to, spelled as the API server spells it.
+    /// The UID of the Kubernetes pod that its cgroup belongs to, spelled as the API server spells it.
     pub pod_uid: Option<String>,
 }
 
@@ -60,33 +61,33 @@ pub struct Enroller {
 pub struct Use<'a> {
     /// Which token.
     pub token: TokenId,
-    /// The run it was issued to, where its issuer's tokens name one.
+    /// The run that it was issued to, if its issuer's tokens name one.
     pub run: Option<&'a RunKey>,
-    /// The pod it is bound to: it is good in that pod's processes only.
+    /// The pod that it is bound to, if it is: only processes in that pod may use it.
     pub pod_uid: Option<&'a str>,
-    /// From when on verification refuses it: its expiry and the clock skew, in seconds since the Unix epoch.
+    /// When verification refuses it from: its expiry plus the clock skew, in seconds since the Unix epoch.
     pub forget_unix: i64,
 }
 
-/// How a token was let in.
+/// How a token was admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admitted {
     /// For the first time: the table has changed and must be stored.
     First,
-    /// Again, by the run it was issued to.
+    /// Again, by the run that it was issued to.
     Again,
 }
 
-/// Why a token was first used elsewhere.
+/// How a second use differs from the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Elsewhere {
-    /// It names no run, so it is good for one use.
+    /// The token names no run, so it may be used once only.
     NoRun,
-    /// Another token of the same id named another run.
+    /// The first token of this id named another run.
     OtherRun,
-    /// Another user used it.
+    /// Another user used it first.
     OtherUser,
-    /// It was used from another pod.
+    /// It was first used in another pod.
     OtherPod,
 }
 
@@ -104,35 +105,37 @@ impl std::fmt::Display for Elsewhere {
 /// Why a token may not be used.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Refusal {
-    /// It was used, and this is not the run it was issued to.
+    /// It was used before, and not in the same run, by the same user, in the same pod.
     #[error("the token was already used {ago_s} s ago, {elsewhere}; request a new one for this job")]
     Replayed {
-        /// How long ago.
+        /// Seconds since the first use.
         ago_s: i64,
-        /// Where.
+        /// How this use differs from the first.
         elsewhere: Elsewhere,
     },
-    /// It is bound to a pod that the enroller is not in.
-    #[error("the token is bound to a pod that the enrolling process is not in")]
+    /// It is bound to a pod, and the enroller is not in it.
+    #[error("the token is bound to a pod that the enrolling process is not in; use it in that pod")]
     WrongPod,
-    /// It expired since it was verified.
+    /// It has expired since it was verified.
     #[error("the token has expired; request a new one for this job")]
     Expired,
-    /// The clock was set back, and tokens of this age have been forgotten.
+    /// The clock was set back, and tokens as old as this have been forgotten.
     #[error(
         "the host's clock was set back, so it can't be known whether the token was used; request a new one"
     )]
     Forgotten,
     /// The table is full of unexpired tokens.
     #[error(
-        "{uses_max} unexpired tokens were used on this host and no more are remembered; retry when some have expired"
+        "{uses_max} unexpired tokens were used on this host and no more are remembered; retry when some have \
+         expired"
     )]
     Full {
-        /// Its bound.
+        /// How many it holds.
         uses_max: usize,
     },
 }
 
+/// A token's first use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FirstUse {
@@ -142,7 +145,7 @@ struct FirstUse {
     forget_unix: i64,
 }
 
-/// The table as it is stored.
+/// The table, as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SavedUses {
@@ -151,7 +154,7 @@ pub struct SavedUses {
     uses: BTreeMap<TokenId, FirstUse>,
 }
 
-/// A stored table of a layout that this version doesn't know.
+/// A stored table has a layout that this version does not know.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
     "the stored table of used tokens has version {found}, this lineal reads version {}",
@@ -170,19 +173,19 @@ impl SavedUses {
 pub struct UseTable {
     uses: BTreeMap<TokenId, FirstUse>,
     by_forget: BTreeSet<(i64, TokenId)>,
-    /// The latest expiry among what was forgotten. A token that expires no later and yet seems valid
-    /// can only come after the clock was set back: whether it was used is not known.
+    /// The latest `forget_unix` of the forgotten tokens. A token with one no later can be valid only after
+    /// the clock was set back; whether it was used is not known.
     forgotten_unix: i64,
     uses_max: usize,
 }
 
 impl UseTable {
-    /// An empty table for at most `uses_max` unexpired tokens, [`USES_MAX`] unless there is a reason.
+    /// An empty table for at most `uses_max` unexpired tokens; [`USES_MAX`] outside tests.
     pub fn new(uses_max: usize) -> Self {
         Self { uses: BTreeMap::new(), by_forget: BTreeSet::new(), forgotten_unix: i64::MIN, uses_max }
     }
 
-    /// The table as it was saved. One that holds more than `uses_max` is kept whole, and is full.
+    /// The table that was saved. If it holds more than `uses_max` tokens, it keeps all of them, and is full.
     pub fn restore(saved: SavedUses, uses_max: usize) -> Result<Self, UnknownVersion> {
         let SavedUses { v, forgotten_unix, uses } = saved;
         if v != SavedUses::VERSION {
@@ -192,27 +195,27 @@ impl UseTable {
         Ok(Self { uses, by_forget, forgotten_unix, uses_max })
     }
 
-    /// The table as a value to store.
+    /// The table, to be stored.
     pub fn save(&self) -> SavedUses {
         SavedUses { v: SavedUses::VERSION, forgotten_unix: self.forgotten_unix, uses: self.uses.clone() }
     }
 
-    /// How many tokens it remembers.
+    /// How many tokens are remembered.
     pub fn len(&self) -> usize {
         self.uses.len()
     }
 
-    /// True if it remembers none.
+    /// Whether no token is remembered.
     pub fn is_empty(&self) -> bool {
         self.uses.is_empty()
     }
 
-    /// Lets `token` in for `enroller` or says why not, and remembers a first use.
+    /// Admits `token` for `enroller`, or says why not. Remembers a first use.
     pub fn admit(&mut self, token: Use<'_>, enroller: &Enroller, now_unix: i64) -> Result<Admitted, Refusal> {
         if token.forget_unix <= now_unix {
             return Err(Refusal::Expired);
         }
-        // In any use, not just a second one: a bound token that left its pod was stolen.
+        // At the first use as well: a bound token outside its pod was stolen.
         if token.pod_uid.is_some() && token.pod_uid != enroller.pod_uid.as_deref() {
             return Err(Refusal::WrongPod);
         }
@@ -245,6 +248,7 @@ impl UseTable {
         Ok(Admitted::First)
     }
 
+    /// Forgets the tokens that verification refuses by now.
     fn forget(&mut self, now_unix: i64) {
         while let Some(&(forget_unix, token)) = self.by_forget.first() {
             if forget_unix > now_unix {
@@ -257,6 +261,7 @@ impl UseTable {
     }
 }
 
+/// How a use differs from the first one; none if it may be repeated.
 fn elsewhere(first: &FirstUse, token: &Use<'_>, enroller: &Enroller) -> Option<Elsewhere> {
     if token.run.is_none() || first.run.is_none() {
         Some(Elsewhere::NoRun)

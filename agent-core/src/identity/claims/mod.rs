@@ -1,7 +1,7 @@
-//! From proven claims to a credential: claims as text, groups, the CI run and the pod.
+//! What a token's claims say: the claims as text, the groups, the CI run and the pod.
 //!
-//! The claims must have been verified before they come here. What is not understood is left out of the
-//! credential or refused, never guessed; what is too much is refused.
+//! The claims must have been verified before. A claim that is not understood is left out or refused, never
+//! guessed at; a token with too many claims, or too long ones, is refused.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,57 +9,59 @@ use serde_json::{Map, Value};
 
 use super::replay::RunKey;
 
-/// How many claims a credential holds. GitHub's tokens have about 35, GitLab's about 40.
+/// How many claims a credential may hold. GitHub's tokens have about 35, GitLab's about 40.
 pub const CLAIMS_MAX: usize = 128;
-/// The longest name and the longest text of one claim.
+/// The longest name, and the longest text, of one claim.
 pub const CLAIM_BYTES_MAX: usize = 4096;
-/// How many groups a credential is in.
+/// How many groups a credential may be in.
 pub const GROUPS_MAX: usize = 256;
-/// How many objects deep claims are flattened.
+/// How deep objects in claims may be nested.
 const NESTING_MAX: usize = 4;
 
-/// Claims that the credential says elsewhere, or that say nothing about who acts.
+/// Claims that are left out: the credential has them in fields of its own, or they say nothing about who
+/// acts.
 const LEFT_OUT: [&str; 5] = ["exp", "iat", "iss", "nbf", "sub"];
 
-/// What an issuer's tokens mean.
+/// How to read an issuer's tokens.
 #[derive(Clone, Debug, Default)]
 pub struct ClaimRules {
-    /// Claims whose value is an object that is flattened, its members joined to it with dots.
+    /// Claims whose value is an object: each of its members becomes a claim, named `object.member`. Other
+    /// objects are left out.
     pub nested: Vec<String>,
-    /// The claim that lists groups.
+    /// The claim that lists groups, if one does.
     pub groups_claim: Option<String>,
     /// Groups by rules over claims.
     pub groups: Vec<GroupRule>,
-    /// The claims that name the CI run.
+    /// The claims that together name the CI run; empty if none do.
     pub run_claims: Vec<String>,
-    /// The claim that names the pod a token is bound to.
+    /// The claim with the UID of the pod that a token is bound to, if there is one.
     pub pod_uid_claim: Option<String>,
 }
 
-/// One rule: who matches every claim is in the group.
+/// One rule: a token that matches every pattern is in the group.
 #[derive(Clone, Debug)]
 pub struct GroupRule {
     group: String,
     claims: Vec<(String, Pattern)>,
 }
 
-/// What a claim's text must be: exactly this, or, with a `*` at the end, something that starts so.
+/// What a claim's text must be. In the configuration, a `*` at the end makes it a beginning.
 #[derive(Clone, Debug)]
 enum Pattern {
     Exactly(String),
     StartsWith(String),
 }
 
-/// Why a group rule can't stand.
+/// Why a rule for a group can't be used.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum GroupRuleError {
-    /// It has no usable name.
+    /// The group's name can't be used.
     #[error("a group's name must be text of 1 to {CLAIM_BYTES_MAX} bytes without control characters")]
     Name,
-    /// It would put everybody in.
+    /// It has no pattern, and would match every token.
     #[error("the rule for group `{0}` names no claim, so it would put every token in; name one")]
     NoClaims(String),
-    /// A `*` that isn't at the end.
+    /// A pattern has a `*` that is not at its end.
     #[error("in the rule for group `{group}` the pattern for `{claim}` has a `*` that is not at its end")]
     Star {
         /// The group.
@@ -70,7 +72,8 @@ pub enum GroupRuleError {
 }
 
 impl GroupRule {
-    /// A rule that puts tokens into `group` whose claims match all of `claims`.
+    /// A rule that puts tokens into `group` if their claims match all of `claims`, each the name of a claim
+    /// and its pattern. Of a claim that is a list, one member has to match.
     pub fn new(group: String, claims: BTreeMap<String, String>) -> Result<Self, GroupRuleError> {
         if !is_name(&group) {
             return Err(GroupRuleError::Name);
@@ -105,47 +108,48 @@ impl Pattern {
     }
 }
 
-/// Why claims make no credential.
+/// Why a token's claims are refused.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ClaimsError {
-    /// More than [`CLAIMS_MAX`].
+    /// There are more than [`CLAIMS_MAX`].
     #[error("the token has more than {CLAIMS_MAX} claims")]
     TooMany,
-    /// One longer than [`CLAIM_BYTES_MAX`].
+    /// One is longer than [`CLAIM_BYTES_MAX`].
     #[error("the token has a claim with a name or a value longer than {CLAIM_BYTES_MAX} bytes")]
     TooLong,
-    /// More than [`GROUPS_MAX`].
+    /// There are more than [`GROUPS_MAX`].
     #[error("the token is in more than {GROUPS_MAX} groups")]
     TooManyGroups,
-    /// The groups claim isn't a list of names.
+    /// The claim for groups is not a list of names.
     #[error("the token's claim `{0}` is not a list of group names")]
     Groups(String),
-    /// It speaks of a pod without naming it: taken for unbound it would be good anywhere.
+    /// The token mentions a pod without naming its UID. It is not taken for an unbound token, which could be
+    /// used anywhere.
     #[error("the token is bound to a pod, but its claim `{0}` does not name it")]
     Pod(String),
-    /// Two claims that flatten to one name.
+    /// Two claims have the same name once objects are flattened.
     #[error("the token says `{0}` twice")]
     Twice(String),
-    /// Objects nested more deeply than is looked at.
+    /// Objects are nested too deep.
     #[error("the token's claim `{0}` is nested more than {NESTING_MAX} objects deep")]
     TooDeep(String),
 }
 
-/// What claims say.
+/// What a token's claims say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reading {
-    /// Groups; sorted, unique.
+    /// Groups. Sorted, without duplicates.
     pub groups: Vec<String>,
-    /// The claims as text. A list is joined with commas; a comma or a backslash inside one of its members
-    /// has a backslash before it, so that one member can't pass for two.
+    /// The claims as text. The members of a list are joined with commas; a comma or backslash within a member
+    /// is escaped with a backslash, so that one member can't pass for two.
     pub claims: BTreeMap<String, String>,
-    /// The CI run, if the issuer's tokens name one and this one carries every claim of it.
+    /// The CI run, if the token has every claim that names it.
     pub run: Option<RunKey>,
-    /// The pod it is bound to.
+    /// The UID of the pod that it is bound to, if it is.
     pub pod_uid: Option<String>,
 }
 
-/// Reads proven claims by an issuer's rules.
+/// Reads verified claims by an issuer's rules.
 pub fn read(claims: &Map<String, Value>, rules: &ClaimRules) -> Result<Reading, ClaimsError> {
     let flat = Flat::new(claims, &rules.nested)?;
     let text = |name: &String| flat.0.get(name).and_then(ClaimValue::as_one);
@@ -153,7 +157,7 @@ pub fn read(claims: &Map<String, Value>, rules: &ClaimRules) -> Result<Reading, 
         rules.run_claims.iter().map(|name| Some((name.clone(), text(name)?.to_owned()))).collect();
     Ok(Reading {
         groups: groups(claims, &flat, rules)?,
-        // No run claims configured: an empty map, which is no run.
+        // Without run claims in the rules the map is empty, and no run is made of it.
         run: run.and_then(|claims| RunKey::try_from(claims).ok()),
         pod_uid: pod_uid(&flat, rules)?,
         claims: flat.into_text()?,
@@ -168,7 +172,7 @@ fn groups(claims: &Map<String, Value>, flat: &Flat, rules: &ClaimRules) -> Resul
                 groups.extend(value.texts().iter().cloned());
             }
             Some(_) => return Err(ClaimsError::Groups(name.clone())),
-            // Left out by the flattening, yet there: not a list of text.
+            // The claim is there, but `Flat` left it out: it is not a list of text.
             None if claims.get(name).is_some_and(|value| !value.is_null()) => {
                 return Err(ClaimsError::Groups(name.clone()));
             }
@@ -182,23 +186,26 @@ fn groups(claims: &Map<String, Value>, flat: &Flat, rules: &ClaimRules) -> Resul
     Ok(groups.into_iter().collect())
 }
 
+/// The UID of the pod that the token is bound to; an error if it mentions a pod and does not name it.
 fn pod_uid(flat: &Flat, rules: &ClaimRules) -> Result<Option<String>, ClaimsError> {
     let Some(name) = &rules.pod_uid_claim else { return Ok(None) };
     if let Some(uid) = flat.0.get(name).and_then(ClaimValue::as_one) {
         return Ok(Some(uid.to_owned()));
     }
     let pod = name.rsplit_once('.').map_or(name.as_str(), |(pod, _)| pod);
-    let speaks_of_it = |claim: &String| claim.strip_prefix(pod).is_some_and(|rest| rest.starts_with('.'));
-    if flat.0.contains_key(name) || flat.0.keys().any(speaks_of_it) {
+    let mentions_pod = |claim: &String| claim.strip_prefix(pod).is_some_and(|rest| rest.starts_with('.'));
+    if flat.0.contains_key(name) || flat.0.keys().any(mentions_pod) {
         return Err(ClaimsError::Pod(name.clone()));
     }
     Ok(None)
 }
 
+/// Whether a text can name a group.
 fn is_name(text: &str) -> bool {
     !text.is_empty() && text.len() <= CLAIM_BYTES_MAX && !text.contains(char::is_control)
 }
 
+/// A claim's value, as text.
 #[derive(Debug)]
 enum ClaimValue {
     One(String),
@@ -213,6 +220,7 @@ impl ClaimValue {
         }
     }
 
+    /// Its texts, one or many.
     fn texts(&self) -> &[String] {
         match self {
             Self::One(text) => std::slice::from_ref(text),
@@ -220,6 +228,7 @@ impl ClaimValue {
         }
     }
 
+    /// Its text, if it is one and not empty.
     fn as_one(&self) -> Option<&str> {
         match self {
             Self::One(text) if !text.is_empty() => Some(text),
@@ -248,7 +257,7 @@ fn scalar(value: &Value) -> Option<String> {
     }
 }
 
-/// The claims that are text, number, boolean or a list of those, with known objects flattened.
+/// The claims that are text, numbers, booleans or lists of those, with known objects flattened.
 #[derive(Debug, Default)]
 struct Flat(BTreeMap<String, ClaimValue>);
 
