@@ -47,8 +47,8 @@ pub(crate) fn demo() -> anyhow::Result<()> {
 fn show(out: &mut impl Write, telling: &Telling) -> io::Result<()> {
     match telling {
         Telling::Chapter(title) => writeln!(out, "\n== {title}"),
-        Telling::Meaning(text) => wrapped(out, text).and_then(|()| writeln!(out)),
-        Telling::Deed(text) => writeln!(out, "  $ {text}"),
+        Telling::Explanation(text) => wrapped(out, text).and_then(|()| writeln!(out)),
+        Telling::Action(text) => writeln!(out, "  $ {text}"),
         Telling::Outcome(text) => writeln!(out, "      {text}"),
     }?;
     out.flush()

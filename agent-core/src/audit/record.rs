@@ -13,8 +13,9 @@ use serde::ser::SerializeSeq;
 use serde::{Serialize, Serializer};
 
 use crate::credential::Credential;
-use crate::decision::Verdict;
+use crate::decision::Effect;
 use crate::facts::Action;
+use crate::target::Target;
 
 /// One record of the trail.
 #[derive(Clone, Copy, Serialize)]
@@ -151,6 +152,13 @@ pub struct UpstreamRef<'a> {
     pub user: &'a str,
 }
 
+impl<'a> From<&'a Target> for UpstreamRef<'a> {
+    fn from(target: &'a Target) -> Self {
+        let Target { upstream, address, scope } = target;
+        Self { name: upstream, address, database: scope.database(), user: scope.role() }
+    }
+}
+
 /// A session opened or closed.
 #[derive(Clone, Copy, Serialize)]
 #[serde(tag = "state", rename_all = "lowercase")]
@@ -250,12 +258,12 @@ pub struct DecisionRecord<'a> {
     pub protocol: &'a str,
     /// What the command does.
     pub actions: &'a [Action],
-    /// To what, as [`crate::facts::Resource::spell`] spells it.
+    /// To what: for each access the resource as policies spell it.
     pub resources: Texts<'a>,
     /// The command itself; `null` where there is none, as for opening a connection.
     pub statement: Option<StatementRef<'a>>,
     /// The answer.
-    pub decision: Verdict,
+    pub decision: Effect,
     /// The policies that decided.
     pub policies: Texts<'a>,
     /// One sentence.

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::record::*;
 use super::{Chain, Host};
-use crate::decision::Verdict;
+use crate::decision::Effect;
 use crate::facts::Action;
 
 const SCHEMA: &str = include_str!("../../../docs/audit.schema.json");
@@ -201,9 +201,9 @@ fn decisions_and_outcomes_are_as_described() {
     let statement = StatementRef { text: "SELECT $1", fingerprint: "f", parameters: &parameters };
     let policies = [Box::from("reads")];
     for (statement, decision, observed) in [
-        (Some(statement), Verdict::Allow, false),
-        (None, Verdict::Deny, true),
-        (Some(statement), Verdict::Hold, false),
+        (Some(statement), Effect::Allow, false),
+        (None, Effect::Deny, true),
+        (Some(statement), Effect::Hold, false),
     ] {
         check(Record::Decision(DecisionRecord {
             session: "01S",

@@ -9,6 +9,7 @@ mod error;
 mod flusher;
 mod index;
 mod keys;
+mod ledger;
 mod metrics;
 mod pending;
 mod print;

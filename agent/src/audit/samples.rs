@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use agent_core::audit::Record;
 use agent_core::audit::record::*;
-use agent_core::decision::Verdict;
+use agent_core::decision::Effect;
 use agent_core::facts::Action;
 
 use super::{AuditConfig, AuditError, Trail, VerifyArgs, verify};
@@ -84,7 +84,7 @@ pub(super) fn closed<'a>(session: &'a str, job: &'a str) -> Record<'a> {
     Record::Session(SessionRecord::Closed { session, job, reason: "the client closed it" })
 }
 
-pub(super) fn decided<'a>(session: &'a str, command: u64, decision: Verdict, text: &'a str) -> Record<'a> {
+pub(super) fn decided<'a>(session: &'a str, command: u64, decision: Effect, text: &'a str) -> Record<'a> {
     Record::Decision(DecisionRecord {
         session,
         command,

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use agent_core::decision::Verdict;
+use agent_core::decision::Effect;
 
 use super::samples::*;
 use super::{AuditError, Trail};
@@ -30,10 +30,10 @@ fn an_appended_record_is_in_the_file_when_append_returns() {
 fn a_deferred_record_keeps_its_place_and_comes_with_the_next() {
     let place = Place::new();
     let trail = place.open();
-    trail.append(&decided("S", 1, Verdict::Allow, "x")).unwrap();
+    trail.append(&decided("S", 1, Effect::Allow, "x")).unwrap();
     trail.append_deferred(&outcome("S", 1, 1)).unwrap();
     assert_eq!(place.kinds(), ["checkpoint", "decision"]);
-    trail.append(&decided("S", 2, Verdict::Allow, "y")).unwrap();
+    trail.append(&decided("S", 2, Effect::Allow, "y")).unwrap();
     assert_eq!(place.kinds(), ["checkpoint", "decision", "outcome", "decision"]);
     assert!(place.verify().0);
 }
@@ -58,7 +58,7 @@ fn deferred_records_are_bounded_in_memory() {
     let trail = place.open();
     let text = "x".repeat(10_000);
     for command in 0..30 {
-        trail.append_deferred(&decided("S", command, Verdict::Allow, &text)).unwrap();
+        trail.append_deferred(&decided("S", command, Effect::Allow, &text)).unwrap();
     }
     assert_eq!(trail.metrics().deferred_full.load(Ordering::Relaxed), 1);
     assert!(place.kinds().len() > 20);
@@ -196,7 +196,7 @@ fn a_record_too_long_is_refused_and_the_trail_goes_on() {
     let place = Place::new();
     let trail = place.open();
     let text = "x".repeat(agent_core::audit::chain::LINE_BYTES_MAX);
-    assert!(matches!(trail.append(&decided("S", 1, Verdict::Allow, &text)), Err(AuditError::Record(_))));
+    assert!(matches!(trail.append(&decided("S", 1, Effect::Allow, &text)), Err(AuditError::Record(_))));
     trail.append(&bundle("a")).unwrap();
     assert_eq!(place.kinds(), ["checkpoint", "bundle"]);
     assert_eq!(trail.failure(), None);
@@ -267,7 +267,7 @@ fn writers_in_many_threads_make_one_chain() {
             let trail = &trail;
             scope.spawn(move || {
                 for command in 0..200 {
-                    trail.append(&decided(name, command, Verdict::Allow, "x")).unwrap();
+                    trail.append(&decided(name, command, Effect::Allow, "x")).unwrap();
                     trail.append_deferred(&outcome(name, command, 1)).unwrap();
                 }
             });
@@ -371,7 +371,7 @@ fn play_a_role() {
 fn append_until_killed(trail: &Arc<Trail>) {
     let mut stdout = std::io::stdout().lock();
     for command in 0.. {
-        let seq = trail.append(&decided("S", command, Verdict::Allow, "SELECT 1")).unwrap();
+        let seq = trail.append(&decided("S", command, Effect::Allow, "SELECT 1")).unwrap();
         // One write(2) a line, so that a line said is a line whole.
         stdout.write_all(format!("seq {seq}\n").as_bytes()).unwrap();
         stdout.flush().unwrap();

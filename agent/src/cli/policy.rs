@@ -11,11 +11,12 @@ use std::{
 
 use agent_core::{
     credential::Credential,
-    decision::Verdict,
+    decision::Effect,
     facts::Facts,
     lineage::{Lineage, Process},
+    target::Scope,
 };
-use agent_policy::{Bundle, Mode, Principal, Protocol, Source, Subject, Upstream, run_cases};
+use agent_policy::{Bundle, Decider, Mode, Principal, Protocol, Source, Subject, Upstream, run_cases};
 use anyhow::Context;
 use clap::{Args, Subcommand};
 
@@ -173,28 +174,29 @@ fn explain(args: ExplainArgs) -> Outcome {
         ancestry: vec![process],
     };
     let subject = Subject::new(Principal::Credential(&credential), "explained", &lineage)?;
-    let session = bundle.session(&subject, upstream, &args.database, &args.user)?;
+    let scope = Scope::sql(&args.database, &args.user);
+    let decider = Decider::new(&bundle, &subject, upstream, &scope)?;
     let analysis = agent_sql::analyze(args.statement.as_bytes());
     let facts: &Facts = &analysis.facts;
     let now_unix = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
-    let explanation = session.explain(facts, now_unix, &[]);
+    let explanation = decider.explain(facts, now_unix, &[]);
     let mut out = io::stdout().lock();
     if args.json {
         writeln!(out, "{}", serde_json::to_string(&explanation)?)?;
     } else {
         let observed = if explanation.observed { " (observed only: it passes)" } else { "" };
-        writeln!(out, "{}{observed}: {}", word(explanation.decision), explanation.reason)?;
+        writeln!(out, "{}{observed}: {}", explanation.decision.name(), explanation.reason)?;
         if let Some(reason) = &analysis.unparsed {
             writeln!(out, "  PostgreSQL's grammar refuses it: {reason}")?;
         }
         for access in &explanation.accesses {
-            writeln!(out, "  {:<5} {} on {}", word(access.decision), access.action, access.resource)?;
+            writeln!(out, "  {:<5} {} on {}", access.decision.name(), access.action, access.resource)?;
             for policy in &access.policies {
                 writeln!(out, "        by {} ({}:{})", policy.name, policy.file, policy.line)?;
             }
         }
     }
-    Ok(if explanation.decision == Verdict::Allow { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NO) })
+    Ok(if explanation.decision == Effect::Allow { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NO) })
 }
 
 /// A bundle with the files it was read from.
@@ -207,14 +209,6 @@ fn load(place: &Place) -> anyhow::Result<Result<Loaded, String>> {
         Ok(bundle) => Ok((sources, Arc::new(bundle))),
         Err(refusal) => Err(refusal.to_string()),
     })
-}
-
-fn word(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Allow => "allow",
-        Verdict::Deny => "deny",
-        Verdict::Hold => "hold",
-    }
 }
 
 fn own_hostname() -> String {

@@ -26,13 +26,13 @@ use crate::{
         verify::Verifier,
     },
     jobs::{
-        Adopted, Enrolment, Job, Registry, RevocationList, Selector, Tree, Whole, has_ended, processes,
-        user_of,
+        Adopted, Completeness, Enrolment, Job, Registry, RevocationList, Selector, Tree, has_ended,
+        processes, user_of,
     },
-    kernel::{Kernel, Rules, netns::Netns},
+    kernel::{Kernel, Rules, netns::Netns, refusals},
     metrics::{Metrics, raise_to},
     policy::PolicyStore,
-    proxy::{Listeners, Proxy},
+    proxy::{Proxy, accept::Listeners},
     tls::{Authority, Trust},
 };
 
@@ -197,7 +197,7 @@ impl Agent {
     /// Enrols a tree that runs already while it is held still. Answers how many processes it has.
     fn enrol_tree(&self, enrolment: Enrolment, root: &Peer) -> Result<(Arc<Job>, usize), String> {
         let followed = |pid| self.standpoint(pid) == Standpoint::Inside;
-        let mut tree = Tree::hold(root.pid, Whole::OrNothing, self.kernel.processes_max(), followed)
+        let mut tree = Tree::hold(root.pid, Completeness::Required, self.kernel.processes_max(), followed)
             .map_err(|error| self.refusal(&error))?;
         // What is followed already must not be let go.
         let bound = !self.rules.is_empty() || self.registry.knows_unidentified();
@@ -328,7 +328,7 @@ impl Agent {
 
     fn enrol_running(&self, pid: u32, uid: u32, rule: &str) -> Result<(Arc<Job>, usize), String> {
         let followed = |pid| self.kernel.tag_of(pid).is_some();
-        let mut tree = Tree::hold(pid, Whole::OrWhatThereIs, self.kernel.processes_max(), followed)
+        let mut tree = Tree::hold(pid, Completeness::BestEffort, self.kernel.processes_max(), followed)
             .map_err(|error| self.refusal(&error))?;
         let job = self.registry.enrol_by_rule(pid, uid, rule).map_err(|error| self.refusal(&error))?;
         match self.take_in(&job, &mut tree, followed) {
@@ -402,9 +402,8 @@ impl Agent {
         let refused = self.list.as_ref().and_then(|list| list.last_error());
         self.metrics.revocation_list_refused.set(i64::from(refused.is_some()));
         let kernel = self.kernel.statistics();
-        let reasons = ["socket_kind", "datagram", "no_listener", "no_lease", "no_storage"];
-        for (reason, total) in reasons.into_iter().zip(kernel.refused) {
-            raise_to(&self.metrics.kernel_refusals.with_label_values(&[reason]), total);
+        for (refusal, total) in kernel.refused {
+            raise_to(&self.metrics.kernel_refusals.with_label_values(&[refusals::label(refusal)]), total);
         }
         for (bound, total) in [
             ("events", kernel.events_lost),

@@ -34,15 +34,18 @@ use crate::{
     bounds::Bound,
     config::Config,
     control,
-    credentials::Credentials,
     identity::{uses::UseStore, verify::Verifier},
     ids::Id,
     jobs::{JobStore, Registry, RegistryConfig, RevocationList, RevocationStore},
     kernel::{self, EventStream, Kernel, Rules},
     logging,
+    logins::Logins,
     metrics::{self, Metrics},
     policy::PolicyStore,
-    proxy::{self, Drain, Listeners, Proxy, ProxyParts, Workers},
+    proxy::{
+        self, Drain, Proxy, ProxyParts,
+        accept::{Listeners, Workers},
+    },
     tls::{Authority, Connector},
 };
 
@@ -115,8 +118,8 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let made_anew = metrics.bound(Bound::Certificates);
     let authority = Arc::new(Authority::open(&config.state_dir, &config.tls, made_anew)?);
     let connector = Arc::new(Connector::new());
-    let credentials = Arc::new(Credentials::new(&config.credentials)?);
-    let check = proxy::usable(Arc::clone(&connector), Arc::clone(&credentials));
+    let logins = Arc::new(Logins::new(&config.logins)?);
+    let check = proxy::reachable(Arc::clone(&connector), Arc::clone(&logins));
     let policy = Arc::new(PolicyStore::open(&config.policy_dir, &host, check)?);
     let verifier = Verifier::new(&config.issuers)?;
     let uses = UseStore::open(&config.state_dir)?;
@@ -162,7 +165,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
         literals: config.audit.literals,
         authority: Arc::clone(&authority),
         connector,
-        credentials,
+        logins,
         drain,
     }));
     let agent = Arc::new(Agent {
@@ -196,7 +199,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let control_served = tokio::spawn(control::server::serve(socket, Arc::clone(&agent)));
     let followed = tokio::spawn(follow(Arc::clone(&agent), events));
     let kept = tokio::spawn(housekeeping(Arc::clone(&agent)));
-    let proxied = tokio::spawn(Arc::clone(&proxy).run(accepted, Arc::new(workers)));
+    let proxied = tokio::spawn(proxy::accept::run(Arc::clone(&proxy), accepted, workers));
     let watched = tokio::spawn(Arc::clone(&agent.policy).watch());
     let bundles = tokio::spawn(record_bundles(Arc::clone(&agent)));
     let list = agent.list.clone();
