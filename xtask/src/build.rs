@@ -45,7 +45,7 @@ pub(crate) fn build(profile: Profile) -> anyhow::Result<()> {
         compile.arg("--release");
     }
     let about = match (binary.is_file(), profile) {
-        (true, _) => "what has changed",
+        (true, _) => "only what has changed",
         (false, Profile::Dev) => "about 3 minutes on two cores, the first time",
         (false, Profile::Release) => "some minutes more than the unoptimised build, the first time",
     };
