@@ -1,19 +1,21 @@
-//! Holds docs/audit.schema.json against a line of every kind, with as much of JSON Schema as that file uses.
+//! Checks that docs/audit.schema.json describes a line of every kind, with a validator for the part of JSON
+//! Schema that the file uses.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use serde_json::Value;
 
-use super::record::*;
-use super::{Chain, Host};
-use crate::decision::Verdict;
-use crate::facts::Action;
+use super::*;
+use crate::{
+    audit::{Chain, Host},
+    decision::Verdict,
+    facts::Action,
+};
 
-const SCHEMA: &str = include_str!("../../../docs/audit.schema.json");
+const SCHEMA: &str = include_str!("../../../../docs/audit.schema.json");
 
-/// What of a schema `value` does not satisfy; `Ok` when it satisfies all. A keyword this checker does not
-/// know is a failure, not a pass.
+/// Validates `value`, found at the path `at`. The error names the keyword that it does not satisfy. An
+/// unknown keyword is an error, so that the schema cannot use more than is checked.
 fn satisfies(root: &Value, schema: &Value, value: &Value, at: &str) -> Result<(), String> {
     for (keyword, rule) in schema.as_object().unwrap() {
         let holds = match keyword.as_str() {
@@ -94,7 +96,7 @@ fn is_type(name: &str, value: &Value) -> bool {
     }
 }
 
-/// `^`, literals, `\.`, and `[0-9]{n}` or `[0-9a-f]{n}`, `$`: what the schema's patterns are made of.
+/// Matches the patterns that the schema uses: `^`, literals, `\.`, `[0-9]{n}`, `[0-9a-f]{n}` and `$`.
 fn matches_pattern(pattern: &str, text: &str) -> bool {
     let mut pattern = pattern.strip_prefix('^').unwrap().strip_suffix('$').unwrap();
     let mut text = text;
@@ -136,7 +138,7 @@ fn check(record: Record<'_>) {
     if let Err(reason) = satisfies(&schema, &schema, &line, "$") {
         panic!("{line}\n{reason}");
     }
-    // The schema is as strict as the record: no field can go or come without it saying so.
+    // The schema is strict: it refuses a line with a field less or a field more.
     for name in line.as_object().unwrap().keys().filter(|name| *name != "observed") {
         let mut without = line.clone();
         without.as_object_mut().unwrap().remove(name);
@@ -148,7 +150,7 @@ fn check(record: Record<'_>) {
 }
 
 #[test]
-fn jobs_are_as_described() {
+fn job_records_match_the_schema() {
     let claims = BTreeMap::from([("repository".to_owned(), "acme/shop".to_owned())]);
     let groups = ["contractors".to_owned()];
     let credential =
@@ -164,7 +166,7 @@ fn jobs_are_as_described() {
 }
 
 #[test]
-fn processes_are_as_described() {
+fn process_records_match_the_schema() {
     let argv = ["sh".to_owned(), "-c".to_owned()];
     for parent in [None, Some(1)] {
         check(Record::Process(ProcessRecord {
@@ -182,7 +184,7 @@ fn processes_are_as_described() {
 }
 
 #[test]
-fn sessions_are_as_described() {
+fn session_records_match_the_schema() {
     let upstream = UpstreamRef { name: "shop", address: "10.0.0.5:5432", database: "shop", user: "app" };
     let (session, job) = ("01S", "01J");
     check(Record::Session(SessionRecord::Opened {
@@ -196,7 +198,7 @@ fn sessions_are_as_described() {
 }
 
 #[test]
-fn decisions_and_outcomes_are_as_described() {
+fn decision_and_outcome_records_match_the_schema() {
     let parameters = [Some(Cow::Borrowed("1")), None];
     let statement = StatementRef { text: "SELECT $1", fingerprint: "f", parameters: &parameters };
     let policies = [Box::from("reads")];
@@ -233,7 +235,7 @@ fn decisions_and_outcomes_are_as_described() {
 }
 
 #[test]
-fn what_operators_do_is_as_described() {
+fn approval_and_revocation_records_match_the_schema() {
     check(Record::Approval(ApprovalRecord {
         id: "01A",
         state: ApprovalState::Approved,
@@ -254,7 +256,7 @@ fn what_operators_do_is_as_described() {
 }
 
 #[test]
-fn what_the_agent_does_is_as_described() {
+fn bundle_agent_and_checkpoint_records_match_the_schema() {
     check(Record::Bundle(BundleRecord {
         state: BundleState::Refused,
         version: "v",

@@ -1,44 +1,44 @@
-//! What the audit trail's records hold, borrowed from whoever writes them.
+//! The records of the audit trail, borrowed from the code that writes them.
 //!
-//! A record here is only its own fields; [`Chain::append`](super::Chain::append) puts the common ones
-//! (`v, seq, time, host, kind`) before them and the hash after them. Field order is the order of
-//! declaration: the line's bytes are what is hashed. docs/audit.schema.json describes the same shapes.
+//! A record here has only its own fields; [`Chain::append`](super::Chain::append) puts the common ones (`v,
+//! seq, time, host, kind`) before them and the hash after them. Fields are written in the order of their
+//! declaration, which is part of the format: the line's bytes are hashed. docs/audit.schema.json describes
+//! the same shapes.
 //!
 //! No record implements `Debug`: statements and arguments can hold what must not reach a log.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
+#[cfg(test)]
+mod tests;
 
-use serde::ser::SerializeSeq;
-use serde::{Serialize, Serializer};
+use std::{borrow::Cow, collections::BTreeMap};
 
-use crate::credential::Credential;
-use crate::decision::Verdict;
-use crate::facts::Action;
+use serde::{Serialize, Serializer, ser::SerializeSeq};
+
+use crate::{credential::Credential, decision::Verdict, facts::Action};
 
 /// One record of the trail.
 #[derive(Clone, Copy, Serialize)]
 #[serde(untagged)]
 pub enum Record<'a> {
-    /// A job was enrolled or ended.
+    /// A job was enrolled, was adopted, or ended.
     Job(JobRecord<'a>),
     /// A process of a job took on an image.
     Process(ProcessRecord<'a>),
     /// A session opened or closed.
     Session(SessionRecord<'a>),
-    /// Policy's answer to one command.
+    /// A decision about one command.
     Decision(DecisionRecord<'a>),
-    /// What came of a command.
+    /// How a command ended.
     Outcome(OutcomeRecord<'a>),
-    /// A step in the life of a held command.
+    /// A held command was requested, answered, or expired.
     Approval(ApprovalRecord<'a>),
-    /// Access was ended by an operator.
+    /// Access was ended.
     Revocation(RevocationRecord<'a>),
     /// A policy bundle was loaded or refused.
     Bundle(BundleRecord<'a>),
-    /// The agent started, stopped, or found that something is missing from the trail.
+    /// The agent did something that concerns the trail as a whole; see [`AgentState`].
     Agent(AgentRecord<'a>),
-    /// A signature over the chain so far.
+    /// A signature over the chain up to here.
     Checkpoint(CheckpointRecord<'a>),
 }
 
@@ -60,16 +60,16 @@ impl Record<'_> {
     }
 }
 
-/// A job, as records name it.
+/// A job in a record.
 #[derive(Clone, Copy, Serialize)]
 pub struct JobRef<'a> {
-    /// The job's id: unique for ever.
+    /// The job's id, which no other job ever has.
     pub id: &'a str,
     /// The name its starter gave it.
     pub name: &'a str,
 }
 
-/// Who a job acts for: a [`Credential`] without its expiry.
+/// The identity that a job acts under: a [`Credential`] without its expiry.
 #[derive(Clone, Copy, Serialize)]
 pub struct CredentialRef<'a> {
     /// The issuer's URL.
@@ -95,7 +95,7 @@ impl<'a> From<&'a Credential> for CredentialRef<'a> {
 pub enum JobState {
     /// Its root process was enrolled.
     Enrolled,
-    /// An agent that started took it over from an earlier one.
+    /// An agent took it over from an earlier one when it started.
     Adopted,
     /// Its last process ended.
     Ended,
@@ -104,20 +104,20 @@ pub enum JobState {
 /// A job was enrolled, changed hands or ended.
 #[derive(Clone, Copy, Serialize)]
 pub struct JobRecord<'a> {
-    /// Which of these.
+    /// What happened to it.
     pub state: JobState,
     /// The job.
     pub job: JobRef<'a>,
-    /// Who it acts for; `null` for a job that runs unidentified.
+    /// The identity that it acts under; `null` while the job is unidentified.
     pub credential: Option<CredentialRef<'a>>,
     /// Host PID of the job's root process.
     pub root_pid: u32,
 }
 
-/// A process took on an image: by the enrolment of the root, or by exec.
+/// A process took on an image: at the enrolment of the root, or by exec.
 #[derive(Clone, Copy, Serialize)]
 pub struct ProcessRecord<'a> {
-    /// The node's id, unique within its job: one for each image of each process.
+    /// The node's id, unique within its job. A node is one image of one process.
     pub process: u64,
     /// The job's id.
     pub job: &'a str,
@@ -133,15 +133,15 @@ pub struct ProcessRecord<'a> {
     pub uid: u32,
     /// Container id, or empty.
     pub container: &'a str,
-    /// The node that created this one: the parent process's image at the time, or this process's previous
-    /// image. `null` for the job's root.
+    /// The node that created this one: the image that the parent process had at the fork, or this process's
+    /// image before the exec. `null` for the job's root.
     pub parent: Option<u64>,
 }
 
-/// A server a session is meant for.
+/// The server that a session is meant for.
 #[derive(Clone, Copy, Serialize)]
 pub struct UpstreamRef<'a> {
-    /// Its name in the policy bundle; empty for one that is not declared.
+    /// Its name in the policy bundle; empty for a destination that is not declared there.
     pub name: &'a str,
     /// The original destination, `address:port`.
     pub address: &'a str,
@@ -165,7 +165,7 @@ pub enum SessionRecord<'a> {
         process: u64,
         /// `postgres`, `ssh`, `http`, or `tcp` where nothing more is known.
         protocol: &'a str,
-        /// Where it was meant to go.
+        /// The server that the client connected to.
         upstream: UpstreamRef<'a>,
     },
     /// The session is over.
@@ -174,23 +174,23 @@ pub enum SessionRecord<'a> {
         session: &'a str,
         /// The job's id.
         job: &'a str,
-        /// Why, in one sentence.
+        /// Why it ended, in one sentence.
         reason: &'a str,
     },
 }
 
-/// A command's text, redacted by the caller where the configuration asks for it.
+/// A command's text. The caller has redacted it where the configuration says so.
 #[derive(Clone, Copy, Serialize)]
 pub struct StatementRef<'a> {
     /// The statement.
     pub text: &'a str,
-    /// What is equal for statements that differ in literals only; empty where the protocol has none.
+    /// Equal for statements that differ in their literals only; empty where the protocol has no fingerprints.
     pub fingerprint: &'a str,
     /// Parameter values in order; `null` is SQL's null.
     pub parameters: &'a [Option<Cow<'a, str>>],
 }
 
-/// A list of text, however its owner keeps it.
+/// A list of text in any of the forms that its owners keep.
 #[derive(Clone, Copy)]
 pub enum Texts<'a> {
     /// Borrowed pieces.
@@ -239,7 +239,7 @@ impl Serialize for Texts<'_> {
     }
 }
 
-/// Policy's answer to one command.
+/// A decision about one command.
 #[derive(Clone, Copy, Serialize)]
 pub struct DecisionRecord<'a> {
     /// The session's id.
@@ -248,22 +248,21 @@ pub struct DecisionRecord<'a> {
     pub command: u64,
     /// The protocol.
     pub protocol: &'a str,
-    /// What the command does.
+    /// The command's actions.
     pub actions: &'a [Action],
-    /// To what, as [`crate::facts::Resource::spell`] spells it.
+    /// What each action is on, as policies spell it: `upstream/database.schema.table`.
     pub resources: Texts<'a>,
-    /// The command itself; `null` where there is none, as for opening a connection.
+    /// The command's text; `null` where it has none, as for opening a connection.
     pub statement: Option<StatementRef<'a>>,
-    /// The answer.
+    /// What was decided.
     pub decision: Verdict,
-    /// The policies that decided.
+    /// The policies that decided it.
     pub policies: Texts<'a>,
-    /// One sentence.
+    /// Why, in one sentence.
     pub reason: &'a str,
-    /// Columns masked.
+    /// The masked columns.
     pub masked: Texts<'a>,
-    /// True when the agent only observes: the decision was recorded, and the command passed whatever it
-    /// says. Absent when false.
+    /// True when policy only observes: the command passed, whatever the decision says. Absent when false.
     #[serde(skip_serializing_if = "is_false")]
     pub observed: bool,
 }
@@ -282,20 +281,20 @@ pub struct OutcomeError<'a> {
     pub message: &'a str,
 }
 
-/// What came of a command.
+/// How a command ended.
 #[derive(Clone, Copy, Serialize)]
 pub struct OutcomeRecord<'a> {
     /// The session's id.
     pub session: &'a str,
     /// The command's number within the session.
     pub command: u64,
-    /// Rows returned or affected; `null` where it has no meaning or is not known.
+    /// Rows returned or affected; `null` where the command has none or they are not known.
     pub rows: Option<u64>,
     /// Bytes sent to the client.
     pub bytes: u64,
     /// The error, if it failed.
     pub error: Option<OutcomeError<'a>>,
-    /// From forwarding to the last byte of the reply.
+    /// Microseconds from forwarding the command to the last byte of the reply.
     pub duration_us: u64,
 }
 
@@ -303,17 +302,17 @@ pub struct OutcomeRecord<'a> {
 #[derive(Clone, Copy, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ApprovalState {
-    /// It waits.
+    /// It waits for an answer.
     Requested,
     /// Someone approved it.
     Approved,
     /// Someone denied it.
     Denied,
-    /// No one answered in time.
+    /// Nobody answered in time.
     Expired,
 }
 
-/// A step in the life of a held command.
+/// A held command was requested, answered, or expired.
 #[derive(Clone, Copy, Serialize)]
 pub struct ApprovalRecord<'a> {
     /// The approval's id.
@@ -324,15 +323,15 @@ pub struct ApprovalRecord<'a> {
     pub session: &'a str,
     /// The held command.
     pub command: u64,
-    /// Who is asked.
+    /// The group that is asked.
     pub group: &'a str,
-    /// Who answered; `null` before that.
+    /// Who answered; `null` until then.
     pub by: Option<&'a str>,
-    /// What they said; `null` before that.
+    /// The reason they gave; `null` until then.
     pub reason: Option<&'a str>,
 }
 
-/// Access was ended by an operator. One of `job`, `subject` and `claim` is given.
+/// Access was ended by an operator or by a revocation file. One of `job`, `subject` and `claim` is given.
 #[derive(Clone, Copy, Serialize)]
 pub struct RevocationRecord<'a> {
     /// The job's id.
@@ -341,28 +340,28 @@ pub struct RevocationRecord<'a> {
     pub subject: Option<&'a str>,
     /// `name=value` of a claim.
     pub claim: Option<&'a str>,
-    /// What the operator said.
+    /// The reason that was given.
     pub reason: &'a str,
-    /// Who revoked, as the control socket's peer is named.
+    /// Who revoked: the user of the control socket's peer, or the revocation file.
     pub by: &'a str,
     /// The ids of the live jobs it ended.
     pub jobs: Texts<'a>,
 }
 
-/// What became of a bundle.
+/// Whether a bundle came into force.
 #[derive(Clone, Copy, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BundleState {
     /// It is in force.
     Loaded,
-    /// It is not; the last good one stays.
+    /// It was refused; the last good one stays in force.
     Refused,
 }
 
 /// A policy bundle was loaded or refused.
 #[derive(Clone, Copy, Serialize)]
 pub struct BundleRecord<'a> {
-    /// What became of it.
+    /// Whether it came into force.
     pub state: BundleState,
     /// The bundle's version.
     pub version: &'a str,
@@ -378,7 +377,7 @@ pub enum AgentState {
     Start,
     /// It stopped in order.
     Stop,
-    /// Its programs were detached: nothing is followed any more.
+    /// Its programs were detached: no process is followed any more.
     Detach,
     /// Something the trail should hold is missing: `reason` and `details` say what.
     Gap,
@@ -389,19 +388,19 @@ pub enum AgentState {
 /// The agent started, stopped, replaced a key, or found that something is missing from the trail.
 #[derive(Clone, Copy, Serialize)]
 pub struct AgentRecord<'a> {
-    /// Which of them.
+    /// What happened.
     pub state: AgentState,
-    /// One sentence.
+    /// Why, in one sentence.
     pub reason: &'a str,
-    /// Facts by name, such as `version`, `key`, `torn_bytes`, `lost_events`.
+    /// Details by name, such as `version`, `key`, `torn_bytes`, `lost_events`.
     pub details: Details<'a>,
 }
 
-/// Facts by name; written as a JSON object, in the order given.
+/// Details by name; written as a JSON object, in the given order.
 #[derive(Clone, Copy)]
 pub struct Details<'a>(pub &'a [(&'a str, Detail<'a>)]);
 
-/// One fact.
+/// One detail's value.
 #[derive(Clone, Copy, Serialize)]
 #[serde(untagged)]
 pub enum Detail<'a> {
@@ -417,10 +416,10 @@ impl Serialize for Details<'_> {
     }
 }
 
-/// A signature over the chain as it stood before this record.
+/// A signature over the chain up to the record before this one.
 #[derive(Clone, Copy, Serialize)]
 pub struct CheckpointRecord<'a> {
-    /// The last record signed for: the one before this.
+    /// The last record that is signed for: the one before this.
     pub upto: CheckpointUpto<'a>,
     /// Fingerprint of the public key.
     pub key: &'a str,
@@ -428,7 +427,7 @@ pub struct CheckpointRecord<'a> {
     pub signature: &'a str,
 }
 
-/// The last record a checkpoint signs for.
+/// The last record that a checkpoint signs for.
 #[derive(Clone, Copy, Serialize)]
 pub struct CheckpointUpto<'a> {
     /// Its number; 0 before a trail's first record.

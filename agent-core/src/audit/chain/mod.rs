@@ -1,34 +1,38 @@
-//! The hash chain that binds the trail's lines, and the proof that a trail is unbroken.
+//! The hash chain that binds the trail's lines, and the check that a trail is unbroken.
 //!
 //! A line is `{"v":1,"seq":N,"time":"…","host":"…","kind":"…",FIELDS,"hash":"H"}` and a newline. `H` is
 //! SHA-256, in lower-case hex, over the 32 raw bytes of the previous line's hash followed by this line's
 //! bytes before `,"hash"`. A trail's first line has `seq` 1 and follows [`Chain::GENESIS`]: 32 zero bytes.
 //!
-//! Whoever can rewrite a whole trail can also recompute every hash: that is what the signed checkpoints
-//! are for. This module makes and finds the bytes they sign; keys are the `agent` crate's.
+//! Whoever can rewrite a whole trail can also recompute every hash. Signed checkpoints are the protection
+//! against that: this module computes the bytes that they sign, and the `agent` crate holds the keys.
+
+#[cfg(test)]
+mod tests;
 
 use std::io::Write;
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::record::Record;
-use super::timestamp;
+use super::{record::Record, timestamp};
 
-/// The longest line a trail holds. A longer record is refused, and so is what it stands for.
+/// The longest line of a trail, newline included. A longer record is refused, and with it the command it is
+/// for.
 pub const LINE_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// The version of the record format, the `v` of every line.
 pub const VERSION: u64 = 1;
 
-/// What stands between a line's hashed bytes and its hash.
+/// Separates a line's hashed bytes from its hash.
 const HASH_FIELD: &[u8] = b",\"hash\":\"";
 const HASH_HEX_BYTES: usize = 64;
 const LINE_END: &[u8] = b"\"}";
 /// `,"hash":"…"}`, without the newline.
 const SEAL_BYTES: usize = HASH_FIELD.len() + HASH_HEX_BYTES + LINE_END.len();
 
-/// Separates what a checkpoint signs from anything else an Ed25519 key may ever sign.
+/// Begins the bytes that a checkpoint signs, so that its signature fits nothing else that the key may ever
+/// sign.
 const CHECKPOINT_DOMAIN: &[u8] = b"lineal audit checkpoint v1\n";
 
 /// A SHA-256.
@@ -47,7 +51,7 @@ impl Host {
     }
 }
 
-/// A record that cannot become a line.
+/// Why a record cannot be encoded as a line.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
     /// It is too long.
@@ -56,12 +60,12 @@ pub enum RecordError {
         /// How long it would be.
         bytes: usize,
     },
-    /// It is no JSON.
+    /// It cannot be written as JSON.
     #[error("the audit record cannot be written as JSON: {0}")]
     Json(#[from] serde_json::Error),
 }
 
-/// The end of a chain: what the next line follows.
+/// The end of a chain: the line that the next one follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chain {
     /// The last line's number; 0 before the first.
@@ -71,11 +75,11 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// What a trail's first line follows.
+    /// The end of an empty chain, which a trail's first line follows.
     pub const GENESIS: Self = Self { seq: 0, hash: [0; 32] };
 
-    /// Appends `record` to `out` as the chain's next line, newline included, and moves the chain on; returns
-    /// the line's `seq`. On an error neither the chain nor `out` has changed.
+    /// Appends `record` to `out` as the chain's next line, newline included, and makes that line the chain's
+    /// end. Returns the line's `seq`. After an error neither the chain nor `out` has changed.
     pub fn append(
         &mut self,
         record: &Record<'_>,
@@ -97,7 +101,7 @@ impl Chain {
         }
     }
 
-    /// The checkpoint that signs for the chain as it stands.
+    /// The checkpoint for the chain up to its end.
     pub fn checkpoint(&self) -> Checkpoint {
         Checkpoint { seq: self.seq, hash: self.hash }
     }
@@ -119,8 +123,8 @@ fn write_line(
     out.extend_from_slice(b",\"kind\":\"");
     out.extend_from_slice(record.kind().as_bytes());
     out.push(b'"');
-    // The fields serialise as an object of their own: its opening brace becomes the comma after `kind`, and
-    // its closing brace goes. That saves serde's `flatten`, which copies every field into a map.
+    // The fields are serialised as an object of their own. Its opening brace is replaced by the comma after
+    // `kind`, its closing brace is removed. serde's `flatten` would copy every field into a map.
     let fields = out.len();
     serde_json::to_writer(&mut *out, record)?;
     if let Some(brace) = out.get_mut(fields) {
@@ -155,8 +159,8 @@ pub fn hex(hash: &Hash) -> [u8; HASH_HEX_BYTES] {
     text
 }
 
-/// Reads `N` bytes of lower-case hex, and nothing else: a second spelling would be a byte that could change
-/// unseen.
+/// Reads `N` bytes of lower-case hex. Upper case is refused: a hash with two spellings could be changed
+/// unnoticed.
 pub fn unhex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
     let nibble = |digit: u8| match digit {
         b'0'..=b'9' => Some(digit - b'0'),
@@ -174,7 +178,7 @@ pub fn unhex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
     Some(bytes)
 }
 
-/// What a checkpoint signs: the number and the hash of the line before it.
+/// The number and the hash of the line before a checkpoint, which the checkpoint signs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
     /// The line's number.
@@ -190,18 +194,19 @@ impl Checkpoint {
     }
 }
 
-/// A checkpoint as a line claims it. Its place in the chain is checked; its signature is for the caller.
+/// A checkpoint as its line states it. Its position in the chain was checked; the caller checks its
+/// signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// What was signed.
+    /// The signed line.
     pub checkpoint: Checkpoint,
-    /// Fingerprint of the key said to have signed it.
+    /// Fingerprint of the key that is said to have signed it.
     pub key: String,
     /// The signature.
     pub signature: [u8; 64],
 }
 
-/// A line that holds.
+/// A line in which the chain is unbroken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checked {
     /// Its number.
@@ -215,7 +220,7 @@ pub struct Checked {
 /// Why a chain is broken at a line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BreakReason {
-    /// No `,"hash":"…"}` at its end.
+    /// The line does not end in `,"hash":"…"}`.
     #[error("the line does not end in a hash: it was cut, or it is not a record")]
     NoHash,
     /// The hash does not follow from the previous line and this one.
@@ -224,19 +229,19 @@ pub enum BreakReason {
              removed, inserted or moved"
     )]
     WrongHash,
-    /// The line is no record.
+    /// The line is not a record.
     #[error("the line is not an audit record: {0}")]
     NotARecord(String),
     /// The numbers do not follow one another.
     #[error("the record's number is {found}: records are missing, repeated or out of order")]
     WrongSeq {
-        /// The number it has.
+        /// The line's number.
         found: u64,
     },
-    /// A checkpoint that signs for something else than the line before it.
+    /// A checkpoint signs for another line than the one before it.
     #[error("the checkpoint is not for the record before it")]
     MisplacedCheckpoint,
-    /// Bytes after the last newline that no interrupted write can have left.
+    /// No interrupted write can have left the bytes after the last newline.
     #[error("the bytes after the last newline are not the beginning of a record")]
     NotATornRecord,
 }
@@ -251,6 +256,7 @@ pub struct Broken {
     pub reason: BreakReason,
 }
 
+/// The fields of a line that the chain rests on; the last three are a checkpoint's.
 #[derive(Deserialize)]
 struct Envelope {
     v: u64,
@@ -276,37 +282,37 @@ impl Envelope {
     }
 }
 
-/// Proves lines one after the other. After its first [`Broken`] it proves nothing more.
+/// Checks lines one after the other. After its first [`Broken`] its results have no meaning.
 #[derive(Clone, Debug)]
 pub struct Verifier {
     end: Chain,
 }
 
 impl Verifier {
-    /// From a trail's first line on.
+    /// Begins at a trail's first line.
     pub fn from_genesis() -> Self {
         Self { end: Chain::GENESIS }
     }
 
-    /// From the line after `end` on.
+    /// Begins at the line after `end`.
     pub fn resume(end: Chain) -> Self {
         Self { end }
     }
 
-    /// From a checkpoint on whose predecessors are not at hand, such as the first line of a segment whose
-    /// elders were archived: what it signs for is believed, so its signature must be checked.
+    /// Begins at the checkpoint `line`, whose predecessors are missing because their segments were archived.
+    /// The checkpoint is trusted about them, so the caller must check its signature.
     pub fn from_checkpoint(line: &[u8]) -> Result<Self, BreakReason> {
         let envelope = envelope(line)?;
         let claim = envelope.claim().ok_or(BreakReason::MisplacedCheckpoint)?;
         Ok(Self { end: Chain { seq: claim.checkpoint.seq, hash: claim.checkpoint.hash } })
     }
 
-    /// The last line proved.
+    /// The last line that was checked.
     pub fn end(&self) -> Chain {
         self.end
     }
 
-    /// Proves one line, given without its newline.
+    /// Checks one line, given without its newline.
     pub fn feed(&mut self, line: &[u8]) -> Result<Checked, Broken> {
         let seq = self.end.seq + 1;
         let broken = |reason| Broken { seq, reason };
@@ -330,8 +336,8 @@ impl Verifier {
         Ok(Checked { seq, time, claim })
     }
 
-    /// Judges the bytes after the last newline. They must be what an interrupted write can leave: the next
-    /// record's beginning, and nothing past its end.
+    /// Checks the bytes after the last newline. An interrupted write can leave only the beginning of the next
+    /// record, and nothing past its end.
     pub fn check_torn(&self, tail: &[u8]) -> Result<(), Broken> {
         let seq = self.end.seq + 1;
         let begins = format!("{{\"v\":{VERSION},\"seq\":{seq},\"time\":\"");
@@ -340,9 +346,9 @@ impl Verifier {
             .take_while(|byte| **byte != 0)
             .zip(begins.as_bytes())
             .all(|(found, expected)| found == expected);
-        // A control byte can stand in no record: JSON escapes it. So a newline that was changed shows, unless
-        // it became a printable byte; then the line before it is whole, and its seal is not at the end.
-        // Zeros at the very end are blocks that a filesystem had allocated and not yet written.
+        // A record holds no control byte, because JSON escapes it. So a newline that was changed into one is
+        // noticed here. If it was changed into a printable byte, a valid hash stands before the end. Zeros at
+        // the very end are blocks that a filesystem had allocated and not yet written.
         let written = tail.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
         let clean = tail.iter().take(written).all(|byte| *byte >= b' ');
         let seal_inside = tail.len() > SEAL_BYTES
@@ -361,7 +367,7 @@ impl Verifier {
     }
 }
 
-/// Where a whole line leaves its chain, as the line itself says; nothing is proved.
+/// The chain's end after a complete line, as the line itself states it. Nothing is checked.
 pub fn end_of_line(line: &[u8]) -> Result<Chain, BreakReason> {
     let (_, sealed) = unseal(line).ok_or(BreakReason::NoHash)?;
     let hash = unhex(sealed).ok_or(BreakReason::NoHash)?;
@@ -373,7 +379,7 @@ fn envelope(line: &[u8]) -> Result<Envelope, BreakReason> {
         serde_json::from_slice(line).map_err(|error| BreakReason::NotARecord(error.to_string()))?;
     if envelope.v != VERSION {
         return Err(BreakReason::NotARecord(format!(
-            "its format is version {}; this lineal reads {VERSION}",
+            "its format is version {}, and this lineal reads version {VERSION}",
             envelope.v
         )));
     }
@@ -386,7 +392,3 @@ fn unseal(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let sealed = seal.strip_prefix(HASH_FIELD)?.strip_suffix(LINE_END)?;
     Some((body, sealed))
 }
-
-#[cfg(test)]
-#[path = "chain_tests.rs"]
-mod tests;
