@@ -1,22 +1,26 @@
-//! What a search remembers while it reads: the live jobs, their processes, and their open sessions. An ended
-//! job and a closed session are forgotten, so that memory follows what was alive at one time and not the
-//! trail's length.
+//! What a search remembers while it reads: live jobs, their processes, and their open sessions. Ended jobs
+//! and closed sessions are forgotten, so the memory it takes depends on how much was alive at one time, not
+//! on the trail's length.
 
-use std::collections::HashMap;
-use std::rc::Rc;
+use std::{collections::HashMap, rc::Rc};
 
-use super::error::TrailError;
-use super::row::{Ancestor, Credential, Job, JobRow, Origin, Process, ProcessRow, SessionRow, Upstream};
+use super::{
+    error::ReadError,
+    row::{Ancestor, Credential, Job, JobRow, Origin, Process, ProcessRow, SessionRow, Upstream},
+};
 
 /// Jobs, processes and sessions remembered at one time.
 const ENTRIES_MAX: usize = 2_000_000;
-/// No lineage is followed further: a parent that is its own ancestor must not hang a search.
+/// Ancestors followed from one process: a forged trail in which a process is its own ancestor must not hang a
+/// search.
 const ANCESTRY_MAX: usize = 65_536;
 
+/// The live jobs and open sessions at one position of the trail.
 #[derive(Default)]
 pub(super) struct Index {
     jobs: HashMap<String, KnownJob>,
     sessions: HashMap<String, KnownSession>,
+    /// Jobs, processes and sessions in it.
     entries: usize,
 }
 
@@ -30,12 +34,13 @@ struct KnownSession {
     job: String,
     process: u64,
     upstream: Upstream,
-    /// Made at the session's first decision.
+    /// Resolved at the session's first decision, and shared by the others.
     origin: Option<Rc<Origin>>,
 }
 
 impl Index {
-    pub(super) fn job(&mut self, row: JobRow) -> Result<(), TrailError> {
+    /// Takes in a `job` record.
+    pub(super) fn job(&mut self, row: JobRow) -> Result<(), ReadError> {
         if row.state == "ended" {
             if let Some(known) = self.jobs.remove(&row.job.id) {
                 self.entries -= 1 + known.processes.len();
@@ -48,7 +53,8 @@ impl Index {
         Ok(())
     }
 
-    pub(super) fn process(&mut self, row: ProcessRow) -> Result<(), TrailError> {
+    /// Takes in a `process` record.
+    pub(super) fn process(&mut self, row: ProcessRow) -> Result<(), ReadError> {
         let job = row.job.clone();
         if self.known_job(&job)?.processes.insert(row.process, row).is_none() {
             self.count_one()?;
@@ -56,7 +62,8 @@ impl Index {
         Ok(())
     }
 
-    pub(super) fn session(&mut self, row: SessionRow) -> Result<(), TrailError> {
+    /// Takes in a `session` record.
+    pub(super) fn session(&mut self, row: SessionRow) -> Result<(), ReadError> {
         match row {
             SessionRow::Opened { session, job, process, upstream } => {
                 let known = KnownSession { job, process, upstream, origin: None };
@@ -90,7 +97,7 @@ impl Index {
         origin
     }
 
-    /// The job and the credential alone, for records that name a job.
+    /// The job and its credential alone, for records that name a job and no session.
     pub(super) fn origin_of_job(&self, id: &str) -> Rc<Origin> {
         let known = self.jobs.get(id);
         Rc::new(Origin {
@@ -100,7 +107,7 @@ impl Index {
         })
     }
 
-    fn known_job(&mut self, id: &str) -> Result<&mut KnownJob, TrailError> {
+    fn known_job(&mut self, id: &str) -> Result<&mut KnownJob, ReadError> {
         if !self.jobs.contains_key(id) {
             self.count_one()?;
         }
@@ -108,14 +115,14 @@ impl Index {
         Ok(self.jobs.entry(id.to_owned()).or_insert_with(new))
     }
 
-    fn count_one(&mut self) -> Result<(), TrailError> {
+    fn count_one(&mut self) -> Result<(), ReadError> {
         self.entries += 1;
-        if self.entries > ENTRIES_MAX { Err(TrailError::TooMany { most: ENTRIES_MAX }) } else { Ok(()) }
+        if self.entries > ENTRIES_MAX { Err(ReadError::TooMany { most: ENTRIES_MAX }) } else { Ok(()) }
     }
 }
 
-/// The process with its ancestry. Images that one process went through by exec are one ancestor: the last
-/// image before the next process down.
+/// The process with its ancestry. A process that executed several programs is one ancestor, with the last
+/// program before the next process down was created.
 fn connecting_process(processes: &HashMap<u64, ProcessRow>, id: u64) -> Option<Process> {
     let row = processes.get(&id)?;
     let mut ancestry: Vec<Ancestor> = Vec::new();

@@ -1,7 +1,8 @@
-//! Holds found decisions until their outcomes are known, and gives everything out in the trail's order.
+//! Holds matching decisions until their outcomes are known, and gives everything out in the trail's order.
 //!
-//! An outcome follows its decision, at any distance; a denied command may have none. A decision is settled
-//! by its outcome, by its session's end, or, if it was denied, by the outcome of a later command.
+//! An outcome follows its decision at any distance, and a denied command may have none. A decision is settled
+//! by its outcome, by its session's end, or, if it was denied, by the outcome of a later command of its
+//! session.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -12,7 +13,7 @@ const WAITING_MAX: usize = 8_192;
 /// Bytes of lines that may wait at one time, roughly.
 const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Something found.
+/// A record that matches the search.
 pub(super) enum Found {
     /// A decision.
     Decision(Box<Joined>),
@@ -20,34 +21,38 @@ pub(super) enum Found {
     Line(Vec<u8>),
 }
 
+/// A match in the queue.
 struct Waiting {
     found: Found,
+    /// It has its outcome, or will have none.
     settled: bool,
     bytes: usize,
 }
 
+/// Matches in the trail's order, the first of them waiting for its outcome.
 #[derive(Default)]
 pub(super) struct Pending {
     queue: VecDeque<Waiting>,
-    /// How many have left the queue: what makes a place in it a lasting number.
+    /// How many have left the queue. A match's position is counted from the first match ever, so that it
+    /// stays valid when others leave.
     left: usize,
     bytes: usize,
     unsettled: usize,
-    /// Places of unsettled decisions, by session and command.
-    places: HashMap<String, BTreeMap<u64, usize>>,
+    /// Positions of unsettled decisions, by session and command.
+    positions: HashMap<String, BTreeMap<u64, usize>>,
 }
 
 impl Pending {
-    /// Takes a find of about so many bytes.
+    /// Adds a match that takes about `bytes` of memory.
     pub(super) fn push(&mut self, found: Found, bytes: usize) {
         let settled = match &found {
             Found::Line(_) => true,
             Found::Decision(joined) => {
-                let place = self.left + self.queue.len();
+                let position = self.left + self.queue.len();
                 let session = joined.decision.session.clone();
-                // A number used twice in one session: the earlier decision keeps what it has.
+                // A command number used twice in one session: the earlier decision gets no outcome.
                 if let Some(before) =
-                    self.places.entry(session).or_default().insert(joined.decision.command, place)
+                    self.positions.entry(session).or_default().insert(joined.decision.command, position)
                 {
                     self.settle(before, None);
                 }
@@ -59,45 +64,45 @@ impl Pending {
         self.queue.push_back(Waiting { found, settled, bytes });
     }
 
-    /// Joins an outcome with its decision, if that is waiting.
+    /// Joins an outcome to its decision, if that is waiting.
     pub(super) fn outcome(&mut self, outcome: OutcomeRow) {
-        let Some(places) = self.places.get_mut(&outcome.session) else { return };
-        let own = places.remove(&outcome.command);
+        let Some(positions) = self.positions.get_mut(&outcome.session) else { return };
+        let own = positions.remove(&outcome.command);
         let earlier: Vec<_> =
-            places.range(..outcome.command).map(|(command, place)| (*command, *place)).collect();
-        for (command, place) in earlier {
+            positions.range(..outcome.command).map(|(command, position)| (*command, *position)).collect();
+        for (command, position) in earlier {
             let denied = matches!(
-                self.queue.get(place - self.left).map(|waiting| &waiting.found),
+                self.queue.get(position - self.left).map(|waiting| &waiting.found),
                 Some(Found::Decision(joined)) if joined.decision.decision == "deny"
             );
             if denied {
-                if let Some(places) = self.places.get_mut(&outcome.session) {
-                    places.remove(&command);
+                if let Some(positions) = self.positions.get_mut(&outcome.session) {
+                    positions.remove(&command);
                 }
-                self.settle(place, None);
+                self.settle(position, None);
             }
         }
-        if let Some(place) = own {
-            self.settle(place, Some(outcome));
+        if let Some(position) = own {
+            self.settle(position, Some(outcome));
         }
     }
 
-    /// Settles what still waits of a session that has ended.
+    /// Settles the waiting decisions of a session that has ended.
     pub(super) fn session_closed(&mut self, session: &str) {
-        for place in self.places.remove(session).unwrap_or_default().into_values() {
-            self.settle(place, None);
+        for position in self.positions.remove(session).unwrap_or_default().into_values() {
+            self.settle(position, None);
         }
     }
 
-    /// Settles everything: the trail has no more to say.
+    /// Settles everything, at the end of the trail.
     pub(super) fn settle_all(&mut self) {
-        for place in std::mem::take(&mut self.places).into_values().flat_map(BTreeMap::into_values) {
-            self.settle(place, None);
+        for position in std::mem::take(&mut self.positions).into_values().flat_map(BTreeMap::into_values) {
+            self.settle(position, None);
         }
     }
 
-    fn settle(&mut self, place: usize, outcome: Option<OutcomeRow>) {
-        let Some(waiting) = place.checked_sub(self.left).and_then(|at| self.queue.get_mut(at)) else {
+    fn settle(&mut self, position: usize, outcome: Option<OutcomeRow>) {
+        let Some(waiting) = position.checked_sub(self.left).and_then(|at| self.queue.get_mut(at)) else {
             return;
         };
         if let (Found::Decision(joined), Some(outcome)) = (&mut waiting.found, outcome) {
@@ -109,7 +114,7 @@ impl Pending {
         }
     }
 
-    /// The next find, once it is settled.
+    /// Takes out the next match, if it is settled.
     pub(super) fn pop(&mut self) -> Option<Found> {
         let waiting = self.queue.pop_front_if(|waiting| waiting.settled)?;
         self.left += 1;
@@ -122,12 +127,12 @@ impl Pending {
         self.queue.is_empty()
     }
 
-    /// Whether every decision that waits has its outcome, or will have none.
+    /// Whether every waiting decision is settled.
     pub(super) fn is_settled(&self) -> bool {
         self.unsettled == 0
     }
 
-    /// Whether as much waits as may: then the outcomes have to be looked for ahead.
+    /// Whether the queue has reached its bound: then the outcomes must be looked for ahead of the search.
     pub(super) fn is_full(&self) -> bool {
         self.queue.len() >= WAITING_MAX || self.bytes >= WAITING_BYTES_MAX
     }

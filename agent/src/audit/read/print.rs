@@ -1,10 +1,12 @@
-//! The trail for people: one block a decision, one line any other record.
+//! Records as text for people: one block a decision, one line for any other record.
 //!
-//! What a job wrote is never sent to a terminal as it is: control and direction characters are escaped, or a
-//! statement could rewrite the lines around it.
+//! Text that a job wrote never reaches the terminal as it is. Control and direction characters are escaped;
+//! otherwise a statement could rewrite the lines around it.
 
-use std::fmt::Write as _;
-use std::io::{self, Write};
+use std::{
+    fmt::Write as _,
+    io::{self, Write},
+};
 
 use serde_json::Value;
 
@@ -91,7 +93,7 @@ fn outcome_text(outcome: &OutcomeRow) -> String {
     format!("{error}{rows}{bytes} bytes, {duration_us} us")
 }
 
-/// Prints a record of any kind in one line: its time, its kind, and its own fields as `name=value`.
+/// Prints a record of any kind as one line: its time, its kind, and its own fields as `name=value`.
 pub(super) fn line(line: &[u8], out: &mut dyn Write) -> io::Result<()> {
     let Ok(Value::Object(fields)) = serde_json::from_slice(line) else {
         return writeln!(out, "{}", shown(&String::from_utf8_lossy(line)));
@@ -109,16 +111,15 @@ pub(super) fn line(line: &[u8], out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{}  {}{}", shown(text("time")), shown(text("kind")), shown(&own))
 }
 
-/// Text that does nothing to a terminal but show.
+/// `text` with everything escaped that could do more to a terminal than be shown.
 pub(super) fn shown(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        let direction = matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
         match c {
             '\n' => out.push_str("\\n"),
             '\t' => out.push_str("\\t"),
             '\r' => out.push_str("\\r"),
-            c if c.is_control() || direction => {
+            c if c.is_control() || steers_direction(c) => {
                 // Writing to a string cannot fail.
                 let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
             }
@@ -128,12 +129,31 @@ pub(super) fn shown(text: &str) -> String {
     out
 }
 
+/// Whether a character is invisible and can reorder or join the text around it.
+fn steers_direction(c: char) -> bool {
+    matches!(
+        c,
+        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}'
+    )
+}
+
 #[cfg(test)]
 mod tests {
-    use super::shown;
+    use super::*;
 
     #[test]
-    fn nothing_a_job_wrote_can_steer_the_terminal() {
+    fn a_record_is_one_line_of_its_fields() {
+        let record = concat!(
+            r#"{"v":1,"seq":1,"time":"T","host":"h","kind":"bundle","state":"loaded","#,
+            r#""version":"a\u001b","reason":null,"hash":"x"}"#
+        );
+        let mut out = Vec::new();
+        line(record.as_bytes(), &mut out).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "T  bundle state=loaded version=a\\u{1b}\n");
+    }
+
+    #[test]
+    fn control_and_direction_characters_are_escaped() {
         assert_eq!(shown("a\x1b[2Jb\u{9b}c\u{202e}d\ne\tf"), r"a\u{1b}[2Jb\u{9b}c\u{202e}d\ne\tf");
         assert_eq!(shown("SELECT 'é' -- ok"), "SELECT 'é' -- ok");
     }

@@ -1,13 +1,11 @@
-//! Records as they are read back: owned, and only what a search needs of them. No `Debug`: statements can
+//! Records as a search reads them back: owned, and only the fields that it needs. No `Debug`: statements can
 //! hold what must not reach a log.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::{borrow::Cow, collections::BTreeMap, rc::Rc};
 
 use serde::{Deserialize, Serialize};
 
-/// What every line has.
+/// The common fields that a search needs of every line.
 #[derive(Deserialize)]
 pub(super) struct Head<'a> {
     #[serde(borrow)]
@@ -100,7 +98,7 @@ pub(super) struct OutcomeError {
     pub(super) message: String,
 }
 
-/// An outcome; which command's it is stands beside it once it is joined.
+/// An outcome. Its session and command are printed with the decision that it is joined to, and not again.
 #[derive(Deserialize, Serialize)]
 pub(super) struct OutcomeRow {
     #[serde(skip_serializing)]
@@ -134,7 +132,8 @@ pub(super) struct Process {
     pub(super) ancestry: Vec<Ancestor>,
 }
 
-/// Where a session comes from and where it goes; `null` for what the trail does not say.
+/// Where a session comes from and where it goes; what the trail does not hold is `None`, and printed as
+/// `null`.
 #[derive(Default, Serialize)]
 pub(super) struct Origin {
     pub(super) job: Option<Job>,
@@ -143,14 +142,14 @@ pub(super) struct Origin {
     pub(super) upstream: Option<Upstream>,
 }
 
-/// A decision with all that belongs to it.
+/// A decision with everything that is joined to it.
 pub(super) struct Joined {
     pub(super) decision: DecisionRow,
     pub(super) origin: Rc<Origin>,
     pub(super) outcome: Option<OutcomeRow>,
 }
 
-/// How `audit query --json` prints it.
+/// A joined decision as `audit query --json` prints it.
 #[derive(Serialize)]
 pub(super) struct JoinedJson<'a> {
     #[serde(flatten)]

@@ -1,4 +1,4 @@
-//! What many decisions come to: how often each sort was made, most first.
+//! `query --summary`: counts decisions that are alike, the most frequent first.
 
 use std::{
     collections::HashMap,
@@ -12,10 +12,10 @@ use super::{
     row::{DecisionRow, Origin},
 };
 
-/// How many sorts are told apart; decisions of others are counted together.
+/// Distinct sorts of decision that are counted; the decisions of further sorts are counted together.
 const SORTS_MAX: usize = 10_000;
 
-/// What makes two decisions of one sort.
+/// Decisions that are equal in this are counted as one sort.
 #[derive(PartialEq, Eq, Hash)]
 struct Sort {
     decision: String,
@@ -25,16 +25,16 @@ struct Sort {
     subject: String,
 }
 
-/// Of one sort.
+/// How often, and when, decisions of one sort were made.
 struct Count {
     count: u64,
     first: String,
     last: String,
-    /// A statement of it, for example.
+    /// The first statement of this sort.
     example: Option<String>,
 }
 
-/// A line of the summary.
+/// A line of the summary as JSON.
 #[derive(Serialize)]
 struct Line<'a> {
     count: u64,
@@ -57,7 +57,7 @@ pub(super) struct Summary {
 }
 
 impl Summary {
-    /// Takes a decision in.
+    /// Counts a decision.
     pub(super) fn add(&mut self, row: &DecisionRow, origin: &Origin) {
         let subject = origin.credential.as_ref().map_or_else(String::new, |c| c.subject.clone());
         let sort = Sort {
@@ -79,7 +79,7 @@ impl Summary {
         }
     }
 
-    /// Prints it, the most frequent sort first.
+    /// Prints the summary.
     pub(super) fn print(&self, json: bool, out: &mut dyn Write) -> io::Result<()> {
         let mut sorts: Vec<_> = self.sorts.iter().collect();
         sorts.sort_by(|(_, a), (_, b)| b.count.cmp(&a.count).then_with(|| a.first.cmp(&b.first)));

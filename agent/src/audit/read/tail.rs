@@ -1,28 +1,31 @@
 //! `lineal audit tail`: prints records as they are written, across segments, woken by inotify.
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::{
+    fs::File,
+    io::{Read, Seek, SeekFrom, Write},
+    mem::MaybeUninit,
+    os::fd::{BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
+};
 
 use agent_core::audit::chain::LINE_BYTES_MAX;
 use clap::Args;
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
-use rustix::io::Errno;
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    fs::inotify::{self, CreateFlags, WatchFlags},
+    io::Errno,
+};
 
-use super::error::TrailError;
-use super::print;
-use super::segments::{self, Segment};
+use super::{error::ReadError, print};
+use crate::audit::trail::{Segment, last_line, list_segments};
 
-/// How much is read at a time.
+/// Bytes read at a time.
 const STEP_BYTES: u64 = 256 * 1024;
 
 /// Follows the audit trail.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct TailArgs {
-    /// The trail's directory [default: the configured one]
+    /// The trail's directory, or a copy of it [default: the running agent's trail]
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
     /// The records as they are written, one JSON object a line
@@ -33,15 +36,15 @@ pub(crate) struct TailArgs {
     pub(crate) from_start: bool,
 }
 
-/// Prints the records of the trail in `dir` as they come, until `reader`, the output's descriptor, has no
-/// one left to read it; without one, until writing fails.
+/// Prints the records of the trail in `dir` as they are written, until nobody reads the output any more.
+/// `reader` is the output's descriptor, watched for that; without it, the end is noticed when writing fails.
 pub(crate) fn tail(
     dir: &Path,
     args: &TailArgs,
     out: &mut dyn Write,
     reader: Option<BorrowedFd<'_>>,
-) -> Result<(), TrailError> {
-    // Watched before anything is read, so that nothing is written unseen in between.
+) -> Result<(), ReadError> {
+    // Watched before anything is read, so that no record written in between is missed.
     let watch = watch(dir)?;
     let mut follower = Follower::new(dir, args.from_start)?;
     loop {
@@ -56,20 +59,20 @@ pub(crate) fn tail(
     }
 }
 
-fn watch(dir: &Path) -> Result<OwnedFd, TrailError> {
-    let failed = |errno: Errno| TrailError::io("watch", dir)(errno.into());
+fn watch(dir: &Path) -> Result<OwnedFd, ReadError> {
+    let failed = |errno: Errno| ReadError::io("watch", dir)(errno.into());
     let watch = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).map_err(failed)?;
     inotify::add_watch(&watch, dir, WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::ONLYDIR)
         .map_err(failed)?;
     Ok(watch)
 }
 
-/// Waits for the directory to change and forgets the events: what they mean is read from the files. False
-/// when no one reads the output any more.
-fn wait(watch: &OwnedFd, reader: Option<BorrowedFd<'_>>, dir: &Path) -> Result<bool, TrailError> {
-    let failed = |errno: Errno| TrailError::io("watch", dir)(errno.into());
+/// Waits for a change of the directory. Which file changed does not matter: all new lines are read from the
+/// files. False once nobody reads the output any more.
+fn wait(watch: &OwnedFd, reader: Option<BorrowedFd<'_>>, dir: &Path) -> Result<bool, ReadError> {
+    let failed = |errno: Errno| ReadError::io("watch", dir)(errno.into());
     let mut fds = vec![PollFd::new(watch, PollFlags::IN)];
-    // A descriptor is polled for errors without asking: a pipe whose reader left has one.
+    // With no events asked for, poll still reports an error: a pipe without a reader has one.
     fds.extend(reader.map(|reader| PollFd::from_borrowed_fd(reader, PollFlags::empty())));
     match poll(&mut fds, None) {
         Ok(_) | Err(Errno::INTR) => {}
@@ -98,26 +101,25 @@ struct Follower<'a> {
 struct Current {
     segment: Segment,
     file: File,
-    /// Bytes of whole lines printed. What follows is read anew each time: the writer may cut an unfinished
-    /// line off again.
+    /// Bytes of complete lines that were printed. Bytes after them are read again each time: the writer may
+    /// cut an unfinished line off.
     done: u64,
 }
 
 impl Current {
-    fn open(segment: Segment, done: u64) -> Result<Self, TrailError> {
-        let file = File::open(&segment.file).map_err(TrailError::io("open", &segment.file))?;
+    fn open(segment: Segment, done: u64) -> Result<Self, ReadError> {
+        let file = File::open(&segment.file).map_err(ReadError::io("open", &segment.file))?;
         Ok(Self { segment, file, done })
     }
 }
 
 impl<'a> Follower<'a> {
-    fn new(dir: &'a Path, from_start: bool) -> Result<Self, TrailError> {
-        let segments = segments::list(dir).map_err(TrailError::io("list", dir))?;
+    fn new(dir: &'a Path, from_start: bool) -> Result<Self, ReadError> {
+        let segments = list_segments(dir).map_err(ReadError::io("list", dir))?;
         let first = if from_start { segments.into_iter().next() } else { segments.into_iter().next_back() };
         let current = match first {
             Some(segment) => {
-                let end =
-                    segments::last_line(&segment.file).map_err(TrailError::io("read", &segment.file))?;
+                let end = last_line(&segment.file).map_err(ReadError::io("read", &segment.file))?;
                 let done = if from_start { 0 } else { end.whole_bytes };
                 Some(Current::open(segment, done)?)
             }
@@ -126,10 +128,10 @@ impl<'a> Follower<'a> {
         Ok(Self { dir, current })
     }
 
-    fn print_new(&mut self, json: bool, out: &mut dyn Write) -> Result<(), TrailError> {
+    fn print_new(&mut self, json: bool, out: &mut dyn Write) -> Result<(), ReadError> {
         loop {
-            // Listed before the current one is read to its end: a segment is begun only when the one before
-            // is complete.
+            // Listed before the current segment is read to its end: a segment is complete when the next one
+            // begins, so nothing is missed at the change from one to the next.
             let next = self.next_segment()?;
             if let Some(current) = &mut self.current {
                 print_lines(current, json, out)?;
@@ -141,17 +143,17 @@ impl<'a> Follower<'a> {
         }
     }
 
-    fn next_segment(&self) -> Result<Option<Segment>, TrailError> {
+    fn next_segment(&self) -> Result<Option<Segment>, ReadError> {
         let after = self.current.as_ref().map_or(0, |current| current.segment.first_seq);
-        let segments = segments::list(self.dir).map_err(TrailError::io("list", self.dir))?;
+        let segments = list_segments(self.dir).map_err(ReadError::io("list", self.dir))?;
         Ok(segments.into_iter().find(|segment| segment.first_seq > after))
     }
 }
 
-fn print_lines(current: &mut Current, json: bool, out: &mut dyn Write) -> Result<(), TrailError> {
+fn print_lines(current: &mut Current, json: bool, out: &mut dyn Write) -> Result<(), ReadError> {
     let mut step = STEP_BYTES;
     loop {
-        let failed = TrailError::io("read", &current.segment.file);
+        let failed = ReadError::io("read", &current.segment.file);
         let mut bytes = Vec::new();
         let read = current
             .file
@@ -171,11 +173,61 @@ fn print_lines(current: &mut Current, json: bool, out: &mut dyn Write) -> Result
         if read < step {
             return Ok(());
         }
-        // A line longer than a step: a longer step.
+        // The line is longer than a step.
         step = if whole == 0 { step * 2 } else { STEP_BYTES };
         if step > 2 * LINE_BYTES_MAX as u64 {
             let reason = "longer than any record".to_owned();
-            return Err(TrailError::Line { file: current.segment.file.clone(), line: 0, reason });
+            return Err(ReadError::Line { file: current.segment.file.clone(), line: 0, reason });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{BufRead, BufReader},
+        os::fd::AsFd,
+    };
+
+    use serde_json::Value;
+
+    use super::*;
+    use crate::audit::samples::*;
+
+    #[test]
+    fn tail_prints_each_record_once_across_segments_and_ends_when_its_reader_does() {
+        let home = TrailHome::new();
+        let trail = home.open_with(|config| config.rotate_bytes = 4096).unwrap();
+        trail.append(&bundle("before")).unwrap();
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        let dir = home.dir();
+        let following = std::thread::spawn(move || {
+            let args = TailArgs { json: true, from_start: true, dir: None };
+            let output = writer.try_clone().unwrap();
+            tail(&dir, &args, &mut writer, Some(output.as_fd()))
+        });
+        let mut reader = BufReader::new(reader);
+        let mut next = || {
+            let mut line = String::new();
+            reader.read_line(&mut line).unwrap();
+            serde_json::from_str::<Value>(&line).unwrap()
+        };
+        assert_eq!(next()["kind"], "checkpoint");
+        assert_eq!(next()["version"], "before");
+        let mut versions = Vec::new();
+        for number in 0..100 {
+            let version = number.to_string();
+            trail.append(&bundle(&version)).unwrap();
+            // A checkpoint may come first, at the beginning of a segment.
+            let mut line = next();
+            while line["kind"] == "checkpoint" {
+                line = next();
+            }
+            versions.push(line["version"].as_str().unwrap().to_owned());
+        }
+        assert!(home.segments().len() > 2);
+        assert_eq!(versions, (0..100).map(|number| number.to_string()).collect::<Vec<_>>());
+        drop(reader);
+        following.join().unwrap().unwrap();
     }
 }

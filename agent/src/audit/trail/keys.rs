@@ -1,42 +1,45 @@
-//! The Ed25519 key that signs checkpoints: made on the first start, kept apart from the trail, its public
-//! half laid beside the trail. PEM throughout, so that openssl reads both.
+//! The Ed25519 key that signs checkpoints: made on the first start and kept apart from the trail, with its
+//! public half beside the trail. Both are PEM files, so that openssl reads them.
 //!
 //! The private key is never printed, logged or put into an error.
 
-use std::fs::{self, File};
-use std::io::{ErrorKind, Read};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::{
+    fs::{self, File},
+    io::{ErrorKind, Read},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+};
 
-use agent_core::audit::Checkpoint;
-use agent_core::audit::chain::{hex, unhex};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use agent_core::audit::{
+    Checkpoint,
+    chain::{hex, unhex},
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use sha2::{Digest, Sha256};
 
-use super::error::{AuditError, TrailError};
-use crate::files;
+use crate::{audit::error::AuditError, files};
 
 const KEY_FILE: &str = "audit-checkpoint.key";
-const PUBLIC_FILE_PREFIX: &str = "checkpoint-key-";
-const PUBLIC_FILE_SUFFIX: &str = ".pem";
-/// No key file is longer.
+/// A public key beside a trail is called `checkpoint-key-<first 16 digits of its fingerprint>.pem`.
+pub(in crate::audit) const PUBLIC_FILE_PREFIX: &str = "checkpoint-key-";
+pub(in crate::audit) const PUBLIC_FILE_SUFFIX: &str = ".pem";
+/// Bytes of a key file that are read: several times what one has.
 const KEY_FILE_BYTES_MAX: u64 = 4096;
 
-/// RFC 8410 section 7: a PKCS #8 PrivateKeyInfo is this and the 32-byte seed.
+/// RFC 8410 section 7: a PKCS #8 PrivateKeyInfo is these bytes and the 32-byte seed.
 const PRIVATE_DER: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
-/// RFC 8410 section 4: a SubjectPublicKeyInfo is this and the 32-byte key.
+/// RFC 8410 section 4: a SubjectPublicKeyInfo is these bytes and the 32-byte key.
 const PUBLIC_DER: [u8; 12] = [0x30, 0x2a, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 3, 0x21, 0];
 
-/// The signing half, in the agent.
+/// The private key. It signs, and cannot be read out.
 pub(super) struct CheckpointKey {
     key: SigningKey,
     fingerprint: String,
 }
 
 impl CheckpointKey {
-    /// Reads the key from `state_dir`, or makes it there, and lays its public half into `trail_dir`.
+    /// Reads the key from `state_dir`, or makes one there, and writes its public half into `trail_dir`.
     pub(super) fn open(state_dir: &Path, trail_dir: &Path) -> Result<Self, AuditError> {
         let file = state_dir.join(KEY_FILE);
         let seed = match File::open(&file) {
@@ -55,7 +58,8 @@ impl CheckpointKey {
         Ok(Self { key, fingerprint })
     }
 
-    /// SHA-256 of the public key's DER form, as `openssl pkey -pubin -outform DER | sha256sum` prints it.
+    /// `sha256:` and the SHA-256 of the public key in DER, as `openssl pkey -pubin -outform DER | sha256sum`
+    /// prints it.
     pub(super) fn fingerprint(&self) -> &str {
         &self.fingerprint
     }
@@ -71,13 +75,13 @@ fn read_seed(opened: File, file: &Path) -> Result<[u8; 32], AuditError> {
     let metadata = opened.metadata().map_err(AuditError::io("stat", file))?;
     if metadata.permissions().mode() & 0o077 != 0 {
         return Err(bad(
-            "can be read by others: chmod 600 it, and consider it known to whoever could read it",
+            "can be read by other users: chmod 600 it, and treat it as known to everyone who could read it",
         ));
     }
     let mut text = String::new();
     opened.take(KEY_FILE_BYTES_MAX).read_to_string(&mut text).map_err(AuditError::io("read", file))?;
     unpem(&text, &PRIVATE_DER).ok_or_else(|| {
-        bad("is no Ed25519 private key in PEM: restore it, or move it away to have a new one made")
+        bad("is not an Ed25519 private key in PEM: restore it, or move it away to have a new one made")
     })
 }
 
@@ -106,43 +110,23 @@ fn unpem(text: &str, der: &[u8]) -> Option<[u8; 32]> {
     STANDARD.decode(body).ok()?.strip_prefix(der)?.try_into().ok()
 }
 
-/// The verifying half.
-pub(super) struct PublicKey {
+/// A public key that checkpoints are verified with.
+pub(in crate::audit) struct PublicKey {
     key: VerifyingKey,
 }
 
 impl PublicKey {
-    /// Reads a public key from a PEM file, or from one with the 32 bytes in hex.
-    pub(super) fn read(file: &Path) -> Result<Self, TrailError> {
-        let bad = |reason: &str| TrailError::Key { file: file.to_owned(), reason: reason.to_owned() };
-        let mut text = String::new();
-        File::open(file)
-            .and_then(|opened| opened.take(KEY_FILE_BYTES_MAX).read_to_string(&mut text))
-            .map_err(TrailError::io("read the public key", file))?;
-        let bytes = unpem(&text, &PUBLIC_DER)
+    /// Reads a public key from PEM, or from 64 hex digits. The error says what is wrong with the text.
+    pub(in crate::audit) fn parse(text: &str) -> Result<Self, &'static str> {
+        let bytes = unpem(text, &PUBLIC_DER)
             .or_else(|| unhex(text.trim().as_bytes()))
-            .ok_or_else(|| bad("is no Ed25519 public key, in PEM or as 64 hex digits"))?;
-        let key = VerifyingKey::from_bytes(&bytes).map_err(|_| bad("is no point on the curve"))?;
+            .ok_or("is not an Ed25519 public key, in PEM or as 64 hex digits")?;
+        let key = VerifyingKey::from_bytes(&bytes).map_err(|_| "is not a point on the curve")?;
         Ok(Self { key })
     }
 
-    /// The public keys that lie in a trail's directory.
-    pub(super) fn beside(trail_dir: &Path) -> Result<Vec<Self>, TrailError> {
-        let entries = fs::read_dir(trail_dir).map_err(TrailError::io("list", trail_dir))?;
-        let mut files = Vec::new();
-        for entry in entries {
-            let file: PathBuf = entry.map_err(TrailError::io("list", trail_dir))?.path();
-            let name = file.file_name().and_then(|name| name.to_str()).unwrap_or("");
-            if name.starts_with(PUBLIC_FILE_PREFIX) && name.ends_with(PUBLIC_FILE_SUFFIX) {
-                files.push(file);
-            }
-        }
-        files.sort();
-        files.iter().map(|file| Self::read(file)).collect()
-    }
-
-    /// See [`CheckpointKey::fingerprint`].
-    pub(super) fn fingerprint(&self) -> String {
+    /// `sha256:` and the SHA-256 of the key in DER, see [`CheckpointKey::fingerprint`].
+    pub(in crate::audit) fn fingerprint(&self) -> String {
         let digest =
             Sha256::new().chain_update(PUBLIC_DER).chain_update(self.key.as_bytes()).finalize().into();
         format!("sha256:{}", String::from_utf8_lossy(&hex(&digest)))
@@ -153,7 +137,14 @@ impl PublicKey {
     }
 
     /// Whether this key signed the checkpoint.
-    pub(super) fn signed(&self, checkpoint: &Checkpoint, signature: &[u8; 64]) -> bool {
+    pub(in crate::audit) fn signed(&self, checkpoint: &Checkpoint, signature: &[u8; 64]) -> bool {
         self.key.verify_strict(&checkpoint.bytes_to_sign(), &Signature::from_bytes(signature)).is_ok()
     }
+}
+
+/// Reads the beginning of a key's file, which is all of it unless it is no key.
+pub(in crate::audit) fn read_text(file: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    File::open(file)?.take(KEY_FILE_BYTES_MAX).read_to_string(&mut text)?;
+    Ok(text)
 }

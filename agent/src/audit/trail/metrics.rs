@@ -1,4 +1,4 @@
-//! The trail's counters, for the metrics listener to read. Names and units are given there.
+//! The trail's counters. The metrics listener reads them; their names and units are given there.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -9,7 +9,7 @@ pub(crate) struct AuditMetrics {
     pub(crate) records: AtomicU64,
     /// Bytes written.
     pub(crate) bytes: AtomicU64,
-    /// Records refused because they could not be written: commands denied for it.
+    /// Records that could not be written; each denied a command.
     pub(crate) errors: AtomicU64,
     /// `fdatasync` calls that succeeded.
     pub(crate) syncs: AtomicU64,
@@ -17,7 +17,7 @@ pub(crate) struct AuditMetrics {
     pub(crate) sync_errors: AtomicU64,
     /// Checkpoints signed.
     pub(crate) checkpoints: AtomicU64,
-    /// Times that deferred records reached their bound and were written at once.
+    /// Times that deferred records filled their buffer and were written at once.
     pub(crate) deferred_full: AtomicU64,
     /// True while the last attempt to write or sync has failed.
     pub(crate) failed: AtomicBool,

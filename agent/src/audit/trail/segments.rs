@@ -1,37 +1,37 @@
-//! The trail's files: `audit-<first seq>.jsonl`, each going on where the one before ends.
+//! The trail's files: `audit-<first seq>.jsonl`, each continuing the chain of the one before. Naming, listing
+//! and reading the end of one; nothing here writes.
 
-use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::{
+    fs::{self, File},
+    io::{self, Read, Seek, SeekFrom},
+    path::{Path, PathBuf},
+};
 
-use agent_core::audit::Chain;
-use agent_core::audit::chain::{LINE_BYTES_MAX, end_of_line};
-
-use super::error::AuditError;
+use agent_core::audit::chain::LINE_BYTES_MAX;
 
 const PREFIX: &str = "audit-";
 const SUFFIX: &str = ".jsonl";
-/// Wide enough that names order as numbers do.
+/// As many digits as the largest `u64` has, so that names sort as numbers do.
 const SEQ_DIGITS: usize = 20;
-/// How much of a segment's end is read at a time, looking for its last line.
+/// Bytes read at a time, backwards from a segment's end, to find its last line.
 const END_STEP_BYTES: u64 = 64 * 1024;
 
 /// One file of a trail.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Segment {
-    /// The number of its first record.
-    pub(super) first_seq: u64,
-    /// Where it is.
-    pub(super) file: PathBuf,
+pub(in crate::audit) struct Segment {
+    /// The `seq` of its first record, from its name.
+    pub(in crate::audit) first_seq: u64,
+    /// Its path.
+    pub(in crate::audit) file: PathBuf,
 }
 
-/// Where the segment that begins with record `first_seq` lies.
+/// The path of the segment that begins with record `first_seq`.
 pub(super) fn path(dir: &Path, first_seq: u64) -> PathBuf {
     dir.join(format!("{PREFIX}{first_seq:0SEQ_DIGITS$}{SUFFIX}"))
 }
 
 /// A trail's segments, in order.
-pub(super) fn list(dir: &Path) -> std::io::Result<Vec<Segment>> {
+pub(in crate::audit) fn list(dir: &Path) -> io::Result<Vec<Segment>> {
     let mut segments = Vec::new();
     for entry in fs::read_dir(dir)? {
         let file = entry?.path();
@@ -45,68 +45,24 @@ pub(super) fn list(dir: &Path) -> std::io::Result<Vec<Segment>> {
     Ok(segments)
 }
 
-/// Where a trail stopped.
-#[derive(Debug)]
-pub(super) struct End {
-    /// The last whole line.
-    pub(super) chain: Chain,
-    /// The segment to go on in, with the bytes of its whole lines; `None` to begin one.
-    pub(super) segment: Option<(Segment, u64)>,
-    /// Bytes after the last newline, left by a write that a crash interrupted.
+/// How a segment ends.
+pub(in crate::audit) struct LastLine {
+    /// Its last complete line, without the newline; `None` if it has none.
+    pub(super) line: Option<Vec<u8>>,
+    /// Bytes of all its complete lines.
+    pub(in crate::audit) whole_bytes: u64,
+    /// Bytes after the last newline.
     pub(super) torn_bytes: u64,
 }
 
-/// Finds a trail's end. A line that is whole but no record is an error: it is evidence, not debris.
-pub(super) fn find_end(dir: &Path) -> Result<End, AuditError> {
-    let segments = list(dir).map_err(AuditError::io("list", dir))?;
-    let mut end = End { chain: Chain::GENESIS, segment: None, torn_bytes: 0 };
-    for segment in segments.into_iter().rev() {
-        let LastLine { line, whole_bytes, torn_bytes } =
-            last_line(&segment.file).map_err(AuditError::io("read the end of", &segment.file))?;
-        if end.segment.is_none() {
-            end.torn_bytes = torn_bytes;
-            end.segment = Some((segment.clone(), whole_bytes));
-        }
-        // A segment without a whole line was begun just before a crash: the one before has the chain's end.
-        if let Some(line) = line {
-            end.chain = end_of_line(&line).map_err(|reason| AuditError::End {
-                file: segment.file.clone(),
-                reason: reason.to_string(),
-            })?;
-            break;
-        }
-    }
-    if let Some((segment, 0)) = &end.segment
-        && segment.first_seq != end.chain.seq + 1
-    {
-        let reason = format!(
-            "it is to begin with record {}, but record {} is next",
-            segment.first_seq,
-            end.chain.seq + 1
-        );
-        return Err(AuditError::End { file: segment.file.clone(), reason });
-    }
-    Ok(end)
-}
-
-/// How a segment ends.
-pub(super) struct LastLine {
-    /// Its last whole line, without the newline.
-    line: Option<Vec<u8>>,
-    /// Bytes of all its whole lines.
-    pub(super) whole_bytes: u64,
-    /// Bytes after them.
-    torn_bytes: u64,
-}
-
 /// Reads a segment's end.
-pub(super) fn last_line(file: &Path) -> std::io::Result<LastLine> {
+pub(in crate::audit) fn last_line(file: &Path) -> io::Result<LastLine> {
     let mut opened = File::open(file)?;
     let length = opened.seek(SeekFrom::End(0))?;
     let mut start = length;
     let mut bytes = Vec::new();
     loop {
-        // Two newlines hold the last whole line between them; the file's start serves as the first.
+        // The last complete line stands between the last two newlines; the start of the file counts as one.
         let newlines: Vec<usize> = bytes
             .iter()
             .enumerate()
@@ -127,7 +83,7 @@ pub(super) fn last_line(file: &Path) -> std::io::Result<LastLine> {
             return Ok(LastLine { line, whole_bytes: length - torn_bytes, torn_bytes });
         }
         if bytes.len() > 2 * LINE_BYTES_MAX {
-            return Err(std::io::Error::other("there is no newline where a record could end"));
+            return Err(io::Error::other("its last lines are longer than any record"));
         }
         let step = END_STEP_BYTES.max(bytes.len() as u64).min(start);
         start -= step;

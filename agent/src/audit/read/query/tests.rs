@@ -1,17 +1,14 @@
-//! What a search finds, joins and prints.
+//! What `query` finds, joins and prints.
 
-use std::io::{BufRead, BufReader, Write};
-use std::os::fd::AsFd;
-
-use agent_core::audit::Record;
-use agent_core::audit::record::*;
-use agent_core::decision::Verdict;
+use agent_core::{
+    audit::{Record, record::*},
+    decision::Verdict,
+};
 use clap::Parser;
 use serde_json::{Value, json};
 
-use super::error::TrailError;
-use super::samples::*;
-use super::{QueryArgs, TailArgs, query, tail};
+use super::{QueryArgs, ReadError, query};
+use crate::audit::samples::*;
 
 #[derive(Parser)]
 struct Cli {
@@ -19,21 +16,21 @@ struct Cli {
     args: QueryArgs,
 }
 
-fn search(place: &Place, options: &[&str]) -> Result<String, TrailError> {
+fn search(home: &TrailHome, options: &[&str]) -> Result<String, ReadError> {
     let cli = Cli::try_parse_from([&["query"], options].concat()).unwrap();
     let mut out = Vec::new();
-    query(&place.dir(), &cli.args, &mut out)?;
+    query(&home.dir(), &cli.args, &mut out)?;
     Ok(String::from_utf8(out).unwrap())
 }
 
-fn rows(place: &Place, options: &[&str]) -> Vec<Value> {
-    let out = search(place, &[&["--json"], options].concat()).unwrap();
+fn rows(home: &TrailHome, options: &[&str]) -> Vec<Value> {
+    let out = search(home, &[&["--json"], options].concat()).unwrap();
     out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// The text of each decision found, with the rows of its outcome.
-fn texts(place: &Place, options: &[&str]) -> Vec<(String, Option<u64>)> {
-    rows(place, options)
+fn texts(home: &TrailHome, options: &[&str]) -> Vec<(String, Option<u64>)> {
+    rows(home, options)
         .iter()
         .map(|row| (row["statement"]["text"].as_str().unwrap().to_owned(), row["outcome"]["rows"].as_u64()))
         .collect()
@@ -44,9 +41,9 @@ fn pairs(expect: &[(&str, Option<u64>)]) -> Vec<(String, Option<u64>)> {
 }
 
 /// Two jobs with a session each, their commands and outcomes interleaved.
-fn two_jobs() -> Place {
-    let place = Place::new();
-    let trail = place.open();
+fn two_jobs() -> TrailHome {
+    let home = TrailHome::new();
+    let trail = home.open();
     enrol(&trail, "J1", "nightly", "alice");
     image(&trail, "J1", 1, 100, "/bin/sh", None);
     image(&trail, "J1", 2, 101, "/usr/bin/python3", Some(1));
@@ -65,11 +62,11 @@ fn two_jobs() -> Place {
     trail.append(&closed("S2", "J2")).unwrap();
     trail.append(&decided("S1", 2, Verdict::Allow, "SELECT five")).unwrap();
     trail.close().unwrap();
-    place
+    home
 }
 
 #[test]
-fn decisions_come_joined_with_everything_that_belongs_to_them() {
+fn a_decision_is_printed_with_its_job_credential_process_upstream_and_outcome() {
     let row = rows(&two_jobs(), &["--limit", "1"]).remove(0);
     assert_eq!(row["kind"], "decision");
     assert_eq!(row["job"], json!({"id": "J1", "name": "nightly"}));
@@ -80,8 +77,8 @@ fn decisions_come_joined_with_everything_that_belongs_to_them() {
     );
     assert_eq!(
         row["process"],
-        json!({"pid": 102, "exe": "/usr/bin/psql", "argv": ["/usr/bin/psql", "-x"], "cwd": "/srv", "uid": 1000,
-               "container": "", "ancestry": [
+        json!({"pid": 102, "exe": "/usr/bin/psql", "argv": ["/usr/bin/psql", "-x"], "cwd": "/srv",
+               "uid": 1000, "container": "", "ancestry": [
                    {"pid": 100, "exe": "/bin/sh", "argv": ["/bin/sh", "-x"]},
                    {"pid": 101, "exe": "/usr/bin/python3", "argv": ["/usr/bin/python3", "-x"]},
                    {"pid": 102, "exe": "/usr/bin/psql", "argv": ["/usr/bin/psql", "-x"]}]})
@@ -97,8 +94,8 @@ fn decisions_come_joined_with_everything_that_belongs_to_them() {
 }
 
 #[test]
-fn decisions_come_in_their_order_with_the_outcomes_they_have() {
-    let place = two_jobs();
+fn decisions_are_printed_in_the_trails_order_with_their_outcomes() {
+    let home = two_jobs();
     let all = [
         ("SELECT one", Some(1)),
         ("SELECT two", Some(2)),
@@ -106,14 +103,14 @@ fn decisions_come_in_their_order_with_the_outcomes_they_have() {
         ("UPDATE four", None),
         ("SELECT five", None),
     ];
-    assert_eq!(texts(&place, &[]), pairs(&all));
+    assert_eq!(texts(&home, &[]), pairs(&all));
 }
 
 #[test]
-fn filters_keep_what_they_name() {
-    let place = two_jobs();
+fn each_filter_keeps_the_decisions_that_match_it() {
+    let home = two_jobs();
     let check = |options: &[&str], expect: &[&str]| {
-        let found: Vec<_> = texts(&place, options).into_iter().map(|(text, _)| text).collect();
+        let found: Vec<_> = texts(&home, options).into_iter().map(|(text, _)| text).collect();
         assert_eq!(found, expect, "{options:?}");
     };
     check(&["--job", "J1"], &["SELECT one", "SELECT five"]);
@@ -131,19 +128,19 @@ fn filters_keep_what_they_name() {
 }
 
 #[test]
-fn other_kinds_come_as_they_were_written() {
-    let place = two_jobs();
-    let found = rows(&place, &["--kind", "session", "--kind", "job", "--job", "J2"]);
+fn records_of_other_kinds_are_printed_as_they_were_written() {
+    let home = two_jobs();
+    let found = rows(&home, &["--kind", "session", "--kind", "job", "--job", "J2"]);
     let states: Vec<_> =
         found.iter().map(|row| (row["kind"].as_str().unwrap(), row["state"].as_str().unwrap())).collect();
     assert_eq!(states, [("job", "enrolled"), ("session", "opened"), ("session", "closed")]);
-    assert!(place.lines().contains(&found[1]));
-    assert_eq!(rows(&place, &["--kind", "process", "--subject", "alice"]).len(), 4);
-    assert_eq!(rows(&place, &["--kind", "outcome", "--job", "J1"]).len(), 1);
+    assert!(home.lines().contains(&found[1]));
+    assert_eq!(rows(&home, &["--kind", "process", "--subject", "alice"]).len(), 4);
+    assert_eq!(rows(&home, &["--kind", "outcome", "--job", "J1"]).len(), 1);
 }
 
 #[test]
-fn a_filter_that_says_nothing_is_refused() {
+fn a_time_that_cannot_be_understood_is_refused_with_examples() {
     let error = search(&two_jobs(), &["--since", "yesterday"]).unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -152,7 +149,7 @@ fn a_filter_that_says_nothing_is_refused() {
 }
 
 #[test]
-fn people_read_one_block_a_decision() {
+fn without_json_a_decision_is_one_block_of_text() {
     let out = search(&two_jobs(), &["--limit", "1"]).unwrap();
     let (time, rest) = out.split_once("  ").unwrap();
     assert_eq!(time.len(), 27);
@@ -170,33 +167,33 @@ fn people_read_one_block_a_decision() {
 }
 
 #[test]
-fn an_ended_job_is_known_to_the_decisions_before_its_end_only() {
-    let place = two_jobs();
-    let trail = place.open();
+fn an_ended_job_is_joined_to_decisions_before_its_end_and_to_its_own_record() {
+    let home = two_jobs();
+    let trail = home.open();
     let job = JobRef { id: "J1", name: "nightly" };
     let ended = JobRecord { state: JobState::Ended, job, credential: None, root_pid: 100 };
     trail.append(&Record::Job(ended)).unwrap();
     trail.close().unwrap();
-    assert_eq!(rows(&place, &["--job", "J1"]).len(), 2);
-    assert_eq!(rows(&place, &["--kind", "job", "--job", "nightly"]).len(), 2);
+    assert_eq!(rows(&home, &["--job", "J1"]).len(), 2);
+    assert_eq!(rows(&home, &["--kind", "job", "--job", "nightly"]).len(), 2);
 }
 
 #[test]
-fn what_the_trail_does_not_say_is_null() {
-    let place = Place::new();
-    let trail = place.open();
+fn what_the_trail_does_not_hold_is_null() {
+    let home = TrailHome::new();
+    let trail = home.open();
     trail.append(&decided("S9", 1, Verdict::Deny, "x")).unwrap();
     trail.close().unwrap();
-    let row = rows(&place, &[]).remove(0);
+    let row = rows(&home, &[]).remove(0);
     for name in ["job", "credential", "process", "upstream", "outcome"] {
         assert_eq!(row.get(name), Some(&Value::Null), "{name}");
     }
 }
 
 #[test]
-fn a_late_outcome_is_found_past_any_number_of_other_decisions() {
-    let place = Place::new();
-    let trail = place.open();
+fn a_late_outcome_is_joined_across_thousands_of_other_decisions() {
+    let home = TrailHome::new();
+    let trail = home.open();
     let count = 20_000;
     trail.append(&decided("slow", 1, Verdict::Allow, "slow")).unwrap();
     for command in 0..count {
@@ -205,61 +202,15 @@ fn a_late_outcome_is_found_past_any_number_of_other_decisions() {
     }
     trail.append(&outcome("slow", 1, 9)).unwrap();
     trail.close().unwrap();
-    let found = texts(&place, &[]);
+    let found = texts(&home, &[]);
     assert_eq!(found[0], ("slow".to_owned(), Some(9)));
     assert!(found[1..].iter().zip(0..).all(|((_, rows), command)| *rows == Some(command)));
     assert_eq!(found.len() as u64, count + 1);
 }
 
 #[test]
-fn a_directory_without_a_trail_is_an_error_not_an_empty_answer() {
-    let place = Place::new();
-    std::fs::create_dir(place.dir()).unwrap();
-    assert!(matches!(search(&place, &[]), Err(TrailError::Empty { .. })));
-}
-
-#[test]
-fn tail_prints_what_is_written_across_segments_and_ends_with_its_reader() {
-    let place = Place::new();
-    let trail = place.open_with(|config| config.rotate_bytes = 4096).unwrap();
-    trail.append(&bundle("before")).unwrap();
-    let (reader, mut writer) = std::io::pipe().unwrap();
-    let dir = place.dir();
-    let following = std::thread::spawn(move || {
-        let args = TailArgs { json: true, from_start: true, dir: None };
-        let output = writer.try_clone().unwrap();
-        tail(&dir, &args, &mut writer, Some(output.as_fd()))
-    });
-    let mut reader = BufReader::new(reader);
-    let mut next = || {
-        let mut line = String::new();
-        reader.read_line(&mut line).unwrap();
-        serde_json::from_str::<Value>(&line).unwrap()
-    };
-    assert_eq!(next()["kind"], "checkpoint");
-    assert_eq!(next()["version"], "before");
-    let mut versions = Vec::new();
-    for number in 0..100 {
-        let version = number.to_string();
-        trail.append(&bundle(&version)).unwrap();
-        // Checkpoints begin the segments; what was appended must come before the next is.
-        let mut line = next();
-        while line["kind"] == "checkpoint" {
-            line = next();
-        }
-        versions.push(line["version"].as_str().unwrap().to_owned());
-    }
-    assert!(place.segments().len() > 2);
-    assert_eq!(versions, (0..100).map(|number| number.to_string()).collect::<Vec<_>>());
-    drop(reader);
-    following.join().unwrap().unwrap();
-}
-
-#[test]
-fn tail_for_people_is_one_line_a_record() {
-    let mut out = Vec::new();
-    super::print::line(br#"{"v":1,"seq":1,"time":"T","host":"h","kind":"bundle","state":"loaded","version":"a\u001b","reason":null,"hash":"x"}"#, &mut out)
-        .unwrap();
-    out.flush().unwrap();
-    assert_eq!(String::from_utf8(out).unwrap(), "T  bundle state=loaded version=a\\u{1b}\n");
+fn a_directory_without_a_trail_is_an_error() {
+    let home = TrailHome::new();
+    std::fs::create_dir(home.dir()).unwrap();
+    assert!(matches!(search(&home, &[]), Err(ReadError::Empty { .. })));
 }
