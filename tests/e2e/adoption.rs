@@ -317,7 +317,7 @@ fn the_glass_can_be_broken_and_that_is_on_record() {
     let refused = finish(&mut lab.inside(&nobody)).unwrap();
     assert!(refused.code == Some(125) && refused.stderr.contains("only root"), "{refused:?}");
     assert!(say(&mut job, "while").starts_with("refused"));
-    assert_eq!(lines(&lab.ask(&detach).unwrap()), ["detached: 1 processes are followed no more"]);
+    assert_eq!(lines(&lab.ask(&detach).unwrap()), ["detached: 1 processes are no longer followed"]);
     assert_eq!(say(&mut job, "free"), "free");
     assert!(decisions_on(&lab, "SELECT 'free'").is_empty());
     let agent = lab.audit(&["--kind", "agent"]).unwrap();

@@ -12,5 +12,5 @@ mod trail;
 
 pub(crate) use config::{AuditConfig, Literals};
 pub(crate) use error::AuditError;
-pub(crate) use read::{QueryArgs, ReadError, TailArgs, VerifyArgs, holds_a_trail, query, tail, verify};
+pub(crate) use read::{QueryArgs, TailArgs, VerifyArgs, holds_a_trail, query, tail, verify};
 pub(crate) use trail::Trail;

@@ -9,7 +9,7 @@ use std::{
 
 use clap::{Args, Subcommand};
 
-use super::{EXIT_NO, Outcome};
+use super::outcome::{EXIT_NO, Outcome};
 use crate::{
     audit::{QueryArgs, TailArgs, VerifyArgs, query, tail, verify},
     config::{self, Config},

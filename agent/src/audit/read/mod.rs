@@ -13,7 +13,6 @@ mod summary;
 mod tail;
 mod verify;
 
-pub(crate) use error::ReadError;
 pub(crate) use query::{QueryArgs, query};
 pub(crate) use reader::holds_a_trail;
 pub(crate) use tail::{TailArgs, tail};
