@@ -11,6 +11,7 @@ mod outcome;
 mod policy;
 mod revoke;
 mod run;
+mod trail;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -98,7 +99,7 @@ fn carry_out(cli: Cli) -> Outcome {
         Command::Jobs(format) => listing::jobs(&control, &format),
         Command::Status(format) => listing::status(&control, &format),
         Command::Doctor(format) => doctor::doctor(&format),
-        Command::Audit(args) => audit::run(&args),
+        Command::Audit(args) => audit::run(&control, &args),
         Command::Policy(command) => policy::run(command),
         Command::RotateAuthority => listing::rotate_authority(&control),
         Command::Detach(args) => detach::detach(&args),
