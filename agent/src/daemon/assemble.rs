@@ -23,7 +23,7 @@ use crate::{
     control,
     credentials::Credentials,
     identity::{uses::UseStore, verify::Verifier},
-    jobs::{JobStore, Registry, RegistryConfig, RevocationList, RevocationStore},
+    jobs::{Adopted, JobStore, Registry, RegistryConfig, RevocationList, RevocationStore},
     kernel::{self, EventStream, Kernel, Rules},
     metrics::{self, Metrics},
     policy::PolicyStore,
@@ -170,15 +170,20 @@ impl Opened {
             metrics_address: self.scrape.local_addr()?.to_string(),
             started: Instant::now(),
         });
-        agent.take_over(&adopted);
-        agent.record(AgentState::Start, "the agent started")?;
-        tokio::task::block_in_place(|| agent.sweep())?;
-        agent.kernel.renew_lease(LEASE)?;
-        let lease = Lease::keep(Arc::clone(&agent.kernel))?;
+        let lease = begin(&agent, &adopted)?;
         back_out.disarm();
         let Self { scrape, socket, .. } = self;
         Ok(Assembled { config, agent, scrape, socket, events, connections, draining, lease })
     }
+}
+
+/// Takes over the adopted jobs, records the start, enrols what rules match, and has connections redirected.
+fn begin(agent: &Agent, adopted: &Adopted) -> anyhow::Result<Lease> {
+    agent.take_over(adopted);
+    agent.record(AgentState::Start, "the agent started")?;
+    tokio::task::block_in_place(|| agent.sweep())?;
+    agent.kernel.renew_lease(LEASE)?;
+    Ok(Lease::keep(Arc::clone(&agent.kernel))?)
 }
 
 /// Undoes a start that fails: detaches the programs, unless jobs of an earlier agent depend on them, and
