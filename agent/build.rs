@@ -1,6 +1,8 @@
-//! Compiles the eBPF programs of `../agent-ebpf` and leaves the object at `$OUT_DIR/lineal-ebpf`, where the
-//! agent embeds it. They are a workspace of their own, for another target and another compiler, so this is a
-//! second cargo inside the first; it must inherit nothing of the first one's choice of compiler.
+//! Compiles the eBPF programs of `../agent-ebpf` and leaves the object at `$OUT_DIR/lineal-ebpf`, from where
+//! the agent embeds it.
+//!
+//! The programs are a workspace of their own, for another target and another compiler. So this build script
+//! runs a second cargo inside the first, and must pass on nothing of the first one's choice of compiler.
 
 #[path = "build/toolchain.rs"]
 mod toolchain;
@@ -13,11 +15,11 @@ use std::{
 
 use toolchain::{Compiler, Toolchain};
 
-/// The object's name, in `agent-ebpf` and in `OUT_DIR`.
+/// Name of the object, as the binary of `agent-ebpf` and as the file in `OUT_DIR`.
 const OBJECT: &str = "lineal-ebpf";
 
-/// Variables of cargo that say where things are fetched from and by how many at once; all others of cargo's
-/// and rustc's describe the build of the agent.
+/// Beginnings of the cargo variables that the inner cargo inherits: where to fetch from, and with how many
+/// jobs. All other variables of cargo and rustc describe the build of the agent.
 const KEPT_VARIABLES: [&str; 7] = [
     "CARGO_HOME",
     "CARGO_HTTP_",
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
     }
 }
 
+/// Compiles the object and copies it to `OUT_DIR`; an error is text for the person who builds.
 fn build() -> Result<(), String> {
     let sources = variable_path("CARGO_MANIFEST_DIR")?.join("../agent-ebpf");
     for changed in ["src", "Cargo.toml", "Cargo.lock", "../agent-abi/src", "../agent-abi/Cargo.toml"] {
@@ -51,7 +54,7 @@ fn build() -> Result<(), String> {
     println!("cargo::rerun-if-env-changed=PATH");
 
     let toolchain = toolchain::find().map_err(|missing| missing.to_string())?;
-    // Installing another compiler or linker in the same place builds again.
+    // Another compiler or linker at the same path has to build the object again.
     println!("cargo::rerun-if-changed={}", toolchain.compiler.rustc().display());
     println!("cargo::rerun-if-changed={}", toolchain.linker.display());
     let out = variable_path("OUT_DIR")?;
@@ -67,11 +70,12 @@ fn build() -> Result<(), String> {
     Ok(())
 }
 
+/// Runs the inner cargo.
 fn compile(toolchain: &Toolchain, sources: &Path, target: &str, target_dir: &Path) -> Result<(), String> {
     let flags = [
-        // aya-ebpf picks the layout of `pt_regs` by it.
+        // aya-ebpf chooses the layout of `pt_regs` by it.
         format!("--cfg=bpf_target_arch=\"{}\"", variable("CARGO_CFG_TARGET_ARCH")?),
-        // BTF is made from debug information.
+        // The linker makes the BTF from debug information.
         "-Cdebuginfo=2".to_owned(),
         format!("-Clinker={}", toolchain.linker.display()),
         "-Clink-arg=--btf".to_owned(),
@@ -94,7 +98,7 @@ fn compile(toolchain: &Toolchain, sources: &Path, target: &str, target_dir: &Pat
         .env("RUSTC", toolchain.compiler.rustc())
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
     match &toolchain.compiler {
-        // aya-ebpf uses unstable features; this is a release compiler.
+        // aya-ebpf uses unstable features, and this is a release compiler.
         Compiler::Debian { .. } => cargo.env("RUSTC_BOOTSTRAP", "1"),
         Compiler::Nightly { .. } => cargo.args(["-Z", "build-std=core"]),
     };
@@ -103,7 +107,7 @@ fn compile(toolchain: &Toolchain, sources: &Path, target: &str, target_dir: &Pat
         return Ok(());
     }
     Err(format!(
-        "the eBPF programs in agent-ebpf did not compile with {}; the compiler's words are above",
+        "the eBPF programs in agent-ebpf did not compile with {}; the compiler's messages are above",
         toolchain.compiler
     ))
 }

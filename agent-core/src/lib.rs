@@ -14,4 +14,6 @@ pub mod facts;
 pub mod identity;
 pub mod lineage;
 pub mod postgres;
+pub mod ruling;
 pub mod standing;
+pub mod target;

@@ -1,17 +1,18 @@
-//! Whether a job may act, at a moment.
+//! Standing: whether a job may act at a given moment.
 //!
-//! Standing is never stored and stepped: it is read off what is known, [`Grounds`], and the time. What is known only
-//! grows (a revocation is for good, a deadline is the token's own), so that news may come late, twice or in any order,
-//! and a timer that is late delays nothing but the moment when somebody is told.
+//! Standing is not stored and changed step by step. It is computed from what is known, [`Grounds`], and the
+//! time. What is known only grows: a revocation is final, and a deadline is the token's own. News may
+//! therefore come late, twice or in any order, and a late timer delays only the moment at which somebody is
+//! told.
 
 use std::sync::Arc;
 
-/// What a job's standing follows from.
+/// What is known that decides a job's standing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grounds {
-    /// When its token expires and what comes after; none for a job that has shown no token.
+    /// How long its token is good for; none for a job that has presented no token.
     token: Option<TokenTerm>,
-    /// Why its access was ended, if it was.
+    /// Why its access was revoked, if it was.
     revoked: Option<Arc<str>>,
 }
 
@@ -20,47 +21,48 @@ pub struct Grounds {
 pub struct TokenTerm {
     /// When it expires: its `exp` (RFC 7519 section 4.1.4).
     pub expires_unix: i64,
-    /// Until when a job may act that started under it: its issuer's configuration says how long it may outlive it.
+    /// Until when a job that started under it may act: the issuer's configuration says how long a job may
+    /// outlive its token.
     pub acts_until_unix: i64,
 }
 
 /// A job's standing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It has shown no token: nothing is granted to it.
+    /// It has presented no token: it has no credential.
     Unidentified,
-    /// Its token holds.
+    /// Its token is valid.
     Valid,
-    /// Its token has expired, and the job may outlive it for a while yet.
+    /// Its token has expired, but the job may still outlive it.
     Expiring,
-    /// Its token has expired, and its time is up: new connections and commands are denied.
+    /// Its token has expired, and its time is over: new connections and commands are denied.
     Expired,
-    /// Its access was ended: what is open is cut.
+    /// Its access was revoked: open connections are cut.
     Revoked {
-        /// Why, for the person who reads the error.
+        /// The reason given, for the person who reads the error.
         reason: Arc<str>,
     },
 }
 
 impl Grounds {
-    /// Of a job that starts under a token.
+    /// The grounds of a job that starts under a token.
     pub fn of(term: TokenTerm) -> Self {
         Self { token: Some(term), revoked: None }
     }
 
-    /// Of a job that has shown none.
+    /// The grounds of a job that has presented no token.
     pub fn unidentified() -> Self {
         Self { token: None, revoked: None }
     }
 
-    /// Takes note that access was ended. True if that is news; else the first reason stays.
+    /// Records that access was revoked. True if it had not been; otherwise the first reason stays.
     pub fn revoke(&mut self, reason: &Arc<str>) -> bool {
         let news = self.revoked.is_none();
         self.revoked.get_or_insert_with(|| Arc::clone(reason));
         news
     }
 
-    /// The standing at a moment.
+    /// The standing at a given time.
     pub fn at(&self, now_unix: i64) -> Standing {
         match (&self.revoked, self.token) {
             (Some(reason), _) => Standing::Revoked { reason: Arc::clone(reason) },
@@ -71,14 +73,14 @@ impl Grounds {
         }
     }
 
-    /// When the job's time is up, whatever becomes known; none where no time ends it.
+    /// When the job's time is over, if it is not revoked before; none for a job without a token.
     pub fn acts_until_unix(&self) -> Option<i64> {
         self.token.map(|term| term.acts_until_unix.max(term.expires_unix))
     }
 }
 
 impl Standing {
-    /// The word for listings.
+    /// Its name in listings.
     pub fn word(&self) -> &'static str {
         match self {
             Self::Unidentified => "unidentified",
@@ -89,8 +91,8 @@ impl Standing {
         }
     }
 
-    /// Why the job may begin nothing, in words that a person can act on; none if it may. An unidentified job may ask:
-    /// policy grants it what it grants.
+    /// Why the job may start nothing new, in words that a person can act on; none if it may. An unidentified
+    /// job may: policy decides what it is granted.
     pub fn objection(&self) -> Option<String> {
         match self {
             Self::Unidentified | Self::Valid | Self::Expiring => None,
@@ -116,14 +118,14 @@ mod tests {
     }
 
     #[test]
-    fn without_a_rule_a_job_does_not_outlive_its_token() {
+    fn a_job_that_may_not_outlive_its_token_expires_with_it() {
         let grounds = Grounds::of(TokenTerm { expires_unix: 100, acts_until_unix: 100 });
         assert_eq!([99, 100].map(|now| grounds.at(now).word()), ["valid", "expired"]);
         assert_eq!(grounds.acts_until_unix(), Some(100));
     }
 
     #[test]
-    fn an_unidentified_job_stays_so_at_any_time() {
+    fn an_unidentified_job_is_unidentified_at_any_time() {
         assert_eq!(
             [i64::MIN, i64::MAX].map(|now| Grounds::unidentified().at(now).word()),
             ["unidentified"; 2]
@@ -131,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn who_may_begin_something() {
+    fn expired_and_revoked_jobs_may_start_nothing() {
         let mut revoked = Grounds::of(TERM);
         revoked.revoke(&"left".into());
         let objection = |grounds: &Grounds, now| grounds.at(now).objection();
@@ -140,7 +142,7 @@ mod tests {
         assert_eq!(objection(&revoked, 0).as_deref(), Some("access was revoked: left"));
     }
 
-    /// News of a job, and looks at the clock.
+    /// What can happen to a job: news of a revocation, or a look at the clock.
     #[derive(Clone, Debug)]
     enum Signal {
         Revoke(u8),
@@ -154,10 +156,11 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(10_000))]
 
-        /// Whatever comes when and how often, also with the clock set back and the grounds read again from a copy, a
-        /// job that was revoked never acts again, and one that was not acts exactly as its term says.
+        /// In whatever order and however often news comes, also with the clock set back and the grounds
+        /// restored from a copy: a revoked job never acts again, and any other acts exactly as long as its
+        /// token's term says.
         #[test]
-        fn no_order_of_news_gives_access_back(
+        fn no_order_of_news_restores_access(
             expires in 0..200i64,
             outlives in 0..100i64,
             signals in prop::collection::vec((signal(), any::<bool>(), any::<bool>()), 0..40),

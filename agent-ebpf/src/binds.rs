@@ -1,7 +1,9 @@
-//! Keeps everybody off the agent's ports: a dead agent's listener must not become somebody else's.
+//! Keeps everybody off the agent's ports, so that no other process can take over the port of an agent that
+//! has ended.
 //!
-//! The agent announces a port after it has bound it, so it needs no exemption. A socket may still come by such a port
-//! without naming it; the redirect looks whose listener it is before it sends anything there.
+//! The agent announces a port after it has bound it, so it needs no exemption. A socket can still get such a
+//! port without naming it in `bind`; the redirect therefore checks whose listener it is before it sends
+//! anything there.
 
 use aya_ebpf::{
     helpers::generated::{bpf_get_netns_cookie, bpf_set_retval},
@@ -10,12 +12,10 @@ use aya_ebpf::{
 };
 
 use crate::{
+    calls::{ALLOW, REFUSE, SOCK_STREAM, port_of},
     maps::LISTENERS,
-    redirect::{ALLOW, port_of},
 };
 
-const REFUSE: i32 = 0;
-const SOCK_STREAM: u32 = 1;
 const EADDRINUSE: i32 = 98;
 
 /// `bind` on an IPv4 socket.
@@ -24,12 +24,13 @@ pub fn lineal_bind4(ctx: SockAddrContext) -> i32 {
     judge(&ctx)
 }
 
-/// `bind` on an IPv6 socket: it may mean 127.0.0.1, too.
+/// `bind` on an IPv6 socket, which may also take 127.0.0.1.
 #[cgroup_sock_addr(bind6)]
 pub fn lineal_bind6(ctx: SockAddrContext) -> i32 {
     judge(&ctx)
 }
 
+/// Fails a bind to one of the agent's ports in this network namespace with EADDRINUSE.
 #[inline(always)]
 fn judge(ctx: &SockAddrContext) -> i32 {
     let context = ctx.sock_addr;

@@ -1,7 +1,7 @@
-//! What a process executed: the path of its executable and its arguments, as at exec.
+//! Records what a process executed: the path of its executable and its arguments.
 //!
-//! The path is walked from the opened file upwards, across mounts, to the root of its mount namespace:
-//! what was typed proves nothing. `bpf_d_path` is not allowed in tracepoints.
+//! The path is walked from the opened file upwards, across mounts, to the root of the file's mount namespace:
+//! the path that was given to `execve` proves nothing. `bpf_d_path` is not allowed in tracepoints.
 
 use agent_abi::{
     ARGV_BYTES_MAX, EXE_BYTES_MAX, EXE_COMPONENTS_MAX, IMAGE_ARGV_TRUNCATED, IMAGE_EXE_TRUNCATED, Image,
@@ -16,16 +16,18 @@ use aya_ebpf::{
 };
 
 use crate::{
-    maps::{IMAGE_SCRATCH, IMAGES, count, next_id},
+    maps::{IMAGE_SCRATCH, IMAGES},
     offsets::{
         OFF_BPRM_FILE, OFF_DENTRY_NAME, OFF_DENTRY_PARENT, OFF_FILE_PATH, OFF_MM_ARG_END, OFF_MM_ARG_START,
         OFF_MOUNT_MNT, OFF_MOUNT_MOUNTPOINT, OFF_MOUNT_PARENT, OFF_PATH_DENTRY, OFF_PATH_MNT, OFF_QSTR_NAME,
         OFF_TASK_MM, OFF_VFSMOUNT_ROOT, read,
     },
     shares::Shared,
+    words::{count, next_id},
 };
 
-/// Records the image that `task` has just executed from `bprm`, as of a job's share; answers its id, 0 if it can't be kept.
+/// Records the image that `task` has just executed from `bprm` as part of a job's share; returns its id, 0 if
+/// it can't be kept.
 #[inline(always)]
 pub fn record(task: *const u8, bprm: *const u8, job: u64) -> u64 {
     if !Shared::Image.take(job) {
@@ -38,7 +40,8 @@ pub fn record(task: *const u8, bprm: *const u8, job: u64) -> u64 {
     image
 }
 
-/// Lets go of an image of a job's that no node names: nobody else ever would.
+/// Removes an image of a job that got no node: the agent removes images by their nodes, and would never find
+/// it.
 #[inline(always)]
 pub fn forget(image: u64, job: u64) {
     if image != 0 && IMAGES.remove(image).is_ok() {
@@ -46,7 +49,8 @@ pub fn forget(image: u64, job: u64) {
     }
 }
 
-/// The same of a process that begins a job, which has nothing yet.
+/// Records the image of a process that may begin a job: no share is taken. Returns its id, 0 if it can't be
+/// kept.
 #[inline(always)]
 pub fn record_first(task: *const u8, bprm: *const u8) -> u64 {
     let Some(image) = IMAGE_SCRATCH.get_ptr_mut(0) else { return 0 };
@@ -66,7 +70,7 @@ pub fn record_first(task: *const u8, bprm: *const u8) -> u64 {
     id
 }
 
-/// Copies the arguments in one read.
+/// Copies the arguments in one read; returns their length, `None` if they can't be read.
 #[inline(always)]
 fn arguments(image: &mut Image, task: *const u8) -> Option<u32> {
     // SAFETY: fields of the kernel's own structures at their BTF offsets, by checked reads.
@@ -90,10 +94,11 @@ fn arguments(image: &mut Image, task: *const u8) -> Option<u32> {
     Some(len as u32)
 }
 
-/// Writes the path's components, leaf first, each ended by NUL, and their length to `exe_len`.
+/// Writes the path's components, leaf first, each ended by NUL, and their length to `exe_len`; `None` if the
+/// path can't be read to its root.
 ///
-/// The length lives in the map value, not in a register: the verifier then knows nothing of it at each
-/// turn and finds every turn's state equal to the one before, instead of following each possible length.
+/// The length lives in the map value, not in a register. The verifier then knows nothing about it and finds
+/// each iteration's state equal to the one before, instead of following every possible length.
 #[inline(always)]
 fn walk(image: &mut Image, bprm: *const u8) -> Option<()> {
     let used = &raw mut image.exe_len;
@@ -109,7 +114,7 @@ fn walk(image: &mut Image, bprm: *const u8) -> Option<()> {
             let root: *const u8 = read(vfsmount, &OFF_VFSMOUNT_ROOT)?;
             let parent: *const u8 = read(dentry, &OFF_DENTRY_PARENT)?;
             if dentry == root || dentry == parent {
-                // The root of a mount: go on at the place where it is mounted.
+                // The root of a mount: go on at the mount point.
                 let mount = vfsmount.wrapping_sub(OFF_MOUNT_MNT.load() as usize);
                 let above: *const u8 = read(mount, &OFF_MOUNT_PARENT)?;
                 if above == mount {

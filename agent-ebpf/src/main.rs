@@ -1,10 +1,16 @@
-//! The kernel side of lineal: who descends from a job's root, and where their connections go.
+//! The kernel side of lineal: which processes descend from a job's root, and where their connections go.
 //!
-//! These programs follow processes ([`lineage`]), from a root that the agent names or a rule means ([`rules`]), stamp
-//! their sockets ([`sockets`]), send their TCP connections to the agent's listener ([`redirect`]), which nobody else may
-//! become ([`binds`]), and refuse what can't be sent there, as datagrams ([`datagrams`]) and source routes ([`options`]).
-//! What a job leaves in the maps that all share is bounded ([`shares`]). They decide nothing about content: that is the agent's work.
-//! A task outside every job costs a test of one bit an event.
+//! - [`lineage`] follows processes, from a root that the agent names or that a rule matches ([`rules`]);
+//!   [`tags`] marks them, [`image`] records what they execute.
+//! - [`sockets`] stamps the sockets that they make ([`stamps`]).
+//! - [`redirect`] sends their TCP connections to the agent's listener ([`listening`]), [`publish`] tells the
+//!   agent where each was meant to go, and [`getpeername`] shows that destination to the process.
+//! - [`binds`] keeps everybody else off the agent's ports.
+//! - [`datagrams`] and [`options`] refuse what cannot be redirected: UDP, and source routes.
+//! - [`shares`] bounds what one job can take of the maps that all jobs share.
+//!
+//! The programs decide nothing about content: that is the agent's work. A process outside every job costs
+//! them one test of one bit an event.
 
 #![no_std]
 #![no_main]
@@ -12,16 +18,24 @@
 #![feature(asm_experimental_arch)]
 
 mod binds;
+mod calls;
 mod datagrams;
+mod events;
+mod getpeername;
 mod image;
 mod lineage;
+mod listening;
 mod maps;
 mod offsets;
 mod options;
+mod publish;
 mod redirect;
 mod rules;
 mod shares;
 mod sockets;
+mod stamps;
+mod tags;
+mod words;
 
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {

@@ -1,8 +1,9 @@
-//! Where fields sit in the running kernel's structures.
+//! Byte offsets of fields in the running kernel's structures.
 //!
-//! The loader reads these from the kernel's own BTF and refuses to load when one is missing; the values
-//! below are never used. Frozen read-only data is a constant to the verifier, so `pointer + offset` stays
-//! a typed load.
+//! The loader reads the offsets from the kernel's own BTF, writes them over the zeros below, and refuses to
+//! load the programs when a field is missing. The verifier takes frozen read-only data for constants, so
+//! `pointer + offset` stays a typed load. `agent/src/kernel/object.rs` has the structure and field behind
+//! each name.
 
 use aya_ebpf::Global;
 
@@ -42,7 +43,7 @@ offsets! {
     OFF_KN_NAME
 }
 
-/// A typed kernel pointer's field, by a load that the verifier follows.
+/// A field behind a typed kernel pointer, by a load that the verifier follows.
 ///
 /// # Safety
 ///
@@ -53,7 +54,7 @@ pub unsafe fn field<T: Copy>(base: *const u8, offset: &Global<u32>) -> T {
     unsafe { base.add(offset.load() as usize).cast::<T>().read_volatile() }
 }
 
-/// Any kernel pointer's field, by a checked read; `None` when the address can't be read.
+/// A field behind any kernel pointer, by a checked read; `None` when the address can't be read.
 ///
 /// # Safety
 ///

@@ -1,15 +1,18 @@
-//! Socket options that send a packet another way than to its destination: source routes. A redirected connection goes to
-//! 127.0.0.1 or ::1, and must get there.
+//! Refuses socket options that set a source route. A redirected connection is addressed to 127.0.0.1 or ::1;
+//! a source route would carry its packets elsewhere first.
 
 use agent_abi::Refusal;
 use aya_ebpf::{macros::cgroup_sockopt, programs::SockoptContext};
 
-use crate::maps::{current_tgid, refused, stamped, tag_of};
+use crate::{
+    calls::{ALLOW, REFUSE},
+    events::refused,
+    stamps::stamped,
+    tags::{current_tgid, tag_of},
+};
 
-/// What the kernel shows of a value at most.
+/// The kernel shows a program this much of an option's value at most.
 const PAGE_BYTES: i32 = 4_096;
-const ALLOW: i32 = 1;
-const REFUSE: i32 = 0;
 
 /// linux/in.h
 const IPPROTO_IP: i32 = 0;
@@ -21,14 +24,15 @@ const IPV6_2292PKTOPTIONS: i32 = 6;
 const IPV6_RTHDRDSTOPTS: i32 = 55;
 const IPV6_RTHDR: i32 = 57;
 
-/// `setsockopt` on a followed process's socket, or by one.
+/// `setsockopt` by a followed process, or on a socket that one made.
 #[cgroup_sockopt(setsockopt)]
 pub fn lineal_setsockopt(ctx: SockoptContext) -> i32 {
     let context = ctx.sockopt;
     // SAFETY: the context's own fields.
     let (level, option, len) = unsafe { ((*context).level, (*context).optname, (*context).optlen) };
     if len > PAGE_BYTES {
-        // SAFETY: the context's own field. A program is shown a page at most; 0 has the kernel take the caller's own value.
+        // A longer value must be handed back unread: length 0 tells the kernel to use the caller's own value.
+        // SAFETY: the context's own field.
         unsafe { (&raw mut (*context).optlen).write_volatile(0) };
     }
     let routes = match level {

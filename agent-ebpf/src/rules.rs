@@ -1,8 +1,8 @@
-//! Enrolment by rule: an execution that a rule means begins a job that has shown no token.
+//! Enrolment by rule: an execution that a rule matches begins a job that has shown no token.
 //!
-//! A rule means a user, a cgroup with all below it, or an executable. Which kinds there are is known when the programs are
-//! loaded: the verifier drops the look-ups of the others. Cgroups are told apart when they are made, so that at an
-//! execution there is one look-up by id.
+//! A rule matches a user, a cgroup with everything below it, or an executable. Which of these kinds are in
+//! use is known when the programs are loaded, and the verifier drops the look-ups of the others. A cgroup is
+//! matched when it is created, so that an execution costs one look-up by cgroup id.
 
 use agent_abi::{
     EventKind, FILE_NAME_BYTES, RULE_BY_CGROUP, RULE_BY_EXE, RULE_BY_UID, RULE_NAME_BYTES, RULE_PATH_BYTES,
@@ -20,28 +20,32 @@ use aya_ebpf::{
 };
 
 use crate::{
-    image, lineage,
+    events::tell,
+    image,
     maps::{
         CGROUPS, EXES, FILE_NAMES, IMAGE_SCRATCH, IMAGES, PATHS, RULE_KEYS, RULES, UIDS, UNIDENTIFIED, UNITS,
-        count, tell,
     },
     offsets::{
         OFF_BPRM_FILE, OFF_CGROUP_KN, OFF_CGROUP_ROOT, OFF_CSS_PARENT, OFF_DENTRY_NAME, OFF_FILE_PATH,
         OFF_KN_ID, OFF_KN_NAME, OFF_PATH_DENTRY, OFF_QSTR_NAME, OFF_ROOT_HIERARCHY, read,
     },
+    tags,
+    words::count,
 };
 
-/// Which kinds of rules there are: [`RULE_BY_UID`] | [`RULE_BY_CGROUP`] | [`RULE_BY_EXE`].
+/// Which kinds of rules there are; the loader sets it: [`RULE_BY_UID`] | [`RULE_BY_CGROUP`] |
+/// [`RULE_BY_EXE`].
 #[unsafe(no_mangle)]
 pub static RULE_KINDS: Global<u32> = Global::new(0);
 
-/// Perhaps a rule that means executables: the file has the name of one. Its path, once recorded, tells.
+/// Stands for a rule that may match: it names an executable with the executed file's name. The path decides,
+/// once it is recorded.
 const BY_NAME: u32 = u32::MAX;
 
-/// An untagged process has executed a file.
+/// Begins a job if a rule matches what the untagged process `tgid` has just executed.
 #[inline(always)]
 pub fn on_exec(task: *const u8, bprm: *const u8, tgid: u32, uid: u32) {
-    let Some(mut rule) = meaning(bprm, uid) else { return };
+    let Some(mut rule) = matching(bprm, uid) else { return };
     let image = image::record_first(task, bprm);
     if rule == BY_NAME {
         rule = match executable() {
@@ -52,14 +56,15 @@ pub fn on_exec(task: *const u8, bprm: *const u8, tgid: u32, uid: u32) {
             }
         };
     }
-    begin(tgid, lineage::execs_of(task), rule, image);
+    begin(tgid, tags::execs_of(task), rule, image);
 }
 
-/// The rule that means an execution, or [`BY_NAME`].
+/// The rule that matches an execution, or [`BY_NAME`].
 #[inline(always)]
-fn meaning(bprm: *const u8, uid: u32) -> Option<u32> {
+fn matching(bprm: *const u8, uid: u32) -> Option<u32> {
     let kinds = RULE_KINDS.load();
-    // SAFETY (here and below): copies; rules are written before the programs are attached, and never changed.
+    // SAFETY (here and below): copies; rules are written before the programs are attached and never changed
+    // after.
     if kinds & RULE_BY_UID != 0
         && let Some(rule) = unsafe { UIDS.get(uid) }
     {
@@ -84,14 +89,15 @@ fn begin(tgid: u32, execs: u32, rule: u32, image: u64) {
         begun.rule = *name;
     }
     if UNIDENTIFIED.insert(job, begun, BPF_ANY.into()).is_err() {
-        // The process is tagged all the same: of a job that nobody knows, it is granted nothing.
+        // The process is tagged all the same: in a job that the agent does not know it is granted nothing.
         count(stat::UNIDENTIFIED_FULL);
     }
-    let node = lineage::begin(tgid, execs, job, image);
+    let node = tags::begin(tgid, execs, job, image);
     tell(EventKind::Enrol, tgid, job, node, 0);
 }
 
-/// Whether the file that is executed has the name of one that a rule means: most have not.
+/// Whether a rule names an executable with the executed file's name. For most files none does, and the
+/// costlier look-up by path is spared.
 #[inline(always)]
 fn is_named(bprm: *const u8) -> Option<()> {
     let keys = keys()?;
@@ -106,7 +112,7 @@ fn is_named(bprm: *const u8) -> Option<()> {
     }
 }
 
-/// The rule that means the executable whose path was recorded last on this CPU.
+/// The rule that names the executable whose path was recorded last on this CPU.
 #[inline(always)]
 fn executable() -> Option<u32> {
     let image = IMAGE_SCRATCH.get(0)?;
@@ -123,7 +129,7 @@ fn executable() -> Option<u32> {
     }
 }
 
-/// Where keys are put together, all zero.
+/// This CPU's scratch space for keys, zeroed.
 #[inline(always)]
 fn keys() -> Option<&'static mut RuleKeys> {
     // SAFETY: a slot of this CPU, which no other program uses meanwhile.
@@ -133,7 +139,7 @@ fn keys() -> Option<&'static mut RuleKeys> {
     Some(keys)
 }
 
-/// `cgroup_mkdir(cgroup, path)`: before anything can be in it, whose rule it falls under.
+/// `cgroup_mkdir(cgroup, path)`: finds the rule that covers a new cgroup, before any process can be in it.
 #[btf_tracepoint(function = "cgroup_mkdir")]
 pub fn lineal_cgroup_mkdir(ctx: BtfTracePointContext) -> i32 {
     if RULE_KINDS.load() & RULE_BY_CGROUP != 0 {
@@ -142,7 +148,7 @@ pub fn lineal_cgroup_mkdir(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// `cgroup_rmdir(cgroup, path)`.
+/// `cgroup_rmdir(cgroup, path)`: forgets a removed cgroup.
 #[btf_tracepoint(function = "cgroup_rmdir")]
 pub fn lineal_cgroup_rmdir(ctx: BtfTracePointContext) -> i32 {
     if RULE_KINDS.load() & RULE_BY_CGROUP != 0
@@ -153,6 +159,7 @@ pub fn lineal_cgroup_rmdir(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
+/// Notes the rule that covers a cgroup, if one does.
 #[inline(always)]
 fn classify(cgroup: *const u8, path: *const u8) -> Option<()> {
     let id = id_of(cgroup)?;
@@ -163,12 +170,14 @@ fn classify(cgroup: *const u8, path: *const u8) -> Option<()> {
     Some(())
 }
 
+/// The rule that covers a cgroup: its parent's, or one that names the cgroup or its path.
 #[inline(always)]
 fn rule_of(cgroup: *const u8, path: *const u8) -> Option<u32> {
-    // SAFETY: fields of the kernel's own structures at their BTF offsets, by checked reads; copies of entries that are
-    // never changed.
+    // SAFETY: fields of the kernel's own structures at their BTF offsets, by checked reads; copies of entries
+    // that are never changed.
     unsafe {
-        // What is below a cgroup falls under its rule. A cgroup begins with its own state, whose parent is the parent's.
+        // `struct cgroup` begins with its own `cgroup_subsys_state`, whose parent is that of the parent
+        // cgroup, so the same pointer serves for both.
         let parent: *const u8 = read(cgroup, &OFF_CSS_PARENT)?;
         if let Some(rule) = id_of(parent).and_then(|parent| CGROUPS.get(parent)) {
             return Some(*rule);
@@ -185,7 +194,7 @@ fn rule_of(cgroup: *const u8, path: *const u8) -> Option<u32> {
     }
 }
 
-/// A cgroup's id in the unified hierarchy; none of another hierarchy, whose ids are others.
+/// A cgroup's id; `None` outside the unified hierarchy, where the same id can stand for another cgroup.
 #[inline(always)]
 fn id_of(cgroup: *const u8) -> Option<u64> {
     // SAFETY: fields of the kernel's own structures at their BTF offsets, by checked reads.

@@ -1,31 +1,38 @@
-//! What each job takes of the maps that all jobs share: one that takes too much is denied more, and nobody else is.
+//! Bounds what one job can take of the maps that all jobs share: a job over its share gets no new entries,
+//! and others are unaffected.
 //!
-//! The kernel side counts what it gives, the agent what it has let go of: each writes a map of its own, and the difference
-//! is what a job holds. What the agent itself adds is not counted, which leaves a job as much more.
+//! The kernel side counts the entries that it makes for a job, the agent counts those that it has removed.
+//! Each writes a map of its own; the difference is what the job holds. Entries that the agent itself makes
+//! are not counted as made, but are counted when removed, so that a job may hold as many more.
 
 use agent_abi::{JOB_SHUT_OFF, JobUse, stat};
 use aya_ebpf::{Global, bindings::BPF_NOEXIST};
 
-use crate::maps::{JOBS, USES, add, count};
+use crate::{
+    maps::{JOBS, USES},
+    words::{add, count},
+};
 
-/// Nodes that one job may hold.
+/// Nodes that one job may hold; the loader sets it.
 #[unsafe(no_mangle)]
 pub static NODES_PER_JOB: Global<u32> =
     Global::new(agent_abi::capacity::share(agent_abi::capacity::nodes(agent_abi::PROCESSES_MAX)));
-/// Images, likewise.
+/// Images that one job may hold; the loader sets it.
 #[unsafe(no_mangle)]
 pub static IMAGES_PER_JOB: Global<u32> =
     Global::new(agent_abi::capacity::share(agent_abi::capacity::images(agent_abi::PROCESSES_MAX)));
 
-/// What a job has a share of.
+/// What each job has a share of.
 #[derive(Clone, Copy)]
 pub enum Shared {
+    /// Lineage nodes.
     Node,
+    /// Executed images.
     Image,
 }
 
 impl Shared {
-    /// How many one job may hold.
+    /// How many of these one job may hold.
     #[inline(always)]
     fn most(self) -> u32 {
         match self {
@@ -34,9 +41,9 @@ impl Shared {
         }
     }
 
-    /// Where it is counted what a job was given.
+    /// The counter of those made for a job.
     #[inline(always)]
-    fn given(self, uses: *mut JobUse) -> *mut u64 {
+    fn made(self, uses: *mut JobUse) -> *mut u64 {
         // SAFETY: fields of an entry that lives as long as this program runs.
         unsafe {
             match self {
@@ -46,57 +53,60 @@ impl Shared {
         }
     }
 
-    /// How many of a job's the agent has let go of.
+    /// How many of a job's the agent has removed.
     #[inline(always)]
-    fn freed(self, job: u64) -> u64 {
+    fn removed(self, job: u64) -> u64 {
         // SAFETY: a copy of an entry that the agent replaces whole.
-        unsafe { JOBS.get(job) }.map_or(0, |word| match self {
-            Self::Node => word.nodes,
-            Self::Image => word.images,
+        unsafe { JOBS.get(job) }.map_or(0, |control| match self {
+            Self::Node => control.nodes,
+            Self::Image => control.images,
         })
     }
 
-    /// Takes room for one; false if the job has its share.
+    /// Reserves one for a job; false, and counted, if the job has its share already.
     #[inline(always)]
     pub fn take(self, job: u64) -> bool {
         let Some(uses) = uses(job) else { return full() };
         // SAFETY: only ever added to, atomically.
-        let given = unsafe { add(self.given(uses), 1) };
-        // Signed: what the agent added itself it lets go of, too.
-        if given.wrapping_sub(self.freed(job)) as i64 >= i64::from(self.most()) {
+        let made = unsafe { add(self.made(uses), 1) };
+        // Signed: the agent also removes entries that it made itself, so more may be removed than were made
+        // here.
+        if made.wrapping_sub(self.removed(job)) as i64 >= i64::from(self.most()) {
             self.give_back(job);
             return full();
         }
         true
     }
 
-    /// Gives back room for one that was not kept.
+    /// Gives back a reservation for an entry that was not made.
     #[inline(always)]
     pub fn give_back(self, job: u64) {
         if let Some(uses) = USES.get_ptr_mut(job) {
-            // SAFETY: as above.
-            unsafe { add(self.given(uses), u64::MAX) };
+            // SAFETY: only ever added to, atomically.
+            unsafe { add(self.made(uses), u64::MAX) };
         }
     }
 }
 
-/// Whether a job may begin nothing any more.
+/// Whether the agent has shut a job off: it may begin nothing any more.
 #[inline(always)]
 pub fn is_shut_off(job: u64) -> bool {
     // SAFETY: a copy of an entry that the agent replaces whole.
-    unsafe { JOBS.get(job) }.is_some_and(|word| word.flags & JOB_SHUT_OFF != 0)
+    unsafe { JOBS.get(job) }.is_some_and(|control| control.flags & JOB_SHUT_OFF != 0)
 }
 
+/// A job's counters, made on first use.
 #[inline(always)]
 fn uses(job: u64) -> Option<*mut JobUse> {
     if let Some(uses) = USES.get_ptr_mut(job) {
         return Some(uses);
     }
-    // Another of the job's processes may be first.
+    // Another process of the job may insert it first: then that entry counts.
     let _ = USES.insert(job, JobUse { nodes: 0, images: 0 }, BPF_NOEXIST.into());
     USES.get_ptr_mut(job)
 }
 
+/// Counts a reservation that was refused.
 #[inline(always)]
 fn full() -> bool {
     count(stat::SHARE_FULL);

@@ -1,26 +1,27 @@
-//! What a decision costs: from the cache, and made anew. Prints nanoseconds; asserts nothing.
+//! What a decision costs: from the cache, and made anew. Prints nanoseconds and asserts nothing.
 //!
 //! `cargo bench -p agent-policy`
 
 #![allow(clippy::unwrap_used, reason = "a benchmark has nobody to report to but its terminal")]
 
-use std::collections::BTreeMap;
-use std::hint::black_box;
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Instant;
+use std::{collections::BTreeMap, hint::black_box, path::Path, sync::Arc, time::Instant};
 
-use agent_core::credential::Credential;
-use agent_core::facts::{Access, Action, Facts, Relation, Resource, SqlFacts};
-use agent_core::lineage::{Lineage, Process};
-use agent_policy::{Bundle, DecisionCache, Principal, Protocol, Session, Source, Subject, Upstream};
+use agent_core::{
+    credential::Credential,
+    facts::{Access, Action, Detail, Facts, Relation, SqlFacts},
+    lineage::{Lineage, Process},
+    target::Scope,
+};
+use agent_policy::{Bundle, Decider, DecisionCache, Principal, Protocol, Source, Subject, Upstream};
 
 fn main() {
     let pack = pack();
     let fifty: String = (0..50)
         .map(|i| {
             format!(
-                "@id(\"p{i}\") permit(principal in Group::\"g{i}\", action in Action::\"sql:read\", resource) when {{ context.sql.hasWhere }};\n"
+                "@id(\"p{i}\") \
+                 permit(principal in Group::\"g{i}\", action in Action::\"sql:read\", resource) \
+                 when {{ context.sql.hasWhere }};\n"
             )
         })
         .collect();
@@ -31,16 +32,16 @@ fn main() {
         for (what, facts) in
             [("one table", select(&["orders"])), ("two tables", select(&["customers", "orders"]))]
         {
-            let engine = session(&bundle, &groups);
+            let engine = decider(&bundle, &groups);
             measure(&format!("{name}, {what}, decided"), 2_000, || {
                 drop(black_box(engine.decide(&facts, 0, &[])))
             });
-            let mut cache = DecisionCache::new(session(&bundle, &groups));
+            let mut cache = DecisionCache::new(decider(&bundle, &groups));
             measure(&format!("{name}, {what}, remembered"), 1_000_000, || {
                 drop(black_box(cache.decide(black_box(&facts), 0, &[])));
             });
         }
-        measure(&format!("{name}, session made"), 2_000, || drop(black_box(session(&bundle, &groups))));
+        measure(&format!("{name}, decider made"), 2_000, || drop(black_box(decider(&bundle, &groups))));
     }
 }
 
@@ -58,14 +59,14 @@ fn measure(name: &str, times: u32, mut work: impl FnMut()) {
 fn select(tables: &[&str]) -> Facts {
     let table = |name: &&str| Access {
         action: Action::SqlSelect,
-        resource: Resource::Table(Relation { schema: None, name: (*name).into() }),
+        resource: Relation { schema: None, name: (*name).into() }.into(),
     };
     let functions = vec!["count".into(), "now".into()];
-    let sql = SqlFacts { statements: 1, has_where: true, functions, ..SqlFacts::default() };
-    Facts { accesses: tables.iter().map(table).collect(), sql: Some(sql) }
+    let sql = SqlFacts { functions, ..SqlFacts::one_statement() };
+    Facts { accesses: tables.iter().map(table).collect(), detail: Some(Detail::Sql(sql)), barred: None }
 }
 
-fn session(bundle: &Arc<Bundle>, groups: &[&str]) -> Session {
+fn decider(bundle: &Arc<Bundle>, groups: &[&str]) -> Decider {
     let credential = Credential {
         issuer: "https://issuer.example".to_owned(),
         subject: "contractor:dana".to_owned(),
@@ -84,7 +85,7 @@ fn session(bundle: &Arc<Bundle>, groups: &[&str]) -> Session {
     };
     let subject = Subject::new(Principal::Credential(&credential), "job", &lineage).unwrap();
     let upstream = Upstream::new("shop", Protocol::Postgres);
-    bundle.session(&subject, &upstream, "shop", "app").unwrap()
+    Decider::new(bundle, &subject, &upstream, &Scope::sql("shop", "app")).unwrap()
 }
 
 fn pack() -> Bundle {

@@ -1,46 +1,50 @@
 //! Facts to decisions: Cedar bundles, their schema, their test cases.
 //!
-//! Texts come in, decisions come out. Nothing here opens a file, reads a clock or knows a protocol: the
-//! `agent` crate reads the directory and passes the time, and [`agent_core::facts`] is all that is known of
-//! a command.
+//! Texts come in, decisions come out. Nothing here opens a file, reads a clock or speaks a protocol: the
+//! `agent` crate reads the directory and passes the time, and [`agent_core::facts`] is all that is known of a
+//! command.
 //!
 //! ```text
 //! Source… ──Bundle::load──▶ Bundle ─┐
-//! Credential, Lineage ──▶ Subject ──┴─▶ Session ──decide(Facts, now, approvals)──▶ Decision
+//! Credential, Lineage ──▶ Subject ──┼─▶ Decider ──decide(Facts, now, approvals)──▶ Judgement
+//!                Upstream, Scope ───┘
 //! ```
 //!
+//! - [`bundle`]: what a policy directory says.
+//! - [`vocabulary`]: what policies can say, with a file for each protocol.
+//! - [`decide`]: from facts to a decision.
+//! - [`cases`]: the test cases beside the policies, with a file for each protocol.
+//! - [`subject`]: who acts; [`time`]: the calendar that policies read.
+//!
 //! Invariants:
-//! - A bundle is whole or refused: one bad policy, table or name refuses all of it, with file and line.
-//! - A command is allowed only if every access of its facts is; an error while evaluating denies.
-//! - Whoever has no verified credential is granted nothing, whatever the bundle says.
-//! - `decide`, `explain` and the test cases run one and the same code.
+//! - A bundle is accepted whole or refused whole: one bad policy, table or name refuses all of it, with file
+//!   and line.
+//! - A command is allowed only if every access of its facts is. An error while evaluating denies.
+//! - A job without a verified credential is granted nothing but connections that a permit grants to such jobs
+//!   by name.
+//! - `decide`, `explain` and the test cases run the same code.
 
-mod access;
 mod bundle;
-mod cache;
 mod cases;
-mod entities;
-mod explain;
-mod policies;
-mod schema;
-mod session;
-mod source;
+mod decide;
 mod subject;
-mod tags;
-mod time;
-mod upstreams;
-
 #[cfg(test)]
 mod tests;
+mod time;
+mod vocabulary;
 
-pub use bundle::Bundle;
-pub use cache::{Decided, DecisionCache};
-pub use cases::{CaseResult, run_cases};
-pub use entities::EngineError;
-pub use explain::{AccessExplanation, Explanation, PolicyExplanation};
-pub use policies::{Effect, PolicyInfo};
-pub use schema::schema_text;
-pub use session::Session;
-pub use source::{BundleError, Source};
-pub use subject::{Principal, Subject};
-pub use upstreams::{Leg, Mode, Protocol, Role, TlsMode, Undeclared, Upstream};
+pub use self::{
+    bundle::{
+        Bundle,
+        policies::{PolicyEffect, PolicyInfo},
+        source::{BundleError, Source},
+        upstreams::{Leg, Mode, Protocol, Role, TlsMode, Undeclared, Upstream},
+    },
+    cases::{CaseResult, run_cases},
+    decide::{
+        AccessExplanation, Decider, DecisionCache, Explanation, Judgement, ObservedDenials,
+        PolicyExplanation, decide_undeclared,
+    },
+    subject::{Principal, Subject},
+    vocabulary::{schema_text, value::EngineError},
+};

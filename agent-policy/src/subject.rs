@@ -1,22 +1,20 @@
-//! Who acts: a job under its credential, and the process of it that connected. Made once for a flow; it
-//! belongs to no bundle, so a reload takes it along.
+//! Who acts: a job under its credential, and the process of the job that connected. A subject is made once
+//! for each connection. It belongs to no bundle, so it outlives a reload.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::str::FromStr as _;
 
-use agent_core::credential::Credential;
-use agent_core::lineage::Lineage;
+use agent_core::{credential::Credential, lineage::Lineage};
 use cedar_policy::{Entity, EntityTypeName, EntityUid, RestrictedExpression};
 
-use crate::entities::{EngineError, record, string, strings, uid};
+use crate::vocabulary::value::{EngineError, entity_type, record, string, strings, uid};
 
-/// Under what a job acts.
+/// On what authority a job acts.
 #[derive(Clone, Copy, Debug)]
 pub enum Principal<'a> {
     /// A credential made from a verified token.
     Credential(&'a Credential),
-    /// None: a rule enrolled the job and no token has arrived. It is granted nothing but what policies grant to
-    /// [`UNIDENTIFIED`] by that name.
+    /// None: a rule enrolled the job, and no token has arrived. The job is granted only what policies grant
+    /// to the group `unidentified` by that name.
     Unidentified {
         /// The rule's name: the job's tag `rule`.
         rule: &'a str,
@@ -29,6 +27,7 @@ pub(crate) const UNIDENTIFIED: &str = "unidentified";
 /// A job and its connecting process, as policies see them.
 #[derive(Clone, Debug)]
 pub struct Subject {
+    /// The job has a credential.
     pub(crate) identified: bool,
     pub(crate) job: EntityUid,
     pub(crate) entity: Entity,
@@ -37,13 +36,10 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// The subject of a flow: the job of this id, under its credential, acting through the process of the lineage.
+    /// The subject of a connection: the job of this id, acting through the last process of the lineage.
     pub fn new(principal: Principal<'_>, job_id: &str, lineage: &Lineage) -> Result<Self, EngineError> {
-        let name = |kind: &str| {
-            EntityTypeName::from_str(kind).map_err(|error| EngineError::new("an entity type", error))
-        };
-        let job = uid(&name("Job")?, job_id);
-        let entity = job_entity(&job, &name("Group")?, principal)?;
+        let job = uid(&entity_type("Job")?, job_id);
+        let entity = job_entity(&job, &entity_type("Group")?, principal)?;
         let identified = matches!(principal, Principal::Credential(_));
         Ok(Self { identified, job, entity, process: process(lineage)? })
     }
@@ -58,7 +54,7 @@ fn job_entity(
         Principal::Credential(Credential { issuer, subject, groups, claims, .. }) => (
             &**issuer,
             &**subject,
-            // Whatever an issuer calls its groups: who has shown a token is not among those who have not.
+            // A job with a credential is never in the group, even if its issuer has a group of that name.
             groups.iter().filter(|name| *name != UNIDENTIFIED).map(|name| uid(group, name)).collect(),
             claims.iter().map(|(name, value)| (name.clone(), string(value))).collect(),
         ),

@@ -1,5 +1,5 @@
-//! The calendar fields that policies read, from seconds since the epoch. UTC only: a host's time zone is
-//! configuration that a policy's author cannot see.
+//! The calendar fields that policies read, from seconds since the epoch. They are in UTC only: a policy's
+//! author cannot see which time zone a host is configured for.
 
 /// What `context.time` holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,18 +20,19 @@ impl Clock {
     }
 }
 
-/// Seconds since the epoch of a TOML date-time in UTC; nothing for local times, offsets and dates alone.
+/// The seconds since the epoch of a TOML date-time in UTC. `None` for a local time, a time with an offset, or
+/// a date alone.
 pub(crate) fn unix_of(time: &toml::value::Datetime) -> Option<i64> {
     let (Some(date), Some(clock), Some(toml::value::Offset::Z)) = (time.date, time.time, time.offset) else {
         return None;
     };
     let (year, month, day) = (i64::from(date.year), i64::from(date.month), i64::from(date.day));
-    // Years that start in March put the leap day last, where it shifts nothing after it.
+    // In years that start in March the leap day is the last day, and shifts no other.
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let days = 365 * year + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400)
         + (153 * month + 2) / 5
         + day
-        // Days from 0000-03-01 to 1970-01-01, and the first of a month is day 1.
+        // The days from 0000-03-01 to 1970-01-01, plus one because the first day of a month is 1.
         - 719_469;
     let seconds = |part: Option<u8>| part.map_or(0, i64::from);
     Some(days * 86_400 + i64::from(clock.hour) * 3_600 + i64::from(clock.minute) * 60 + seconds(clock.second))
@@ -55,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn a_utc_date_time_of_toml_is_told_in_seconds() {
+    fn a_utc_date_time_of_toml_is_converted_to_seconds() {
         let check = |text: &str, expect: Option<i64>| {
             assert_eq!(unix_of(&text.parse().unwrap()), expect, "{text}");
         };

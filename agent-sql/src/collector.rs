@@ -1,22 +1,24 @@
-//! Gathers the facts of a text while its tree is walked, and brings them into their canonical form.
+//! Gathers the facts of a text while its tree is walked, and sorts them into their canonical form.
 
-use agent_core::facts::{Access, Action, Facts, Relation, Resource, SqlFacts};
-use pg_raw_parse::list::NodeList;
-use pg_raw_parse::nodes::RangeVar;
+use agent_core::facts::{Access, Action, Detail, Facts, Relation, SqlFacts, SqlResource};
+use pg_raw_parse::{list::NodeList, nodes::RangeVar};
 
-use crate::{Analysis, FACTS_MAX, decides_reading, keeps_reading};
+use crate::{
+    analysis::{Analysis, FACTS_MAX},
+    reading::{altered_reading, decides_reading, keeps_reading},
+};
 
 /// What a setting is changed to.
 pub(crate) enum Value<'a> {
-    /// What it was when the session began.
+    /// The value that it had when the session began.
     Initial,
-    /// This.
+    /// This value.
     Text(&'a str),
-    /// What the text alone does not tell.
+    /// A value that the text does not tell, such as a parameter's.
     Unknown,
 }
 
-/// Facts in the making.
+/// The facts gathered so far.
 #[derive(Clone, Default)]
 pub(crate) struct Collector {
     pub(crate) accesses: Vec<Access>,
@@ -24,11 +26,11 @@ pub(crate) struct Collector {
     pub(crate) settings: Vec<Box<str>>,
     pub(crate) alters_reading: Option<Box<str>>,
     pub(crate) statements: u32,
-    /// An `UPDATE` or `DELETE` reaches every row.
+    /// An `UPDATE` or `DELETE` changes every row: it has no condition that can tell rows apart.
     pub(crate) reaches_every_row: bool,
-    /// A write stands below another statement.
+    /// A write is nested in another statement.
     pub(crate) nested_write: bool,
-    /// The statement is planned, never run: whatever it would do to a relation, it only looks at it.
+    /// The statement is planned and not run. Whatever it would do to a relation, it only reads it.
     pub(crate) planned_only: bool,
     pub(crate) prepares: Vec<(Box<str>, Facts)>,
     pub(crate) executes: Vec<Box<str>>,
@@ -36,7 +38,7 @@ pub(crate) struct Collector {
 }
 
 impl Collector {
-    /// `action` on a relation as the tree names it.
+    /// `action` on a relation, as the tree names it.
     pub(crate) fn table(&mut self, action: Action, table: &RangeVar) {
         self.relation(action, relation(table));
     }
@@ -44,7 +46,7 @@ impl Collector {
     /// `action` on `relation`.
     pub(crate) fn relation(&mut self, action: Action, relation: Relation) {
         let action = if self.planned_only { Action::SqlSelect } else { action };
-        self.accesses.push(Access { action, resource: Resource::Table(relation) });
+        self.accesses.push(Access { action, resource: relation.into() });
     }
 
     /// `action` on the database as a whole.
@@ -52,10 +54,10 @@ impl Collector {
         if self.planned_only && matches!(action.group(), "sql:read" | "sql:write") {
             return;
         }
-        self.accesses.push(Access { action, resource: Resource::Database });
+        self.accesses.push(Access { action, resource: SqlResource::Database.into() });
     }
 
-    /// `action` on `table`, or on the database when there is none.
+    /// `action` on `table`, or on the database if there is none.
     pub(crate) fn table_or_database(&mut self, action: Action, table: Option<&RangeVar>) {
         match table {
             Some(table) => self.table(action, table),
@@ -63,13 +65,13 @@ impl Collector {
         }
     }
 
-    /// A setting that is changed. The server ignores the case of settings' names, quoted or not.
+    /// A change of a setting. The server ignores the case of settings' names, even of quoted ones.
     pub(crate) fn setting(&mut self, name: &str, value: Value<'_>) {
         let name: Box<str> = name.to_ascii_lowercase().into();
         self.database(Action::SqlSet);
         if decides_reading(&name) {
             match value {
-                // It stays what it is, or becomes what it was when the session began.
+                // The value at the session's beginning was checked then.
                 Value::Initial => return,
                 Value::Text(text) if keeps_reading(&name, text) => return,
                 Value::Text(_) | Value::Unknown => self.alters_reading = Some(name.clone()),
@@ -80,7 +82,7 @@ impl Collector {
         self.settings.push(name);
     }
 
-    /// A function, or an operator, by the parts of its name.
+    /// A call of a function or operator, by the parts of its name, with `prefix` before them.
     pub(crate) fn function(&mut self, prefix: &str, name: &NodeList) {
         let mut joined = prefix.to_owned();
         for (at, part) in name.iter().enumerate() {
@@ -92,17 +94,17 @@ impl Collector {
         self.functions.push(joined.into());
     }
 
-    /// What is a column or, where there is no such column, a function: `x.name`, `(x).name`.
+    /// `x.name` or `(x).name`: a column, or a call of the function `name` if there is no such column.
     pub(crate) fn field(&mut self, name: &str) {
         self.functions.push(format!(".{name}").into());
     }
 
-    /// Whether `action` is among the accesses from the `mark`th on.
+    /// Whether `action` is among the accesses after the first `mark`.
     pub(crate) fn has_since(&self, mark: usize, action: Action) -> bool {
         self.accesses.iter().skip(mark).any(|access| access.action == action)
     }
 
-    /// Takes over what a statement inside this one does.
+    /// Adds what a statement in this one does.
     pub(crate) fn absorb(&mut self, inner: Self) {
         self.accesses.extend(inner.accesses);
         self.functions.extend(inner.functions);
@@ -115,26 +117,27 @@ impl Collector {
         self.fetches.extend(inner.fetches);
     }
 
-    /// The facts gathered, in their canonical form.
+    /// Takes the facts gathered, in their canonical form.
     pub(crate) fn take_facts(&mut self, statements: u32) -> Facts {
         let sql = SqlFacts {
             statements,
             has_where: !self.reaches_every_row,
             functions: canonical(&mut self.functions),
             settings: canonical(&mut self.settings),
-            alters_reading: self.alters_reading.take(),
             writes_in_cte: self.nested_write,
         };
-        Facts { accesses: canonical(&mut self.accesses), sql: Some(sql) }
+        let barred = self.alters_reading.take().map(|setting| altered_reading(&setting));
+        Facts { accesses: canonical(&mut self.accesses), detail: Some(Detail::Sql(sql)), barred }
     }
 
-    /// The finished analysis of a text that the grammar understands.
+    /// The analysis of a text that the grammar understands.
     pub(crate) fn into_analysis(mut self) -> Analysis {
         if self.statements == 0 {
             self.database(Action::SqlEmpty);
         }
         let facts = self.take_facts(self.statements);
-        if facts.size() > FACTS_MAX || self.prepares.iter().any(|(_, facts)| facts.size() > FACTS_MAX) {
+        let too_many = |facts: &Facts| facts.weight().items() > FACTS_MAX;
+        if too_many(&facts) || self.prepares.iter().any(|(_, facts)| too_many(facts)) {
             return Analysis::unparsed("the text names too many relations and functions: send it in parts");
         }
         Analysis {
@@ -147,7 +150,7 @@ impl Collector {
     }
 }
 
-/// Sorted, without duplicates, and no longer in `items`.
+/// Takes `items`, sorted and without duplicates.
 fn canonical<T: Ord>(items: &mut Vec<T>) -> Vec<T> {
     let mut items = std::mem::take(items);
     items.sort_unstable();
@@ -155,16 +158,17 @@ fn canonical<T: Ord>(items: &mut Vec<T>) -> Vec<T> {
     items
 }
 
-/// A relation as the tree names it. A catalog's name can only be the session's own database.
+/// A relation, as the tree names it. A database's name before it can only be that of the session's own
+/// database.
 pub(crate) fn relation(table: &RangeVar) -> Relation {
     Relation {
         schema: table.schemaname().map(Into::into),
-        // A relation without a name can't be parsed; were there one, no policy must take it for another.
+        // The grammar has no relation without a name. If there were one, no policy must take it for another.
         name: table.relname().unwrap_or("?").into(),
     }
 }
 
-/// The relation that a list of name parts spells, without its last `drop` parts.
+/// The relation that a list of name parts spells, without the last `drop` of them.
 pub(crate) fn named(parts: &NodeList, drop: usize) -> Option<Relation> {
     let mut names = parts.iter().take(parts.len().checked_sub(drop)?).rev().map(|part| part.as_str());
     let name = names.next()??.into();

@@ -1,7 +1,7 @@
-//! One name for all statements that differ only in their literals, for metrics and the audit trail.
+//! One name for all statements that differ only in their literals, for the audit trail.
 //!
-//! It must never stand for a statement in a decision: the name that `set_config` sets is a literal too, and
-//! anybody can make two texts with one fingerprint.
+//! It must never represent a statement in a decision: the setting that `set_config` changes is a literal,
+//! too, and anybody can make two texts with the same fingerprint.
 
 use crate::lexer::{Kind, Lexer, Token};
 
@@ -9,8 +9,8 @@ use crate::lexer::{Kind, Lexer, Token};
 const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
 const PRIME: u64 = 0x0100_0000_01b3;
 
-/// The fingerprint of `sql`: 16 hexadecimal digits. White space, comments, the case of words, and literals with
-/// their signs don't change it.
+/// The fingerprint of `sql`, 16 hexadecimal digits. It does not depend on white space, comments, the case of
+/// words, or literals and their signs.
 pub fn fingerprint(sql: &[u8]) -> String {
     let mut hash = OFFSET_BASIS;
     let mut add = |byte: u8| hash = (hash ^ u64::from(byte)).wrapping_mul(PRIME);
@@ -32,7 +32,7 @@ pub fn fingerprint(sql: &[u8]) -> String {
     format!("{hash:016x}")
 }
 
-/// Whether `token` is the sign of a number rather than an operator: nothing to subtract from stands before it.
+/// Whether `token` is the sign of a number and not an operator: there is no operand before it.
 fn is_sign(token: Token<'_>, before: Option<Token<'_>>) -> bool {
     matches!(token.text, b"+" | b"-")
         && before.is_none_or(|before| {

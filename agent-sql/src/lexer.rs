@@ -1,12 +1,12 @@
-//! Splits SQL text into tokens, as PostgreSQL's scanner does under its default settings, for what must work on any
-//! text: fingerprints and redaction. It decides nothing about access: facts come from the grammar.
+//! Splits any SQL text into tokens, as PostgreSQL's scanner does with its default settings, for fingerprints
+//! and redaction. Facts never come from here, but from the grammar.
 
 /// What a token is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// A string, bit string or dollar-quoted constant, with its prefix.
     String,
-    /// A number, with whatever letters stick to it.
+    /// A number, with the letters directly after it.
     Number,
     /// A key word or a bare identifier.
     Word,
@@ -16,7 +16,7 @@ pub(crate) enum Kind {
     Parameter,
     /// One byte of anything else.
     Symbol,
-    /// A constant, identifier or comment that doesn't end, up to the end of the text.
+    /// A constant, identifier or comment without an end, up to the end of the text.
     Broken,
 }
 
@@ -25,11 +25,11 @@ pub(crate) enum Kind {
 pub(crate) struct Token<'a> {
     pub(crate) kind: Kind,
     pub(crate) text: &'a [u8],
-    /// Nothing stands between this token and the one before it.
+    /// Whether it directly follows the token before it.
     pub(crate) adjacent: bool,
 }
 
-/// The tokens of a text; white space and comments are none.
+/// The tokens of a text, without white space and comments.
 pub(crate) struct Lexer<'a> {
     rest: &'a [u8],
 }
@@ -62,7 +62,7 @@ impl<'a> Lexer<'a> {
     }
 }
 
-/// The kind and length of the token that `text` starts with; `None` at its end.
+/// The kind and length of the token that `text` begins with; `None` if it is empty.
 fn token(text: &[u8]) -> Option<(Kind, usize)> {
     let first = *text.first()?;
     let second = text.get(1).copied();
@@ -79,7 +79,7 @@ fn token(text: &[u8]) -> Option<(Kind, usize)> {
         (b'u' | b'U', Some(b'&')) if text.get(2) == Some(&b'"') => quoted(text, 2),
         (b'"', _) => quoted(text, 0),
         (b'$', Some(digit)) if digit.is_ascii_digit() => {
-            // PostgreSQL refuses letters after a parameter's number: they go with it.
+            // PostgreSQL refuses letters directly after a parameter's number: they are taken as part of it.
             (Kind::Parameter, 1 + run(text, 1, is_word))
         }
         (b'$', _) => dollar_quoted(text),
@@ -107,7 +107,7 @@ fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c)
 }
 
-/// `text` without the white space and comments it starts with; `None` when a comment doesn't end.
+/// `text` without the white space and comments that it begins with; `None` if a comment has no end.
 fn skip_blank(mut text: &[u8]) -> Option<&[u8]> {
     loop {
         text = text.get(run(text, 0, is_blank)..)?;
@@ -121,7 +121,7 @@ fn skip_blank(mut text: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// Where the block comment that `text` starts with ends; they nest.
+/// Where the block comment that `text` begins with ends. Such comments can be nested.
 fn comment_end(text: &[u8]) -> Option<usize> {
     let mut depth = 0_usize;
     let mut at = 0;
@@ -135,8 +135,8 @@ fn comment_end(text: &[u8]) -> Option<usize> {
     }
 }
 
-/// Where the string whose opening quote is at `open` ends. A string goes on after white space with a line break in
-/// it, by the rules it began with.
+/// Where the string whose opening quote is at `open` ends. A string continues, by the same rules, in one that
+/// follows after white space with a line break.
 fn string_end(text: &[u8], open: usize, escapes: bool) -> Option<usize> {
     let mut at = open + 1;
     loop {
@@ -152,7 +152,7 @@ fn string_end(text: &[u8], open: usize, escapes: bool) -> Option<usize> {
     }
 }
 
-/// How far the opening quote of a string's next part is away.
+/// Where the opening quote of the string's next part is, if it has one.
 fn continuation(text: &[u8]) -> Option<usize> {
     let mut at = 0;
     let mut broken_line = false;
@@ -169,6 +169,7 @@ fn continuation(text: &[u8]) -> Option<usize> {
     }
 }
 
+/// The quoted identifier whose opening quote is at `open`.
 fn quoted(text: &[u8], open: usize) -> (Kind, usize) {
     let mut at = open + 1;
     loop {
@@ -181,6 +182,7 @@ fn quoted(text: &[u8], open: usize) -> (Kind, usize) {
     }
 }
 
+/// The dollar-quoted string that `text` begins with, or the dollar sign alone.
 fn dollar_quoted(text: &[u8]) -> (Kind, usize) {
     let tag = 1 + run(text, 1, |byte| is_word(byte) && byte != b'$');
     if text.get(tag) != Some(&b'$') {
@@ -193,7 +195,7 @@ fn dollar_quoted(text: &[u8]) -> (Kind, usize) {
     }
 }
 
-/// Where `delimiter`, which starts and ends with `$` and has none between, first stands in `body`.
+/// Where `delimiter`, which begins and ends with `$` and has none between, first occurs in `body`.
 fn find(body: &[u8], delimiter: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
@@ -205,7 +207,7 @@ fn find(body: &[u8], delimiter: &[u8]) -> Option<usize> {
     }
 }
 
-/// Where a number ends. Letters and digits that stick to it go with it; so does a sign after an exponent.
+/// Where a number ends. Letters directly after it are part of it, and so is the sign of an exponent.
 fn number_end(text: &[u8]) -> usize {
     let mut at = 0;
     let hexadecimal = text.starts_with(b"0x") || text.starts_with(b"0X");

@@ -1,17 +1,26 @@
 //! SQL text to facts, read by PostgreSQL's own grammar.
 //!
-//! Nothing here decides, remembers or does I/O. It must never report less than a statement does: what the grammar
-//! refuses is `sql:unparsed`, what the grammar knows and this crate doesn't is `sql:other`, and where a name
-//! may or may not be a table it is one.
+//! Nothing here decides, remembers or does I/O. It must never report less than a statement does: a text that
+//! the grammar refuses is `sql:unparsed`, a statement that the grammar knows and this crate doesn't is
+//! `sql:other`, and a name that may or may not be a table's counts as one.
 //!
-//! The grammar is the one of a server with default settings: under `standard_conforming_strings = off` a server
-//! reads string literals differently, so a session that changes it can't be judged by these facts. Texts that would
-//! are told by [`SqlFacts::alters_reading`].
+//! The grammar is that of a server with default settings. With `standard_conforming_strings = off`, for
+//! example, a server reads string literals differently, and these facts would be wrong. Texts that change
+//! such a setting have [`Facts::barred`](agent_core::facts::Facts::barred) set.
+//!
+//! - `walk` walks a statement's tree; `query`, `function`, `utility`, `definition` and `session` say what the
+//!   nodes mean; `collector` gathers the facts into an [`Analysis`].
+//! - `reading` has the settings that decide how text is read.
+//! - `redact` and `fingerprint` work on any text, by the tokens of `lexer`.
+//! - `shape` makes the key by which analyses are remembered.
 
+mod analysis;
 mod collector;
 mod definition;
 mod fingerprint;
+mod function;
 mod lexer;
+mod nodes;
 mod query;
 mod reading;
 mod redact;
@@ -19,65 +28,35 @@ mod scope;
 mod session;
 mod shape;
 mod utility;
+mod walk;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use agent_core::facts::{Access, Action, Facts, Resource, SqlFacts};
-
 use crate::collector::Collector;
+pub use crate::{
+    analysis::{Analysis, FACTS_MAX},
+    fingerprint::fingerprint,
+    reading::{altered_reading, decides_reading, keeps_reading},
+    redact::redact,
+    shape::{SHAPE_BYTES_MAX, shape},
+};
 
-pub use crate::fingerprint::fingerprint;
-pub use crate::reading::{decides_reading, keeps_reading};
-pub use crate::redact::redact;
-pub use crate::shape::{SHAPE_BYTES_MAX, shape};
-
-/// The stack a thread needs to call [`analyze`]: the grammar's C parser recurses over left-nested terms and its own
-/// guard never fires, so [`STATEMENT_BYTES_MAX`] of them on a smaller stack would end the process.
+/// The stack, in bytes, that a thread needs to call [`analyze`]. The grammar's C parser recurses over
+/// left-nested terms, and its own guard against that does not work: on a smaller stack a text of
+/// [`STATEMENT_BYTES_MAX`] would crash the process.
 pub const STACK_BYTES_MIN: usize = 64 << 20;
 
 /// The longest text that [`analyze`] parses; a longer one is `sql:unparsed`.
 pub const STATEMENT_BYTES_MAX: usize = 1 << 20;
 
-/// How many accesses, functions and settings a text may come to; one of more is `sql:unparsed`. A prepared statement
-/// is run by a few bytes, and each time its facts are decided on and recorded.
-pub const FACTS_MAX: usize = 1_024;
-
-/// How much work runs of operator characters may cause. PostgreSQL's scanner takes the whole rest of a run for an
-/// operator, then takes back all but the first: a run of n costs n² steps, and one of 200 KB most of a minute. This
-/// many are a tenth of a second; real operators have 63 characters at most, rulers in comments a hundred.
+/// How many steps runs of operator characters may cost. PostgreSQL's scanner takes the whole rest of a run
+/// for an operator, then gives back all but its first character: a run of n costs n² steps, and one of 200 KB
+/// most of a minute. This many steps take a tenth of a second. Real operators have at most 63 characters,
+/// rulers in comments about a hundred.
 const OPERATOR_RUN_STEPS_MAX: usize = 1 << 24;
 
-/// What [`analyze`] finds out about one text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Analysis {
-    /// The facts of the whole text.
-    pub facts: Facts,
-    /// The statements that the text prepares: names, and the facts of executing them.
-    pub prepares: Vec<(Box<str>, Facts)>,
-    /// The names of the prepared statements that the text executes.
-    pub executes: Vec<Box<str>>,
-    /// The names of the cursors that the text fetches from or moves: the protocol's named portals are among them.
-    pub fetches: Vec<Box<str>>,
-    /// Why the text is `sql:unparsed`, in the grammar's words. They may quote the text.
-    pub unparsed: Option<Box<str>>,
-}
-
-impl Analysis {
-    /// The worst that can be said: nothing is known, so every flag says what a policy would rather not hear.
-    fn unparsed(reason: &str) -> Self {
-        let sql = SqlFacts { writes_in_cte: true, ..SqlFacts::default() };
-        let access = Access { action: Action::SqlUnparsed, resource: Resource::Database };
-        Self {
-            facts: Facts { accesses: vec![access], sql: Some(sql) },
-            prepares: Vec::new(),
-            executes: Vec::new(),
-            fetches: Vec::new(),
-            unparsed: Some(reason.into()),
-        }
-    }
-}
-
-/// Reads `sql`, one or more statements, on a thread with a stack of at least [`STACK_BYTES_MIN`].
+/// Analyses `sql`, any number of statements. Call it on a thread with a stack of at least
+/// [`STACK_BYTES_MIN`].
 pub fn analyze(sql: &[u8]) -> Analysis {
     if sql.len() > STATEMENT_BYTES_MAX {
         return Analysis::unparsed("the text is longer than 1 MiB: send it in parts");
@@ -88,7 +67,7 @@ pub fn analyze(sql: &[u8]) -> Analysis {
     let Ok(text) = std::str::from_utf8(sql) else {
         return Analysis::unparsed("the text isn't UTF-8: set client_encoding to UTF8");
     };
-    // Bindings and walker panic on nodes they don't know: such a statement isn't understood.
+    // The bindings panic on nodes that they don't know: such a statement is not understood.
     catch_unwind(AssertUnwindSafe(|| parse(text)))
         .unwrap_or_else(|_| Analysis::unparsed("the statement's tree can't be read"))
 }
@@ -100,12 +79,13 @@ fn parse(text: &str) -> Analysis {
     };
     let mut collector = Collector::default();
     for statement in tree.stmts() {
-        query::collect(&mut collector, statement);
+        walk::collect(&mut collector, statement);
     }
     collector.into_analysis()
 }
 
-/// The sum of the squares of the lengths of the runs of operator characters, wherever they stand.
+/// The sum of the squares of the lengths of all runs of operator characters, wherever they are; 0 for a text
+/// too short to matter.
 fn operator_run_steps(sql: &[u8]) -> usize {
     if sql.len().saturating_pow(2) <= OPERATOR_RUN_STEPS_MAX {
         return 0;

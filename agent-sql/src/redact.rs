@@ -1,19 +1,19 @@
-//! SQL text without what its author put into it: for the audit trail and logs, where literals must never appear.
+//! SQL text without its literals, for the audit trail and logs, where literals must never appear.
 
 use crate::lexer::{Kind, Lexer, Token};
 
-/// A quoted identifier of more bytes than PostgreSQL keeps may be anything; it is dropped.
+/// A quoted identifier with more bytes than PostgreSQL keeps is dropped: it may be anything.
 const IDENTIFIER_BYTES_MAX: usize = 63;
 
-/// First words that may be shown of a text whose quotes can't be trusted.
+/// The first words that are shown of a text whose quotes can't be trusted.
 const FIRST_WORDS: &[&str] = &[
     "ALTER", "ANALYZE", "BEGIN", "CALL", "CLOSE", "COMMIT", "COPY", "CREATE", "DECLARE", "DELETE", "DO",
     "DROP", "EXECUTE", "EXPLAIN", "FETCH", "GRANT", "INSERT", "MERGE", "PREPARE", "RESET", "REVOKE",
     "ROLLBACK", "SELECT", "SET", "SHOW", "TRUNCATE", "UPDATE", "VACUUM", "VALUES", "WITH",
 ];
 
-/// `sql` with `?` for every literal and without comments. Of a text whose quotes are unbalanced, or stand where
-/// nobody would write them, only the first word is left: what looks like a name may be part of a literal.
+/// `sql` with `?` for every literal, and without comments. If its quotes are unbalanced, or where nobody
+/// would write them, only the first word remains: what looks like a name may be part of a literal.
 pub fn redact(sql: &[u8]) -> String {
     let Ok(text) = std::str::from_utf8(sql) else { return "?".to_owned() };
     let mut redacted = String::with_capacity(text.len().min(sql.len()));
@@ -38,14 +38,14 @@ pub fn redact(sql: &[u8]) -> String {
     redacted
 }
 
-/// Whether a token casts doubt on where the text's literals begin and end.
+/// Whether a token makes it doubtful where the text's literals begin and end.
 fn is_doubtful(token: Token<'_>, before: Option<Token<'_>>) -> bool {
-    // A server with `standard_conforming_strings` off doesn't end a string at `\'`.
+    // With `standard_conforming_strings` off, a server does not end a string at `\'`.
     let escaped_quote = token.kind == Kind::String
         && !token.text.starts_with(b"$")
         && !matches!(token.text.first(), Some(b'e' | b'E'))
         && token.text.windows(2).any(|pair| pair == b"\\'");
-    // `'O'Brien'`: a quote too many inside a literal.
+    // `'O'Brien'`: a quote in a literal was not escaped.
     let touching = token.adjacent
         && before.is_some_and(|before| {
             let either = |kind| token.kind == kind || before.kind == kind;
@@ -55,11 +55,13 @@ fn is_doubtful(token: Token<'_>, before: Option<Token<'_>>) -> bool {
     token.kind == Kind::Broken || escaped_quote || touching
 }
 
+/// Whether a quoted identifier looks like one, and not like a literal in the wrong quotes.
 fn is_identifier(quoted: &[u8]) -> bool {
     let doubtful = |byte: &u8| byte.is_ascii_control() || matches!(byte, b'\'' | b'\\' | b'$' | b'=' | b',');
     quoted.len() <= IDENTIFIER_BYTES_MAX + 2 && !quoted.iter().any(doubtful)
 }
 
+/// The first word of a text if it is a well-known one, and `?` for the rest.
 fn first_word(sql: &[u8]) -> String {
     let first = Lexer::new(sql).next().filter(|token| token.kind == Kind::Word);
     let known = first

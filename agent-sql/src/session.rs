@@ -1,17 +1,19 @@
-//! Statements about the session: settings, transactions, cursors, channels and prepared statements.
+//! Statements about the session: settings, transactions, cursors, notification channels and prepared
+//! statements. Their accesses are all to the database.
 
 use std::borrow::Cow;
 
 use agent_core::facts::Action;
-use pg_raw_parse::nodes::VariableSetStmt;
-use pg_raw_parse::raw::{TransactionStmtKind, VariableSetKind};
-use pg_raw_parse::{ConstValue, Node};
+use pg_raw_parse::{
+    ConstValue, Node,
+    nodes::VariableSetStmt,
+    raw::{TransactionStmtKind, VariableSetKind},
+};
 
-use crate::collector::Value;
-use crate::query::Walk;
+use crate::{collector::Value, walk::Walk};
 
 impl<'a> Walk<'a, '_> {
-    /// Adds the facts of a statement about the session; false when `node` is none.
+    /// Adds the facts of a statement about the session; false if `node` is not one.
     pub(crate) fn session(&mut self, node: Node<'a>) -> bool {
         match node {
             Node::VariableSetStmt(set) => self.set(set),
@@ -25,7 +27,7 @@ impl<'a> Walk<'a, '_> {
                     | TransactionStmtKind::TRANS_STMT_SAVEPOINT
                     | TransactionStmtKind::TRANS_STMT_RELEASE
                     | TransactionStmtKind::TRANS_STMT_ROLLBACK_TO => Action::SqlTransaction,
-                    // Two-phase commit acts on transactions that outlive the session.
+                    // Two-phase commit: it acts on transactions that outlive the session.
                     _ => Action::SqlOther,
                 });
             }
@@ -44,6 +46,7 @@ impl<'a> Walk<'a, '_> {
         true
     }
 
+    /// `SET` and `RESET`: which setting is changed, and to what.
     fn set(&mut self, set: &'a VariableSetStmt) {
         match (set.kind, set.name()) {
             (VariableSetKind::VAR_RESET_ALL, _) => self.facts.setting("all", Value::Initial),
@@ -72,7 +75,7 @@ impl<'a> Walk<'a, '_> {
     }
 }
 
-/// A constant as the text of a setting.
+/// A constant, as the text of a setting's value.
 fn constant(node: Node<'_>) -> Option<Cow<'_, str>> {
     let Node::A_Const(constant) = node else { return None };
     match constant.val()? {

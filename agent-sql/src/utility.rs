@@ -1,15 +1,21 @@
-//! Statements that aren't queries: which file reads which, and those that move data or wrap another statement.
+//! Sends each statement that is not a query to the file that handles it, and handles those that move data,
+//! maintain tables, or hold another statement: `COPY`, `EXPLAIN`, `PREPARE`, `EXECUTE`, `DECLARE`, `CALL`,
+//! `TRUNCATE`, `LOCK`, `VACUUM` and their like.
 
-use agent_core::facts::{Action, Resource};
-use pg_raw_parse::Node;
-use pg_raw_parse::nodes::{CopyStmt, DefElem, ExplainStmt, PrepareStmt};
+use agent_core::facts::{Action, Resource, SqlResource};
+use pg_raw_parse::{
+    Node,
+    nodes::{CopyStmt, DefElem, ExplainStmt, PrepareStmt, RangeVar},
+};
 
-use crate::collector::{Collector, relation};
-use crate::query::{Place, Walk, collect};
+use crate::{
+    collector::{Collector, relation},
+    walk::{Position, Walk, collect},
+};
 
 impl<'a> Walk<'a, '_> {
-    /// Any node that isn't part of a query. What nobody knows is `sql:other`.
-    pub(crate) fn utility(&mut self, node: Node<'a>, place: Place) {
+    /// Adds the facts of any node that is not part of a query. A node that no file handles is `sql:other`.
+    pub(crate) fn utility(&mut self, node: Node<'a>, position: Position) {
         match node {
             Node::CopyStmt(copy) => self.copy(copy),
             Node::ExplainStmt(explain) => self.explain(explain),
@@ -17,18 +23,18 @@ impl<'a> Walk<'a, '_> {
             Node::ExecuteStmt(execute) => {
                 self.facts.database(Action::SqlExecute);
                 self.facts.executes.push(execute.name().unwrap_or_default().into());
-                self.push_all(execute.params(), Place::NESTED);
+                self.push_all(execute.params(), Position::NESTED);
             }
             Node::DeclareCursorStmt(cursor) => {
                 let mark = self.facts.accesses.len();
-                Walk::run(self.facts, cursor.query(), Place::NESTED);
+                Walk::run(self.facts, cursor.query(), Position::NESTED);
                 if !self.facts.has_since(mark, Action::SqlSelect) {
                     self.facts.database(Action::SqlSelect);
                 }
             }
             Node::CallStmt(call) => {
                 self.facts.database(Action::SqlCall);
-                self.push(call.funccall().map_or(Node::None, Node::FuncCall), Place::NESTED);
+                self.push(call.funccall().map_or(Node::None, Node::FuncCall), Position::NESTED);
             }
             Node::DoStmt(_) => self.facts.database(Action::SqlCall),
             Node::TruncateStmt(truncate) => {
@@ -58,14 +64,14 @@ impl<'a> Walk<'a, '_> {
             Node::CheckPointStmt(_) => self.facts.database(Action::SqlMaintenance),
             Node::LoadStmt(_) | Node::AlterSystemStmt(_) => self.facts.database(Action::SqlServer),
             _ => {
-                if !self.session(node) && !self.definition(node, place) {
+                if !self.session(node) && !self.definition(node, position) {
                     self.facts.database(Action::SqlOther);
                 }
             }
         }
     }
 
-    /// `action` on what should be a relation.
+    /// `action` on a node that should be a relation's name.
     pub(crate) fn target(&mut self, action: Action, table: Node<'a>) {
         match table {
             Node::RangeVar(table) => self.facts.table(action, table),
@@ -73,6 +79,7 @@ impl<'a> Walk<'a, '_> {
         }
     }
 
+    /// `COPY`. To or from a file or program of the server it is `sql:server` as well.
     fn copy(&mut self, copy: &'a CopyStmt) {
         if copy.is_program || copy.filename().is_some() {
             self.facts.database(Action::SqlServer);
@@ -86,18 +93,19 @@ impl<'a> Walk<'a, '_> {
         } else {
             self.copied_query(copy.query(), action);
         }
-        self.push(copy.where_clause(), Place::NESTED);
+        self.push(copy.where_clause(), Position::NESTED);
     }
 
-    /// What a copied query reads is copied out: `COPY (TABLE t)` must not do what `COPY t` may not.
+    /// `COPY` of a query: every table that it reads is copied out. Otherwise `COPY (TABLE t)` would be
+    /// allowed where `COPY t` is not.
     fn copied_query(&mut self, query: Node<'a>, action: Action) {
         let mark = self.facts.accesses.len();
-        Walk::run(self.facts, query, Place::NESTED);
+        Walk::run(self.facts, query, Position::NESTED);
         let read = self.facts.accesses.iter().skip(mark).filter(|access| access.action == Action::SqlSelect);
         let tables: Vec<_> = read
             .filter_map(|access| match &access.resource {
-                Resource::Table(table) => Some(table.clone()),
-                _ => None,
+                Resource::Sql(SqlResource::Table(table)) => Some(table.clone()),
+                Resource::Upstream | Resource::Sql(SqlResource::Database) => None,
             })
             .collect();
         if tables.is_empty() {
@@ -109,6 +117,8 @@ impl<'a> Walk<'a, '_> {
         }
     }
 
+    /// `EXPLAIN`. Without ANALYZE the statement is planned and not run: it only reads the relations that it
+    /// names.
     fn explain(&mut self, explain: &'a ExplainStmt) {
         self.facts.database(Action::SqlExplain);
         let runs = explain.options().iter().any(|option| is_analyze(option) && !is_off(option));
@@ -117,6 +127,7 @@ impl<'a> Walk<'a, '_> {
         self.facts.absorb(inner);
     }
 
+    /// `PREPARE`. The facts of the prepared statement are also kept apart, for when it is executed.
     fn prepare(&mut self, prepare: &'a PrepareStmt) {
         self.facts.database(Action::SqlPrepare);
         let mut inner = Collector::default();
@@ -126,8 +137,8 @@ impl<'a> Walk<'a, '_> {
         self.facts.prepares.push((prepare.name().unwrap_or_default().into(), facts));
     }
 
-    /// `action` on a relation, if one is named: part of a definition that isn't its subject.
-    pub(crate) fn mention(&mut self, action: Action, table: Option<&'a pg_raw_parse::nodes::RangeVar>) {
+    /// `action` on a relation that a definition names beside its subject, if it names one.
+    pub(crate) fn mention(&mut self, action: Action, table: Option<&'a RangeVar>) {
         if let Some(table) = table {
             self.facts.relation(action, relation(table));
         }
@@ -138,7 +149,7 @@ fn is_analyze(option: &DefElem) -> bool {
     option.defname().is_some_and(|name| name.eq_ignore_ascii_case("analyze"))
 }
 
-/// Whether an option is certainly off. The server takes the last of several; here any one that is on counts.
+/// Whether an option is certainly off. Of several, the server takes the last; here one that is on is enough.
 fn is_off(option: &DefElem) -> bool {
     match option.arg() {
         Node::String(value) => value

@@ -1,5 +1,5 @@
-//! What facts add to accesses: functions, settings, conditions, nesting, and the names that lead from one statement to
-//! another.
+//! What facts add to accesses: functions, settings, conditions, nesting, and the names that lead from one
+//! statement to another.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,7 +14,8 @@ use spelled::{check, spelled};
 
 #[track_caller]
 fn check_functions(sql: &str, expect: &[&str]) {
-    let sql_facts = analyze(sql.as_bytes()).facts.sql.unwrap();
+    let facts = analyze(sql.as_bytes()).facts;
+    let sql_facts = facts.sql().unwrap();
     let functions: Vec<&str> = sql_facts.functions.iter().map(|name| &**name).collect();
     assert_eq!(functions, expect, "{sql}");
 }
@@ -22,17 +23,22 @@ fn check_functions(sql: &str, expect: &[&str]) {
 #[track_caller]
 fn check_settings(sql: &str, expect: &[&str]) {
     let analysis = analyze(sql.as_bytes());
-    let sql_facts = analysis.facts.sql.clone().unwrap();
+    let sql_facts = analysis.facts.sql().unwrap();
     let settings: Vec<&str> = sql_facts.settings.iter().map(|name| &**name).collect();
     assert_eq!(settings, expect, "{sql}");
     assert!(spelled(&analysis.facts).contains(&"set".to_owned()), "{sql}");
 }
 
 #[test]
-fn a_text_that_alters_how_what_follows_is_read_is_known() {
+fn a_text_that_alters_how_later_texts_are_read_is_barred() {
     let check = |sql: &str, expect: Option<&str>| {
-        let facts = analyze(sql.as_bytes()).facts.sql.unwrap();
-        assert_eq!(facts.alters_reading.as_deref(), expect, "{sql}");
+        let expect = expect.map(|setting| match setting {
+            "?" => {
+                "which setting it changes can't be told, and some decide how statements are read".to_owned()
+            }
+            name => format!("{name} decides how statements are read, and may not be changed"),
+        });
+        assert_eq!(analyze(sql.as_bytes()).facts.barred.as_deref(), expect.as_deref(), "{sql}");
     };
     for kept in [
         "SET standard_conforming_strings = on",
@@ -66,7 +72,7 @@ fn a_text_that_alters_how_what_follows_is_read_is_known() {
 }
 
 #[test]
-fn functions_are_named_at_any_depth() {
+fn functions_and_operators_are_named_at_any_depth() {
     check_functions("SELECT 1", &[]);
     check_functions(
         "SELECT F(1), \"F\"(2), s.g((SELECT pg_catalog.h()))",
@@ -94,7 +100,7 @@ fn functions_are_named_at_any_depth() {
 }
 
 #[test]
-fn a_field_may_be_a_call() {
+fn a_field_counts_as_a_function_too() {
     check_functions("SELECT x.lo_creat FROM generate_series(-1, -1) x", &[".lo_creat", "generate_series"]);
     check_functions("SELECT ('x'::text).ts_stat", &[".ts_stat"]);
     check_functions("SELECT (f(1)).g", &[".g", "f"]);
@@ -106,7 +112,7 @@ fn a_field_may_be_a_call() {
 }
 
 #[test]
-fn a_text_of_too_many_names_is_not_decided_on() {
+fn a_text_with_too_many_names_is_unparsed() {
     let tables = |count: usize| (0..count).map(|table| format!("t{table}")).collect::<Vec<_>>().join(", ");
     let few = format!("SELECT 1 FROM {}", tables(FACTS_MAX));
     assert!(analyze(few.as_bytes()).unparsed.is_none());
@@ -149,11 +155,11 @@ fn settings_are_named_in_lower_case() {
 
 #[track_caller]
 fn check_where(sql: &str, expect: bool) {
-    assert_eq!(analyze(sql.as_bytes()).facts.sql.unwrap().has_where, expect, "{sql}");
+    assert_eq!(analyze(sql.as_bytes()).facts.sql().unwrap().has_where, expect, "{sql}");
 }
 
 #[test]
-fn a_write_has_a_where_only_if_it_can_tell_rows_apart() {
+fn has_where_is_false_if_a_write_cannot_tell_rows_apart() {
     for sql in [
         "SELECT 1",
         "UPDATE t SET x = 1 WHERE id = 1",
@@ -193,11 +199,11 @@ fn a_write_has_a_where_only_if_it_can_tell_rows_apart() {
 
 #[track_caller]
 fn check_nested_write(sql: &str, expect: bool) {
-    assert_eq!(analyze(sql.as_bytes()).facts.sql.unwrap().writes_in_cte, expect, "{sql}");
+    assert_eq!(analyze(sql.as_bytes()).facts.sql().unwrap().writes_in_cte, expect, "{sql}");
 }
 
 #[test]
-fn writes_below_another_statement_are_told() {
+fn writes_nested_in_another_statement_are_marked() {
     for sql in [
         "SELECT 1",
         "INSERT INTO t SELECT 1",
@@ -224,7 +230,7 @@ fn writes_below_another_statement_are_told() {
 }
 
 #[test]
-fn prepared_statements_are_followed_by_name() {
+fn prepared_statements_are_known_by_name() {
     let analysis = check(
         "PREPARE \"P\" AS DELETE FROM t; EXECUTE \"P\"; DEALLOCATE p",
         "prepare, delete t, execute, discard",
@@ -232,17 +238,17 @@ fn prepared_statements_are_followed_by_name() {
     let [(name, facts)] = analysis.prepares.as_slice() else { panic!("one statement is prepared") };
     assert_eq!(&**name, "P");
     assert_eq!(spelled(facts), ["delete t"]);
-    let sql = facts.sql.as_ref().unwrap();
+    let sql = facts.sql().unwrap();
     assert!(!sql.has_where && sql.statements == 1);
     assert_eq!(analysis.executes, [Box::from("P")]);
-    assert_eq!(analysis.facts.sql.unwrap().statements, 3);
+    assert_eq!(analysis.facts.sql().unwrap().statements, 3);
 
     assert_eq!(analyze(b"EXPLAIN ANALYZE EXECUTE p").executes, [Box::from("p")]);
     assert_eq!(analyze(b"CREATE TABLE t AS EXECUTE p").executes, [Box::from("p")]);
 }
 
 #[test]
-fn fetched_cursors_are_followed_by_name() {
+fn fetched_cursors_are_known_by_name() {
     for sql in ["FETCH ALL FROM \"C\"", "MOVE 2 IN \"C\"", "FETCH NEXT \"C\"; SELECT 1"] {
         assert_eq!(analyze(sql.as_bytes()).fetches, [Box::from("C")], "{sql}");
     }
@@ -251,6 +257,6 @@ fn fetched_cursors_are_followed_by_name() {
 #[test]
 fn statements_are_counted() {
     for (sql, expect) in [("", 0), ("SELECT 1", 1), ("SELECT 1; SELECT 2;", 2), ("EXPLAIN SELECT 1", 1)] {
-        assert_eq!(analyze(sql.as_bytes()).facts.sql.unwrap().statements, expect, "{sql}");
+        assert_eq!(analyze(sql.as_bytes()).facts.sql().unwrap().statements, expect, "{sql}");
     }
 }

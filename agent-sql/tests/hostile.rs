@@ -1,4 +1,5 @@
-//! What must hold for any text: nothing panics, no table hides, no literal leaks, and size costs only time.
+//! What must hold for any text: nothing panics, every table is found, no literal leaks, and the time is
+//! bounded.
 
 #![allow(
     clippy::unwrap_used,
@@ -6,15 +7,14 @@
     reason = "the checks that the tests share fail by panicking too"
 )]
 
-use std::collections::BTreeSet;
-use std::ops::ControlFlow;
+use std::{collections::BTreeSet, ops::ControlFlow};
 
-use agent_core::facts::{Action, Resource};
+use agent_core::facts::{Action, Resource, SqlResource};
 use agent_sql::{Analysis, STACK_BYTES_MIN, STATEMENT_BYTES_MAX, analyze, fingerprint, redact};
 use proptest::prelude::*;
 use sqlparser::ast::{Query, Visit, Visitor};
 
-/// Runs `work` on a thread with the stack that callers promise.
+/// Runs `work` on a thread with the stack that callers must provide.
 fn on_deep_stack<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().stack_size(STACK_BYTES_MIN);
@@ -24,8 +24,8 @@ fn on_deep_stack<T: Send>(work: impl FnOnce() -> T + Send) -> T {
 
 fn tables(analysis: &Analysis) -> BTreeSet<String> {
     let name = |resource: &Resource| match resource {
-        Resource::Table(table) => Some(table.name.to_string()),
-        _ => None,
+        Resource::Sql(SqlResource::Table(table)) => Some(table.name.to_string()),
+        Resource::Upstream | Resource::Sql(SqlResource::Database) => None,
     };
     analysis.facts.accesses.iter().filter_map(|access| name(&access.resource)).collect()
 }
@@ -34,7 +34,7 @@ fn is_unparsed(analysis: &Analysis) -> bool {
     analysis.facts.accesses.iter().any(|access| access.action == Action::SqlUnparsed)
 }
 
-/// Reads `sql`, all three ways; it must be finished.
+/// Analyses, redacts and fingerprints `sql`: all three must end.
 fn read(sql: &str) -> Analysis {
     on_deep_stack(|| {
         let _ = (fingerprint(sql.as_bytes()), redact(sql.as_bytes()));
@@ -42,14 +42,14 @@ fn read(sql: &str) -> Analysis {
     })
 }
 
-/// `head`, as many `unit`s as make a text of the longest length, `tail`.
+/// `head`, as many `unit`s as fit into the longest text, and `tail`.
 fn longest(head: &str, unit: &str, tail: &str) -> String {
     let units = (STATEMENT_BYTES_MAX - head.len() - tail.len()) / unit.len();
     format!("{head}{}{tail}", unit.repeat(units))
 }
 
 #[test]
-fn the_longest_texts_are_read() {
+fn the_longest_texts_are_analysed() {
     for (head, unit, tail, expect) in [
         ("SELECT 1", "+1", " FROM t", "t"),
         ("SELECT x FROM t WHERE 1=1", " OR x=1", "", "t"),
@@ -80,7 +80,7 @@ fn the_longest_texts_are_read() {
     }
 }
 
-/// The scanner's time grows with the square of such a run: a minute for a fifth of these.
+/// The scanner's time grows with the square of a run's length: a fifth of these would take a minute.
 #[test]
 fn a_long_run_of_operator_characters_is_refused_before_it_is_scanned() {
     for (head, unit, tail) in [
@@ -97,7 +97,7 @@ fn a_long_run_of_operator_characters_is_refused_before_it_is_scanned() {
 }
 
 #[test]
-fn deep_nesting_is_read_or_refused() {
+fn deep_nesting_is_analysed_or_refused() {
     for (head, open, middle, close) in [
         ("SELECT ", "(", "1", ")"),
         ("SELECT ", "(SELECT ", "1", ")"),
@@ -121,23 +121,23 @@ fn deep_nesting_is_read_or_refused() {
 }
 
 #[test]
-fn a_text_too_long_is_not_read() {
+fn a_text_that_is_too_long_is_unparsed() {
     let sql = longest("SELECT '", "x", "'");
     assert!(!is_unparsed(&read(&sql)));
     assert!(is_unparsed(&read(&format!("{sql}  "))));
 }
 
 #[test]
-fn what_looks_like_a_name_in_scope_but_is_not_is_a_table() {
+fn a_name_that_is_not_looked_up_counts_as_a_table() {
     let names = 200;
     let ctes: Vec<_> = (0..names).map(|at| format!("c{at} AS (SELECT 1)")).collect();
-    // Past the look-up's bound a name is a table: too much said, never too little.
+    // Beyond the look-up's bound a name counts as a table's: too many accesses, never too few.
     let analysis = read(&format!("WITH {} SELECT * FROM c0, c199", ctes.join(",")));
     assert!(!tables(&analysis).contains("c199"));
     assert!(tables(&analysis).contains("c0"));
 }
 
-/// A query around a place for another query that returns one value.
+/// A query with another query, which returns one value, in it.
 fn nest(shape: u8, inner: &str) -> String {
     match shape {
         0 => format!("SELECT ({inner})"),
@@ -163,7 +163,7 @@ fn nest(shape: u8, inner: &str) -> String {
     }
 }
 
-/// A statement around a query.
+/// A statement with a query in it.
 fn wrap(shape: u8, inner: &str) -> String {
     match shape {
         0 => inner.to_owned(),
@@ -187,7 +187,7 @@ fn wrap(shape: u8, inner: &str) -> String {
     }
 }
 
-/// The relations that another parser finds, but for names of common table expressions.
+/// The relations that another parser finds, and the names of common table expressions among them.
 #[derive(Default)]
 struct Seen {
     relations: BTreeSet<String>,
@@ -218,7 +218,7 @@ fn tables_seen_by_sqlparser(sql: &str) -> Option<BTreeSet<String>> {
     Some(seen.relations.difference(&seen.ctes).cloned().collect())
 }
 
-/// What soups are made of.
+/// Words to make texts of.
 const WORDS: &[&str] = &[
     "SELECT", "FROM", "WHERE", "WITH", "AS", "INSERT", "INTO", "VALUES", "DELETE", "UPDATE", "SET", "MERGE",
     "USING", "ON", "WHEN", "MATCHED", "THEN", "DO", "CREATE", "ALTER", "DROP", "GRANT", "TO", "TABLE",
@@ -228,10 +228,14 @@ const WORDS: &[&str] = &[
 ];
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 2000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
-    fn bytes_never_panic(sql in proptest::collection::vec(any::<u8>(), 0..200)) {
+    fn arbitrary_bytes_never_panic(sql in proptest::collection::vec(any::<u8>(), 0..200)) {
         let analysis = analyze(&sql);
         prop_assert!(!analysis.facts.accesses.is_empty());
         prop_assert_eq!(fingerprint(&sql).len(), 16);
@@ -239,7 +243,9 @@ proptest! {
     }
 
     #[test]
-    fn soups_of_sql_never_panic(words in proptest::collection::vec(proptest::sample::select(WORDS), 0..25)) {
+    fn words_of_sql_in_any_order_never_panic(
+        words in proptest::collection::vec(proptest::sample::select(WORDS), 0..25),
+    ) {
         let sql = words.join(" ");
         prop_assert!(!analyze(sql.as_bytes()).facts.accesses.is_empty());
         fingerprint(sql.as_bytes());
@@ -247,7 +253,11 @@ proptest! {
     }
 
     #[test]
-    fn no_table_hides(wrapping in 0u8..18, nesting in proptest::collection::vec(0u8..20, 0..7), quoted: bool) {
+    fn a_table_is_found_wherever_it_is_named(
+        wrapping in 0u8..18,
+        nesting in proptest::collection::vec(0u8..20, 0..7),
+        quoted: bool,
+    ) {
         let leaf = if quoted { "SELECT 1 FROM \"planted\"" } else { "SELECT 1 FROM PLANTED" };
         let query = nesting.iter().fold(leaf.to_owned(), |inner, shape| nest(*shape, &inner));
         let sql = wrap(wrapping, &query);
@@ -257,8 +267,12 @@ proptest! {
     }
 
     #[test]
-    fn every_table_that_sqlparser_sees_is_seen(wrapping in 0u8..18, nesting in proptest::collection::vec(0u8..20, 0..5)) {
-        let query = nesting.iter().fold("SELECT 1 FROM planted".to_owned(), |inner, shape| nest(*shape, &inner));
+    fn every_table_that_sqlparser_finds_is_found(
+        wrapping in 0u8..18,
+        nesting in proptest::collection::vec(0u8..20, 0..5),
+    ) {
+        let leaf = "SELECT 1 FROM planted".to_owned();
+        let query = nesting.iter().fold(leaf, |inner, shape| nest(*shape, &inner));
         let sql = wrap(wrapping, &query);
         if let Some(seen) = tables_seen_by_sqlparser(&sql) {
             let found = tables(&analyze(sql.as_bytes()));
@@ -275,7 +289,8 @@ proptest! {
         shape in 0usize..12,
     ) {
         let literal = [
-            "'zqj'", "'it''zqj'", "E'\\'zqj'", "e'\\\\\\'zqj'", "$$zqj$$", "$t$ $$ zqj$t$", "U&'zqj'", "N'zqj'", "'\nzqj", "$$zqj", "'zqj\\'zqj'", "/* zqj */",
+            "'zqj'", "'it''zqj'", "E'\\'zqj'", "e'\\\\\\'zqj'", "$$zqj$$", "$t$ $$ zqj$t$",
+            "U&'zqj'", "N'zqj'", "'\nzqj", "$$zqj", "'zqj\\'zqj'", "/* zqj */",
         ][shape];
         let sql = format!("SELECT {before} {literal}{after}");
         let redacted = redact(sql.as_bytes());
@@ -293,13 +308,13 @@ proptest! {
 }
 
 #[test]
-fn the_cross_check_does_check() {
+fn the_other_parser_finds_tables_and_not_common_table_expressions() {
     let seen = tables_seen_by_sqlparser("WITH c AS (SELECT 1 FROM a) SELECT * FROM c, s.b").unwrap();
     assert_eq!(seen, BTreeSet::from(["a".to_owned(), "b".to_owned()]));
 }
 
 #[test]
-fn statements_that_differ_in_more_than_literals_have_other_fingerprints() {
+fn statements_that_differ_in_more_than_literals_have_different_fingerprints() {
     let texts = [
         "SELECT a",
         "SELECT b",
@@ -317,7 +332,7 @@ fn statements_that_differ_in_more_than_literals_have_other_fingerprints() {
 }
 
 #[test]
-fn redaction_keeps_the_statement_and_drops_what_was_put_into_it() {
+fn redaction_keeps_the_statement_and_drops_its_literals() {
     for (sql, expect) in [
         ("SELECT a FROM t WHERE b = 'x' AND c = 12.5e-3", "SELECT a FROM t WHERE b = ? AND c = ?"),
         ("SELECT  a /* x */ , b -- y\n FROM t", "SELECT a , b FROM t"),
@@ -331,7 +346,7 @@ fn redaction_keeps_the_statement_and_drops_what_was_put_into_it() {
         ("SELECT $1secret", "SELECT ?"),
         ("SELECT a$b$c", "SELECT a$b$c"),
         ("ALTER USER u PASSWORD 'x'", "ALTER USER u PASSWORD ?"),
-        // Nobody can say where these literals end.
+        // Where these literals end is doubtful.
         ("SELECT 'x", "SELECT ?"),
         ("SELECT a FROM t WHERE b = hunter2'", "SELECT ?"),
         ("SELECT 'O'Brien'", "SELECT ?"),

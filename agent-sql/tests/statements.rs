@@ -1,4 +1,4 @@
-//! What each kind of statement does, as a table of texts and their accesses.
+//! The accesses of each kind of statement, as tables of texts and their accesses.
 
 #![allow(
     clippy::unwrap_used,
@@ -19,7 +19,7 @@ fn check_all(table: &[(&str, &str)]) {
 }
 
 #[test]
-fn queries_read_every_table_they_name() {
+fn queries_read_every_table_that_they_name() {
     check_all(&[
         ("SELECT 1", "select"),
         ("VALUES (1), (2)", "select"),
@@ -73,11 +73,13 @@ fn queries_read_every_table_they_name() {
             "select a, select b, select c",
         ),
         (
-            "SELECT * FROM JSON_TABLE((SELECT j FROM a), '$[*]' PASSING (SELECT 1 FROM b) AS p COLUMNS (x int PATH '$' DEFAULT (SELECT 1 FROM c) ON EMPTY)) z",
+            "SELECT * FROM JSON_TABLE((SELECT j FROM a), '$[*]' PASSING (SELECT 1 FROM b) AS p COLUMNS (x \
+             int PATH '$' DEFAULT (SELECT 1 FROM c) ON EMPTY)) z",
             "select a, select b, select c",
         ),
         (
-            "SELECT * FROM XMLTABLE('/x' PASSING (SELECT d FROM a) COLUMNS y int PATH (SELECT p FROM b) DEFAULT (SELECT 1 FROM c)) z",
+            "SELECT * FROM XMLTABLE('/x' PASSING (SELECT d FROM a) COLUMNS y int PATH (SELECT p FROM b) \
+             DEFAULT (SELECT 1 FROM c)) z",
             "select a, select b, select c",
         ),
         ("SELECT JSON_ARRAY(SELECT x FROM a)", "select a"),
@@ -89,7 +91,8 @@ fn queries_read_every_table_they_name() {
             "select a, select b",
         ),
         (
-            "SELECT JSON_SERIALIZE((SELECT j FROM a)), JSON((SELECT j FROM b)), JSON_SCALAR((SELECT 1 FROM c))",
+            "SELECT JSON_SERIALIZE((SELECT j FROM a)), JSON((SELECT j FROM b)), JSON_SCALAR((SELECT 1 \
+             FROM c))",
             "select a, select b, select c",
         ),
         ("SELECT (SELECT j FROM a) IS JSON", "select a"),
@@ -99,7 +102,8 @@ fn queries_read_every_table_they_name() {
         ),
         ("SELECT xmlserialize(content (SELECT x FROM a) AS text)", "select a"),
         (
-            "SELECT xmlparse(document (SELECT x FROM a)), xmlconcat((SELECT x FROM b)), xmlforest((SELECT 1 FROM c) AS z)",
+            "SELECT xmlparse(document (SELECT x FROM a)), xmlconcat((SELECT x FROM b)), xmlforest((SELECT \
+             1 FROM c) AS z)",
             "select a, select b, select c",
         ),
         ("SELECT (ARRAY[1,2])[(SELECT 1 FROM a):(SELECT 2 FROM b)]", "select a, select b"),
@@ -128,7 +132,7 @@ fn queries_read_every_table_they_name() {
 }
 
 #[test]
-fn names_of_common_table_expressions_are_no_tables_where_they_are_seen() {
+fn names_of_common_table_expressions_are_not_tables_where_they_are_in_scope() {
     check_all(&[
         ("WITH a AS (SELECT 1) SELECT * FROM a", "select"),
         ("WITH a AS (SELECT * FROM t) SELECT * FROM a", "select t"),
@@ -148,14 +152,15 @@ fn names_of_common_table_expressions_are_no_tables_where_they_are_seen() {
         ("WITH a AS (SELECT 1) DELETE FROM t USING a WHERE a.x = t.x", "delete t, select t"),
         ("WITH a AS (SELECT 1) SELECT * FROM \"A\"", "select A"),
         (
-            "WITH RECURSIVE a(x) AS (SELECT 1 UNION ALL SELECT x FROM a) CYCLE x SET c TO true DEFAULT false USING p SELECT * FROM a, t",
+            "WITH RECURSIVE a(x) AS (SELECT 1 UNION ALL SELECT x FROM a) CYCLE x SET c TO true DEFAULT \
+             false USING p SELECT * FROM a, t",
             "select t",
         ),
     ]);
 }
 
 #[test]
-fn writes_name_their_targets_and_what_they_read() {
+fn writes_have_accesses_to_their_targets_and_to_what_they_read() {
     check_all(&[
         ("INSERT INTO t VALUES (1)", "insert t"),
         ("INSERT INTO s.t DEFAULT VALUES", "insert s.t"),
@@ -166,7 +171,8 @@ fn writes_name_their_targets_and_what_they_read() {
         ),
         ("INSERT INTO t VALUES (1) ON CONFLICT DO NOTHING", "insert t"),
         (
-            "INSERT INTO t VALUES (1) ON CONFLICT (x) WHERE EXISTS (TABLE u) DO UPDATE SET y = (SELECT 1 FROM v) WHERE EXISTS (TABLE w)",
+            "INSERT INTO t VALUES (1) ON CONFLICT (x) WHERE EXISTS (TABLE u) DO UPDATE SET y = (SELECT 1 \
+             FROM v) WHERE EXISTS (TABLE w)",
             "insert t, update t, select t, select u, select v, select w",
         ),
         ("UPDATE t SET x = 1", "update t"),
@@ -180,11 +186,14 @@ fn writes_name_their_targets_and_what_they_read() {
         ("DELETE FROM t WHERE x IN (SELECT x FROM u)", "delete t, select t, select u"),
         ("DELETE FROM t USING u WHERE true", "delete t, select t, select u"),
         (
-            "MERGE INTO t USING u ON t.x = u.x WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN INSERT VALUES ((SELECT 1 FROM v))",
+            "MERGE INTO t USING u ON t.x = u.x WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN INSERT \
+             VALUES ((SELECT 1 FROM v))",
             "merge t, select t, delete t, insert t, select u, select v",
         ),
         (
-            "MERGE INTO t USING (SELECT * FROM u) z ON true WHEN MATCHED AND EXISTS (TABLE v) THEN UPDATE SET x = (SELECT 1 FROM w) WHEN NOT MATCHED BY SOURCE THEN DO NOTHING RETURNING merge_action()",
+            "MERGE INTO t USING (SELECT * FROM u) z ON true WHEN MATCHED AND EXISTS (TABLE v) THEN UPDATE \
+             SET x = (SELECT 1 FROM w) WHEN NOT MATCHED BY SOURCE THEN DO NOTHING RETURNING \
+             merge_action()",
             "merge t, select t, update t, select u, select v, select w",
         ),
         ("WITH d AS (DELETE FROM t WHERE x = 1 RETURNING *) SELECT * FROM d", "delete t, select t"),
@@ -212,7 +221,7 @@ fn writes_name_their_targets_and_what_they_read() {
 }
 
 #[test]
-fn wrapped_statements_show_through() {
+fn statements_in_other_statements_have_their_own_accesses() {
     check_all(&[
         ("EXPLAIN SELECT * FROM t", "explain, select t"),
         ("EXPLAIN SELECT 1", "explain"),
@@ -261,7 +270,7 @@ fn wrapped_statements_show_through() {
 }
 
 #[test]
-fn session_statements_have_their_class() {
+fn statements_about_the_session_have_their_class() {
     check_all(&[
         ("BEGIN", "transaction"),
         ("START TRANSACTION ISOLATION LEVEL SERIALIZABLE READ ONLY", "transaction"),
@@ -295,7 +304,7 @@ fn session_statements_have_their_class() {
 }
 
 #[test]
-fn definitions_name_their_subject_and_what_they_mention() {
+fn definitions_have_accesses_to_their_subject_and_to_what_they_mention() {
     check_all(&[
         ("CREATE TABLE t (x int DEFAULT f())", "create t"),
         (
@@ -416,7 +425,7 @@ fn definitions_name_their_subject_and_what_they_mention() {
 }
 
 #[test]
-fn what_is_not_understood_is_said_to_be() {
+fn statements_that_are_not_understood_are_unparsed_or_other() {
     check_all(&[
         ("SELEC 1", "unparsed"),
         ("SELECT 1; SELECT * FROM", "unparsed"),
@@ -430,7 +439,7 @@ fn what_is_not_understood_is_said_to_be() {
         let analysis = analyze(bad);
         assert_eq!(spelled(&analysis.facts), ["unparsed"]);
         assert!(analysis.unparsed.is_some());
-        let sql = analysis.facts.sql.unwrap();
+        let sql = analysis.facts.sql().unwrap();
         assert!(!sql.has_where && sql.writes_in_cte);
     }
 }

@@ -1,7 +1,7 @@
-//! Finds what can compile and link the eBPF programs, or says what is missing and how to get it.
+//! Finds a compiler and a linker for the eBPF programs, or says what is missing and how to install it.
 //!
-//! `agent/build.rs` uses what is found and `cargo xtask setup` installs what is not: both include this file, so
-//! that they can't disagree. It only looks; it must never install anything.
+//! `agent/build.rs` uses what this finds, and `cargo xtask setup` installs what this doesn't find: both
+//! include this file, so that they agree. It only looks; it must never install anything.
 
 use std::{
     env, fmt, fs,
@@ -9,33 +9,33 @@ use std::{
     process::Command,
 };
 
-/// The target that all supported hosts but big-endian ones load.
+/// The target for little-endian hosts: a compiler that has it has the big-endian one, too.
 const TARGET: &str = "bpfel-unknown-none";
-/// Where Debian's `rustc-web` puts the compiler. A rustup made by script does not touch this path.
+/// Where Debian's `rustc-web` installs the compiler. rustup installs elsewhere.
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
-/// The linker's command.
+/// Command name of the linker.
 const LINKER: &str = "bpf-linker";
 
 /// Everything that compiling the eBPF programs takes.
 #[derive(Debug)]
 pub struct Toolchain {
-    /// What compiles.
+    /// The compiler.
     pub compiler: Compiler,
-    /// What links: `bpf-linker`.
+    /// The linker, `bpf-linker`.
     pub linker: PathBuf,
 }
 
-/// A compiler for the BPF targets with a `core` to go with it.
+/// A compiler for the BPF targets, with a `core` library for them.
 #[derive(Debug)]
 pub enum Compiler {
-    /// Debian's `rustc-web`, with the ready-built `core` of `libstd-rust-web-dev-bpf`.
+    /// Debian's `rustc-web`, with the prebuilt `core` of `libstd-rust-web-dev-bpf`.
     Debian {
         /// The compiler.
         rustc: PathBuf,
     },
-    /// A nightly of rustup's with the component `rust-src`: `core` is built from source.
+    /// A nightly toolchain of rustup with the component `rust-src`: `core` is built from source.
     Nightly {
-        /// Its name for rustup.
+        /// The toolchain's name.
         name: String,
         /// The compiler.
         rustc: PathBuf,
@@ -62,12 +62,12 @@ impl fmt::Display for Compiler {
     }
 }
 
-/// What can't be found.
+/// What is missing.
 #[derive(Debug)]
 pub struct Missing {
-    /// No compiler with a BPF `core`.
+    /// There is no compiler with a `core` for BPF.
     pub compiler: bool,
-    /// No `bpf-linker`.
+    /// There is no `bpf-linker`.
     pub linker: bool,
 }
 
@@ -97,7 +97,7 @@ impl fmt::Display for Missing {
     }
 }
 
-/// Finds a toolchain. Debian's comes first: its compiler and the linker are built on the same LLVM.
+/// Finds a compiler and a linker.
 pub fn find() -> Result<Toolchain, Missing> {
     match (compiler(), linker()) {
         (Some(compiler), Some(linker)) => Ok(Toolchain { compiler, linker }),
@@ -105,7 +105,8 @@ pub fn find() -> Result<Toolchain, Missing> {
     }
 }
 
-/// Finds a compiler.
+/// Finds a compiler. Debian's comes first: it and the linker that `cargo xtask setup` builds use the same
+/// LLVM.
 pub fn compiler() -> Option<Compiler> {
     debian().or_else(nightly)
 }
@@ -128,7 +129,7 @@ pub fn tool(name: &str) -> Option<PathBuf> {
 
 fn debian() -> Option<Compiler> {
     let rustc = PathBuf::from(DEBIAN_RUSTC);
-    // The path alone proves nothing: Debian's older `rustc` has it too, and no BPF target.
+    // The path alone proves nothing: Debian's older `rustc` has the same path, but no `core` for BPF.
     let libraries = stdout(Command::new(&rustc).args(["--print", "target-libdir", "--target", TARGET]))?;
     let has_core = fs::read_dir(libraries).ok()?.flatten().any(|entry| {
         let name = entry.file_name();
@@ -153,9 +154,9 @@ fn nightly() -> Option<Compiler> {
     })
 }
 
-/// What a command says if it succeeds, without the line end.
+/// Output of a command, without the final newline; `None` if the command fails.
 fn stdout(command: &mut Command) -> Option<String> {
-    // Set by the cargo that runs a build script, it would overrule `--toolchain`.
+    // The cargo that runs a build script sets this variable, and it would override `--toolchain`.
     let output = command.env_remove("RUSTUP_TOOLCHAIN").output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

@@ -1,43 +1,44 @@
-//! The bounds that the agent itself keeps and that no other metric tells of, as `lineal_bounds_total` names them.
-//! `docs/operations.md` says how large each is and what happens at it.
+//! Names of the agent's own bounds, for the metric `lineal_bounds_total`. Bounds that have a metric of their
+//! own are not here. `docs/operations.md` says how large each bound is and what happens when it is reached.
 
-/// A bound of the agent's.
+/// A bound of the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bound {
-    /// Connections accepted and not yet taken by a session's thread.
+    /// Accepted connections that no session thread has taken yet.
     AcceptedConnections,
-    /// Certificates kept for names that clients ask for.
+    /// Kept certificates, one for each name that clients ask for.
     Certificates,
-    /// Idle sessions that are closed at their servers at once.
+    /// Idle sessions whose upstream connections are being closed at the same time.
     Closings,
-    /// Control connections, of all users and of one.
+    /// Control connections: of all users together, and of one user.
     ControlConnections,
-    /// Decisions that a session's cache keeps.
+    /// Cached decisions of a session.
     Decisions,
     /// Live jobs.
     Jobs,
-    /// Length of a statement.
+    /// Length of a message that holds a statement.
     MessageBytes,
-    /// Statements and portals that a session names.
+    /// Named statements and portals of a session.
     Names,
-    /// Network namespaces with jobs.
+    /// Network namespaces with jobs in them.
     Namespaces,
     /// Prepared statements of a session, and their bytes.
     PreparedStatements,
-    /// Processes followed, where one that runs already would be one too many.
+    /// Followed processes, when a process that runs already is to be enrolled. (The kernel side counts
+    /// forks.)
     Processes,
-    /// Readings of statements that a session keeps.
+    /// Cached readings of statements (their text turned into facts) of a session.
     Readings,
     /// Kept revocations.
     Revocations,
-    /// Scrapes of the metrics at once.
+    /// Simultaneous scrapes of the metrics.
     Scrapes,
-    /// Used tokens that are remembered.
+    /// Remembered uses of tokens.
     UsedTokens,
 }
 
 impl Bound {
-    /// Each of them.
+    /// Every bound.
     pub const ALL: [Self; 15] = [
         Self::AcceptedConnections,
         Self::Certificates,
@@ -56,7 +57,7 @@ impl Bound {
         Self::UsedTokens,
     ];
 
-    /// Its `bound` label.
+    /// The bound's `bound` label.
     pub const fn label(self) -> &'static str {
         match self {
             Self::AcceptedConnections => "accepted_connections",
@@ -78,9 +79,9 @@ impl Bound {
     }
 }
 
-/// What a refusal owes to a bound.
+/// An error that may be due to a bound.
 pub trait Bounded: std::error::Error {
-    /// The bound that was reached, if one was.
+    /// The bound that was reached, if that is the reason.
     fn bound(&self) -> Option<Bound>;
 }
 
@@ -89,13 +90,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_operations_guide_names_every_bound() {
+    fn the_operations_guide_lists_every_bound() {
         let guide = include_str!("../../docs/operations.md");
         for bound in Bound::ALL {
             let label = bound.label();
             assert!(
                 guide.contains(&format!("`lineal_bounds_total{{bound=\"{label}\"}}`")),
-                "docs/operations.md does not tell of {label}"
+                "docs/operations.md does not mention {label}"
             );
         }
     }

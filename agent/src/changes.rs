@@ -1,5 +1,5 @@
-//! Telling when files change. An event says only that something did, so events are drained, not read: whoever is told
-//! reads everything again, and nothing can be missed for good.
+//! Notices when files change (inotify). The events' content is never read: each only means that something has
+//! changed, and whoever waited reads everything again. A lost or merged event is no loss then.
 
 use std::{
     io,
@@ -13,8 +13,8 @@ use rustix::{
 };
 use tokio::io::unix::AsyncFd;
 
-/// A file was written and closed, or an entry came or went. Not every single write: half-written files are
-/// read at their close.
+/// A file was closed after writing, or an entry of a directory came or went. Not single writes: a
+/// half-written file is of no use yet.
 const CHANGES: WatchFlags = WatchFlags::CLOSE_WRITE
     .union(WatchFlags::CREATE)
     .union(WatchFlags::DELETE)
@@ -24,19 +24,20 @@ const CHANGES: WatchFlags = WatchFlags::CLOSE_WRITE
     .union(WatchFlags::DELETE_SELF)
     .union(WatchFlags::MOVE_SELF);
 
-/// How many bytes of events one read takes; all are read before anybody is told.
+/// How many bytes of events are read at a time.
 const EVENT_BYTES: usize = 4_096;
 
-/// Changes in some directories.
+/// Watches directories for changes.
 pub struct Changes(AsyncFd<OwnedFd>);
 
 impl Changes {
-    /// Watches nothing yet. To be made within a runtime.
+    /// A watch of no directory yet. Must be called within a tokio runtime.
     pub fn new() -> io::Result<Self> {
         readiness_of(inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?).map(Self)
     }
 
-    /// Watches these directories, too. What isn't there shows as a change of what it would stand in.
+    /// Adds directories to the watch. A missing directory is skipped: watch its parent as well, which changes
+    /// when it is made, and add it then.
     pub fn watch<P: AsRef<Path>>(&self, directories: &[P]) -> io::Result<()> {
         for path in directories {
             match inotify::add_watch(&self.0, path.as_ref(), CHANGES | WatchFlags::ONLYDIR) {
@@ -47,7 +48,8 @@ impl Changes {
         Ok(())
     }
 
-    /// Waits for a change since this was last asked, or since its directory was first watched.
+    /// Waits for a change in a watched directory. Returns at once if there was one since the last call, or
+    /// since the directory was added.
     pub async fn next(&self) -> io::Result<()> {
         let mut ready = self.0.readable().await?;
         self.drain()?;
@@ -55,6 +57,7 @@ impl Changes {
         Ok(())
     }
 
+    /// Reads all pending events, and drops them.
     fn drain(&self) -> io::Result<()> {
         let mut buffer = [0; EVENT_BYTES];
         loop {
@@ -67,13 +70,13 @@ impl Changes {
     }
 }
 
-/// Where a change of `file` shows, however it is put in place, a directory above it or a link on the way there: every
-/// directory that its path or the path it leads to goes through.
+/// The directories in which every change of `file` shows, also when a directory above it or a symbolic link
+/// on its path is replaced: all those above its path, and above the path that it resolves to.
 pub fn directories_of(file: &Path) -> Vec<PathBuf> {
-    let led_to = std::fs::canonicalize(file).ok();
+    let resolved = std::fs::canonicalize(file).ok();
     let above = |path: &Path| path.ancestors().skip(1).map(Path::to_owned).collect::<Vec<_>>();
     let mut all = above(file);
-    all.extend(led_to.as_deref().map(above).unwrap_or_default());
+    all.extend(resolved.as_deref().map(above).unwrap_or_default());
     all.sort();
     all.dedup();
     all
@@ -81,7 +84,7 @@ pub fn directories_of(file: &Path) -> Vec<PathBuf> {
 
 #[allow(
     deprecated,
-    reason = "tokio's successor is unsafe, for types whose descriptor may change under it; an OwnedFd's cannot"
+    reason = "tokio's successor is unsafe, for types whose descriptor may change; an OwnedFd's cannot"
 )]
 fn readiness_of(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::new(descriptor)
@@ -96,7 +99,8 @@ mod tests {
     /// Long enough for any machine; a test that waits so long has failed.
     const PATIENCE: Duration = Duration::from_secs(60);
 
-    /// Follows `list` in a directory, makes each change in turn, and waits until its content is that change's.
+    /// Watches the file `lists/list` in a temporary directory, makes one change after another, and waits
+    /// until each is seen: change number n writes n.
     async fn check(prepare: impl Fn(&Path), changes: &[&dyn Fn(&Path)]) {
         let outer = tempfile::tempdir().unwrap();
         prepare(outer.path());
@@ -111,7 +115,7 @@ mod tests {
                     if fs::read_to_string(&file).is_ok_and(|content| content == wanted) {
                         return;
                     }
-                    // Only once all is watched: what is seen is seen by its events.
+                    // Not before everything is watched, so that the change can only be seen by its events.
                     if let Some(change) = change.take() {
                         change(outer.path());
                     }
@@ -128,7 +132,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_written_or_replaced_is_seen() {
+    async fn a_written_or_replaced_file_is_noticed() {
         let replace = |outer: &Path| {
             fs::write(outer.join("next"), "1").unwrap();
             fs::rename(outer.join("next"), outer.join("lists/list")).unwrap();
@@ -138,7 +142,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_directory_that_goes_and_comes_is_followed() {
+    async fn a_file_is_noticed_in_a_directory_that_was_replaced() {
         let again = |content: &'static str| {
             move |outer: &Path| {
                 fs::rename(outer.join("lists"), outer.join(format!("last-{content}"))).unwrap();
@@ -149,7 +153,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_link_on_the_way_that_leads_elsewhere_is_followed() {
+    async fn a_changed_symbolic_link_on_the_path_is_noticed() {
         let relink = |content: &'static str| {
             move |outer: &Path| {
                 put(&outer.join(content), content);

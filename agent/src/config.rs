@@ -1,4 +1,5 @@
-//! The agent's configuration file. Unknown fields are refused: a misspelt limit must not be no limit.
+//! The agent's configuration file, `agent.toml`. Every setting but the issuers has a default. Unknown fields
+//! are refused: a misspelt limit must not go unnoticed and leave its default in force.
 
 use std::{
     net::SocketAddr,
@@ -10,61 +11,66 @@ use thiserror::Error;
 
 use crate::{
     audit::AuditConfig,
-    credentials::CredentialConfig,
     identity::config::IssuerConfig,
     jobs::RevocationsConfig,
     kernel::{EnrolRule, KernelConfig},
+    logins::LoginConfig,
     tls::TlsConfig,
 };
 
-/// Where everything looks for the configuration unless told otherwise.
+/// The configuration file, unless the command line names another.
 pub const DEFAULT_PATH: &str = "/etc/lineal/agent.toml";
-/// Where the control socket is unless told otherwise.
+/// The control socket, unless the configuration names another.
 pub const DEFAULT_CONTROL: &str = "/run/lineal/control.sock";
 
 /// `agent.toml`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The control socket.
+    /// The control socket. Default: `/run/lineal/control.sock`.
     #[serde(default = "default_control")]
     pub control: PathBuf,
-    /// What must survive a restart: revocations, used tokens, the audit key.
+    /// The directory of what must survive a restart: revocations, used tokens, the keys of the trail and of
+    /// the host's authority. Default: `/var/lib/lineal`.
     #[serde(default = "default_state")]
     pub state_dir: PathBuf,
-    /// The policy bundle: `default/` and `hosts/<hostname>/`.
+    /// The directory of the policy bundle: `default/` and `hosts/<hostname>/`. Default:
+    /// `/etc/lineal/policies`.
     #[serde(default = "default_policies")]
     pub policy_dir: PathBuf,
-    /// This host's name in the trail and in `hosts/`; the system's own unless given.
+    /// This host's name in the trail and in `hosts/`. Default: the system's.
     pub hostname: Option<String>,
-    /// User ids that may administer the agent besides root.
+    /// The ids of users that may administer the agent, besides root. Default: none.
     #[serde(default)]
     pub admins: Vec<u32>,
-    /// The kernel side.
+    /// `[kernel]`: where the kernel side attaches, and its bounds.
     #[serde(default)]
     pub kernel: KernelConfig,
-    /// The audit trail.
+    /// `[audit]`: the audit trail.
     #[serde(default)]
     pub audit: AuditConfig,
-    /// Metrics.
+    /// `[metrics]`.
     #[serde(default)]
     pub metrics: MetricsConfig,
-    /// Bounds.
+    /// `[limits]`: bounds of the agent itself.
     #[serde(default)]
     pub limits: Limits,
-    /// What jobs are to trust.
+    /// `[tls]`: what jobs are told to trust.
     #[serde(default)]
     pub tls: TlsConfig,
-    /// Whose access has ended, as others say.
+    /// `[revocations]`: a revocation file maintained outside lineal, and what becomes of a revoked job's
+    /// processes.
     #[serde(default)]
     pub revocations: RevocationsConfig,
-    /// Who is followed without having asked for it.
+    /// Each `[[enrol]]`: a rule by which processes are followed that have not asked for it. Default: none.
     #[serde(default, rename = "enrol")]
     pub rules: Vec<EnrolRule>,
-    /// What the agent itself logs in with, by the names that upstreams use.
+    /// Each `[[credential]]`: what the agent itself logs in to servers with, by the name that upstreams use.
+    /// Default: none.
     #[serde(default, rename = "credential")]
-    pub credentials: Vec<CredentialConfig>,
-    /// Who issues the tokens that jobs start under.
+    pub logins: Vec<LoginConfig>,
+    /// Each `[[issuer]]`: who issues the tokens that jobs start under. 1 to 16; without one the agent does
+    /// not start.
     #[serde(default, rename = "issuer")]
     pub issuers: Vec<IssuerConfig>,
 }
@@ -73,7 +79,7 @@ pub struct Config {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MetricsConfig {
-    /// Where Prometheus scrapes.
+    /// Where `GET /metrics` is served. Default: `127.0.0.1:9464`.
     pub listen: SocketAddr,
 }
 
@@ -83,28 +89,30 @@ impl Default for MetricsConfig {
     }
 }
 
-/// `[limits]`: every one is counted where it is reached.
+/// `[limits]`. Reaching one is counted in a metric. None has a bound of its own: any number that fits is
+/// accepted.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Live jobs on this host.
+    /// Live jobs on this host; one more is refused. Default: 4096.
     pub jobs_max: usize,
-    /// Open sessions on this host.
+    /// Open sessions on this host; one more is reset. Default: 16384.
     pub sessions_max: usize,
-    /// Open sessions of one job.
+    /// Open sessions of one job; one more is reset. Default: 8192.
     pub sessions_per_job_max: usize,
-    /// Threads that serve sessions.
+    /// Threads that serve sessions. Default: half as many as there are processors, and at least 1.
     pub session_threads: usize,
-    /// Seconds a dial of an upstream may take.
+    /// Seconds that dialling an upstream may take. Default: 10.
     pub dial_s: u64,
-    /// Seconds a client may take from its connect to the end of authentication.
+    /// Seconds that a client may take from its connect to the end of authentication. Default: 60.
     pub startup_s: u64,
-    /// Seconds that a peer may leave written bytes unread before the session is closed.
+    /// Seconds that a client or an upstream may leave bytes unread before the session is closed. Default:
+    /// 300.
     pub stalled_write_s: u64,
-    /// Seconds of silence after which a peer is asked whether it is still there; one that does not answer for as
-    /// long again is gone.
+    /// Seconds of silence after which a client or an upstream is probed; as many again without an answer end
+    /// the session. Default: 60.
     pub keepalive_s: u64,
-    /// Seconds that SIGTERM waits for open sessions.
+    /// Seconds that open sessions are given to end after SIGTERM. Default: 30.
     pub drain_s: u64,
 }
 
@@ -124,12 +132,13 @@ impl Default for Limits {
     }
 }
 
-/// The other half is the jobs'. A thread that has more to do at each wake-up also sleeps and wakes less often.
+/// Half the processors are left to the jobs. Fewer threads also cost less: each finds more to do when it
+/// wakes, and wakes less often.
 fn half_the_processors() -> usize {
     std::thread::available_parallelism().map_or(1, |processors| (processors.get() / 2).max(1))
 }
 
-/// Why there is no configuration.
+/// Why a configuration can't be used.
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// The file can't be read.
@@ -140,18 +149,18 @@ pub enum ConfigError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The file isn't a valid configuration.
+    /// The file is not TOML, or not a configuration.
     #[error("{path}: {reason}")]
     Invalid {
         /// The file.
         path: PathBuf,
-        /// Where and why.
+        /// Where in the file, and what is wrong.
         reason: String,
     },
 }
 
 impl Config {
-    /// Reads and checks a configuration file.
+    /// Reads a configuration file. Its parts check their values when they are made of it.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
@@ -159,7 +168,7 @@ impl Config {
         toml::from_str(&text).map_err(|error| invalid(error.to_string()))
     }
 
-    /// This host's name.
+    /// This host's name: the configured one, or the system's.
     pub fn hostname(&self) -> String {
         self.hostname
             .clone()
@@ -188,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_file_is_the_defaults() {
+    fn an_empty_file_gives_the_defaults() {
         let config = check("").unwrap();
         assert_eq!(config.control, Path::new(DEFAULT_CONTROL));
         assert_eq!(config.limits.jobs_max, 4_096);

@@ -1,4 +1,4 @@
-//! Files that are there whole or not at all.
+//! Writing files so that readers, and a restart after a crash, find the old content or the new, never a part.
 
 use std::{
     fs::{self, File, OpenOptions, Permissions},
@@ -7,18 +7,25 @@ use std::{
     path::Path,
 };
 
-/// Puts `bytes` in place of what `file` holds, on disk before this returns; whoever reads it sees the old or the
-/// new. `mode` is its permissions, from its first byte on.
+/// Replaces the content of `file`, or makes it. The content is on disk before this returns. The file has the
+/// permissions `mode` before anything is in it.
+///
+/// Writes to `file` with the extension `new` first: two callers must not replace one file at once.
 pub fn replace(file: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    put(file, bytes, mode, File::sync_all)
+    write_and_rename(file, bytes, mode, File::sync_all)
 }
 
-/// The same for what needs not outlive the host: it survives this process, whenever that ends.
+/// The same, without waiting for the disk: for what has to survive a crash of the agent, but not of the host.
 pub fn replace_unsynced(file: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    put(file, bytes, mode, |_| Ok(()))
+    write_and_rename(file, bytes, mode, |_| Ok(()))
 }
 
-fn put(file: &Path, bytes: &[u8], mode: u32, sync: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
+fn write_and_rename(
+    file: &Path,
+    bytes: &[u8],
+    mode: u32,
+    sync: impl FnOnce(&File) -> io::Result<()>,
+) -> io::Result<()> {
     let unfinished = file.with_extension("new");
     let mut opened =
         OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&unfinished)?;

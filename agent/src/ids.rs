@@ -1,16 +1,17 @@
-//! Identifiers of jobs and sessions: 64 random bits, written as 13 characters that survive being read aloud.
+//! Identifiers of jobs and sessions: 64 random bits, written as 13 characters of which none is easily taken
+//! for another.
 
 use std::{fmt, str::FromStr};
 
-/// Crockford's base 32, lower case: no i, l, o, u.
+/// Crockford's base 32 in lower case: without i, l, o and u.
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
-/// A job's or session's identifier; never 0.
+/// The identifier of a job or session; never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Id(pub u64);
 
 impl Id {
-    /// A fresh random one.
+    /// A new random identifier.
     pub fn random() -> std::io::Result<Self> {
         loop {
             let mut bytes = [0u8; 8];
@@ -32,7 +33,7 @@ impl fmt::Display for Id {
     }
 }
 
-/// The text is no identifier.
+/// A text is not an identifier.
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` is no identifier: expected 13 characters such as 0f3k2m9v7qwxy")]
 pub struct NotAnId(String);
@@ -58,14 +59,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_printed_is_read_back() {
+    fn a_printed_identifier_is_read_back_unchanged() {
         for id in [1, 31, 32, u64::MAX, u64::MAX >> 4, 0x0123_4567_89ab_cdef] {
             assert_eq!(Id(id).to_string().parse::<Id>().unwrap(), Id(id));
         }
     }
 
     #[test]
-    fn what_is_no_identifier_is_refused() {
+    fn texts_that_are_not_identifiers_are_refused() {
         for text in ["", "0", "0000000000000", "zzzzzzzzzzzzz", "0f3k2m9v7qwxu", "0f3k2m9v7qwxyz"] {
             assert!(text.parse::<Id>().is_err(), "{text}");
         }

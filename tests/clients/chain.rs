@@ -1,5 +1,5 @@
-//! A chain of processes that never ends: each makes the next and ends at once, as fast as it can, until SECONDS have passed.
-//! Says `running` first; whoever reads its standard output sees the end of it when the last link has gone.
+//! A chain of processes: each forks the next and exits at once, as fast as it can, until SECONDS have passed.
+//! Prints `running` first. Its standard output closes when the last link has ended.
 //!
 //!     chain SECONDS
 #![allow(unsafe_code, reason = "fork(2) has no safe wrapper here, and each child only forks and ends")]
@@ -11,13 +11,13 @@ use std::{
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let seconds = env::args().nth(1).ok_or("how many seconds?")?.parse()?;
+    let seconds = env::args().nth(1).ok_or("usage: chain SECONDS")?.parse()?;
     let deadline = Instant::now() + Duration::from_secs(seconds);
     println!("running");
     while Instant::now() < deadline {
-        // SAFETY: one thread; the child goes on as its parent would have.
+        // SAFETY: one thread; the child continues as its parent would.
         match unsafe { libc::fork() } {
-            // As when too many processes are about: the chain must not end for that.
+            // A fork can fail when there are too many processes: this link tries again.
             -1 | 0 => {}
             // SAFETY: ends this process at once.
             _ => unsafe { libc::_exit(0) },

@@ -1,5 +1,7 @@
-//! A tree of many processes: BRANCHES children with LEAVES children each, which all wait. Says `grown` when all are there;
-//! when standard input ends, all of them end, and it says `gone`.
+//! A tree of many processes: BRANCHES children with LEAVES children each, all of which wait. Prints `grown`
+//! when all are there. When standard input closes, all of them end, and it prints `gone`.
+//!
+//!     forest BRANCHES LEAVES
 #![allow(
     unsafe_code,
     reason = "fork(2) and pipe(2) have no safe wrapper here, and each child only waits and ends"
@@ -36,6 +38,7 @@ impl Pipe {
         unsafe { libc::read(self.reading, (&raw mut byte).cast(), 1) };
     }
 
+    /// Writes a byte.
     fn tell(self) {
         // SAFETY: the kernel reads one byte.
         unsafe { libc::write(self.writing, b"x".as_ptr().cast(), 1) };
@@ -47,7 +50,7 @@ impl Pipe {
     }
 }
 
-/// Whether this is the child.
+/// Forks: true in the child, false in the parent.
 fn fork() -> io::Result<bool> {
     // SAFETY: one thread; the child only waits, forks and ends.
     match unsafe { libc::fork() } {
@@ -61,7 +64,7 @@ fn end(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
-/// Waits for every child; false if one failed.
+/// Waits for every child to end; false if one failed.
 fn reap() -> bool {
     let mut well = true;
     loop {
@@ -74,6 +77,8 @@ fn reap() -> bool {
     }
 }
 
+/// A child of the root: forks its leaves, reports that they are there, waits for the end of `held`, and ends
+/// with them.
 fn branch(leaves: usize, held: Pipe, grown: Pipe) -> ! {
     held.close_writing();
     for _ in 0..leaves {
@@ -93,7 +98,7 @@ fn branch(leaves: usize, held: Pipe, grown: Pipe) -> ! {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let sizes: Vec<usize> = env::args().skip(1).map(|size| size.parse()).collect::<Result<_, _>>()?;
-    let [branches, leaves] = sizes[..] else { return Err("BRANCHES LEAVES".into()) };
+    let [branches, leaves] = sizes[..] else { return Err("usage: forest BRANCHES LEAVES".into()) };
     let (held, grown) = (Pipe::new()?, Pipe::new()?);
     for _ in 0..branches {
         if fork()? {

@@ -1,4 +1,5 @@
-//! What every client does, by tokio-postgres. MODE is libpq's sslmode; the rest comes from libpq's variables.
+//! The steps that every tested driver runs, with tokio-postgres: prints a line for each. The environment
+//! holds libpq's variables, and libpq's sslmode in MODE.
 
 use std::{env, error::Error, sync::Arc, time::Duration};
 
@@ -61,6 +62,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// The SQLSTATE that a statement failed with, or `none`.
 fn code<T>(outcome: Result<T, tokio_postgres::Error>) -> String {
     match outcome {
         Ok(_) => "none".to_owned(),
@@ -68,6 +70,7 @@ fn code<T>(outcome: Result<T, tokio_postgres::Error>) -> String {
     }
 }
 
+/// A TLS configuration that trusts the system's authorities, which `SSL_CERT_FILE` replaces.
 fn trusting() -> Result<ClientConfig, Box<dyn Error>> {
     let mut roots = RootCertStore::empty();
     for certificate in rustls_native_certs::load_native_certs().certs {

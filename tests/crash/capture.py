@@ -1,9 +1,9 @@
-"""Counts what the network carries to a port, from outside every job: packets on the loopback device, TCP and UDP, over IPv4
-and IPv6.
+"""Counts the packets that the loopback device carries to a port: TCP and UDP, over IPv4 and IPv6. Runs
+outside every job.
 
     capture.py PORT
 
-Says `capturing`; when standard input closes, says how many.
+Prints `capturing` once it sees packets, and their number when standard input closes.
 """
 
 import ctypes
@@ -18,7 +18,8 @@ SO_ATTACH_FILTER = 26
 LOAD_BYTE, LOAD_HALF, LOAD_HALF_INDEXED, HEADER_LENGTH = 0x30, 0x28, 0x48, 0xB1
 EQUAL, RETURN = 0x15, 0x06
 TCP, UDP = socket.IPPROTO_TCP, socket.IPPROTO_UDP
-# Only TCP and UDP to the port, chosen by the kernel: nothing else fills the buffer (packet(7), bpf in socket(7)).
+# Only TCP and UDP to the port, chosen by the kernel: nothing else fills the buffer (packet(7), bpf in
+# socket(7)).
 PROGRAMS = {
     0x0800: [
         (LOAD_BYTE, 0, 0, 9),  # the protocol
@@ -56,12 +57,12 @@ def capture(ether_type):
         while True:
             packets.recv(65536)
     except BlockingIOError:
-        pass  # What came before the filter.
+        pass  # Packets that arrived before the filter was attached are thrown away.
     return packets
 
 
 captures = [capture(ether_type) for ether_type in PROGRAMS]
-# They must see what there is to see.
+# Each capture must see a packet of its own, or it would count none.
 for packets, family, host in zip(captures, (socket.AF_INET, socket.AF_INET6), ("127.0.0.1", "::1")):
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         probe.sendto(b"probe", (host, PORT))

@@ -1,10 +1,10 @@
-"""A job that never rests: statements over sessions of their own, from itself and from daemons it forks, and attempts to
-reach what nobody declared.
+"""A job that works without pause: it and the daemons that it forks run statements over one session after
+another, and try to reach a destination that no policy declares.
 
     load.py NAME PORT
 
-Each line of standard input is answered when a statement has been served that began after it was read. PORT is where the
-outside world listens.
+PORT is where that destination, the outside world, listens. A line of standard input is answered once a
+statement was served that began after the line was read.
 """
 
 import os
@@ -23,13 +23,14 @@ asked = []
 
 
 def mark(by):
+    """A text for a statement that says which job and process ran it; no two are alike."""
     global serial
     serial += 1
     return f"crash {NAME} {by} {os.getpid()} {serial}"
 
 
 def session(by, statements):
-    """Whether all of them were served."""
+    """Runs statements over a new session; whether all of them were served."""
     try:
         with psycopg.connect(connect_timeout=20, autocommit=True) as connection:
             for _ in range(statements):
@@ -40,8 +41,13 @@ def session(by, statements):
 
 
 def escape():
-    """What must never be seen from outside."""
-    for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"), (socket.AF_INET6, "::ffff:127.0.0.1")):
+    """Sends what the outside world must never receive."""
+    destinations = (
+        (socket.AF_INET, "127.0.0.1"),
+        (socket.AF_INET6, "::1"),
+        (socket.AF_INET6, "::ffff:127.0.0.1"),
+    )
+    for family, host in destinations:
         with socket.socket(family) as stream:
             stream.settimeout(20)
             try:
@@ -68,7 +74,7 @@ def daemon():
 
 
 def read():
-    """What has been asked since; false at the end."""
+    """Reads the lines that came since the last call into `asked`; false once standard input has closed."""
     global unread
     while select.select([0], [], [], 0)[0]:
         piece = os.read(0, 4096)

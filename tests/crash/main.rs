@@ -1,11 +1,12 @@
-//! The agent is killed again and again under load, at random moments, its own start included: no packet goes past the
-//! redirect, no statement reaches the server that the trail lacks, the chain holds, and live jobs are adopted each time.
+//! The agent is killed again and again under load, at random moments, also during its own start. Meanwhile no
+//! packet goes past the redirect, the server runs no statement that the trail lacks, the trail's chain stays
+//! unbroken, and each new agent adopts the live jobs.
 
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
-    reason = "a failed assertion ends a test; clippy's own exception leaves out the functions that tests share"
+    reason = "a failed assertion ends a test; clippy's own exception leaves out functions that tests share"
 )]
 
 use std::{
@@ -28,15 +29,16 @@ use lineal_tests::{
 use rustix::process::Signal;
 use serde_json::Value;
 
-/// How often the agent is killed with every change, and with full sizes.
+/// How often the agent is killed: in every run, and with `LINEAL_TEST_FULL`.
 const KILLS: [u64; 2] = [10, 200];
-/// The jobs that load it.
+/// The names of the jobs that load it.
 const JOBS: [&str; 3] = ["first", "second", "third"];
-/// How long an agent lives at most before it is killed, milliseconds: once ready, or from its very start.
+/// How long an agent that is ready lives at most before it is killed.
 const LIFE_MS: u64 = 150;
+/// How long an agent that starts lives at most before it is killed.
 const START_MS: u64 = 500;
 
-/// Numbers that a seed determines (Vigna's SplitMix64).
+/// A pseudo-random generator whose numbers a seed determines (Vigna's SplitMix64).
 struct Random(u64);
 
 impl Random {
@@ -49,44 +51,84 @@ impl Random {
     }
 }
 
+/// The seed that `LINEAL_TEST_SEED` gives, or the time.
 fn seed() -> u64 {
     let given = env::var("LINEAL_TEST_SEED").ok().map(|seed| seed.parse().unwrap());
     given.unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as u64)
 }
 
+/// The path of a script beside this file.
 fn script(name: &str) -> String {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("crash").join(name).to_str().unwrap().to_owned()
 }
 
 #[test]
-fn an_agent_that_is_killed_at_any_moment_lets_nothing_through_and_loses_nothing() {
+fn an_agent_killed_at_any_moment_lets_nothing_through_and_loses_no_record() {
     let seed = seed();
     println!("LINEAL_TEST_SEED={seed}");
-    let mut random = Random(seed);
     let kills = KILLS[usize::from(env::var_os("LINEAL_TEST_FULL").is_some())];
     let mut lab = Lab::start(&LabOptions::default()).unwrap();
     lab.postgres.admin("postgres", &format!("ALTER ROLE {USER} SET log_statement = 'all'")).unwrap();
-
-    // The outside world: listens, so that whoever gets there succeeds.
-    let outside = TcpListener::bind("[::]:0").unwrap();
-    let port = outside.local_addr().unwrap().port();
-    let datagrams = UdpSocket::bind(("::", port)).unwrap();
-    let mut capture = Command::new(PYTHON);
-    capture.args([script("capture.py"), port.to_string()]);
-    let mut capture = lab.converse("capture", &capture).unwrap();
-    assert_eq!(capture.line(PATIENCE).unwrap(), "capturing");
-
-    let (load, to) = (script("load.py"), port.to_string());
+    let outside = Outside::new(&lab);
+    let (load, port) = (script("load.py"), outside.port.to_string());
     let mut jobs: Vec<Server> = JOBS
         .iter()
-        .map(|name| lab.converse(name, &lab.job(name, &[PYTHON, &load, name, &to]).unwrap()).unwrap())
+        .map(|name| lab.converse(name, &lab.job(name, &[PYTHON, &load, name, &port]).unwrap()).unwrap())
         .collect();
-    serve(&mut jobs, "ready");
-    let ids = live(&lab);
-    assert_eq!(ids.len(), JOBS.len());
 
+    kill_again_and_again(&mut lab, &mut jobs, kills, &mut Random(seed));
+
+    for job in &mut jobs {
+        job.hang_up();
+    }
+    for mut job in jobs {
+        assert!(job.wait(PATIENCE).unwrap().success(), "{}", job.log());
+    }
+    nothing_is_left_in_the_maps(&mut lab);
+    outside.was_never_reached();
+    let executed = every_executed_statement_is_recorded(&lab);
+    println!("{kills} kills, {executed} statements executed");
+    assert!(executed as u64 > kills * JOBS.len() as u64);
+}
+
+/// The outside world: listeners that no policy declares, and a capture of all packets to them. Whatever gets
+/// past the redirect arrives here.
+struct Outside {
+    capture: Server,
+    listener: TcpListener,
+    // Keeps the port open for datagrams; the capture counts them.
+    _datagrams: UdpSocket,
+    port: u16,
+}
+
+impl Outside {
+    fn new(lab: &Lab) -> Self {
+        let listener = TcpListener::bind("[::]:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let datagrams = UdpSocket::bind(("::", port)).unwrap();
+        let mut capture = Command::new(PYTHON);
+        capture.args([script("capture.py"), port.to_string()]);
+        let mut capture = lab.converse("capture", &capture).unwrap();
+        assert_eq!(capture.line(PATIENCE).unwrap(), "capturing");
+        Self { capture, listener, _datagrams: datagrams, port }
+    }
+
+    fn was_never_reached(mut self) {
+        self.capture.hang_up();
+        assert_eq!(self.capture.line(PATIENCE).unwrap(), "0", "packets went past the redirect");
+        self.listener.set_nonblocking(true).unwrap();
+        assert!(self.listener.accept().is_err());
+    }
+}
+
+/// Kills the agent so often, sometimes again during its start. After each kill every job must be served and
+/// adopted.
+fn kill_again_and_again(lab: &mut Lab, jobs: &mut [Server], kills: u64, random: &mut Random) {
+    serve(jobs, "ready");
+    let ids = live(lab);
+    assert_eq!(ids.len(), JOBS.len());
     for kill in 0..kills {
-        // Load goes on; when the agent dies is chance.
+        // The load goes on; chance decides when the agent dies.
         live_on(random.below(LIFE_MS));
         lab.take_agent().unwrap().kill().unwrap();
         if random.below(3) == 0 {
@@ -95,33 +137,28 @@ fn an_agent_that_is_killed_at_any_moment_lets_nothing_through_and_loses_nothing(
             starting.stop(Signal::KILL, PATIENCE).unwrap();
         }
         lab.start_agent().unwrap();
-        serve(&mut jobs, &kill.to_string());
-        assert_eq!(live(&lab), ids, "after {kill} kills");
+        serve(jobs, &kill.to_string());
+        assert_eq!(live(lab), ids, "after {kill} kills");
     }
+}
 
-    for job in &mut jobs {
-        job.hang_up();
-    }
-    for mut job in jobs {
-        assert!(job.wait(PATIENCE).unwrap().success(), "{}", job.log());
-    }
+/// Asserts that once all jobs have ended the agent lists none and the kernel's maps hold no entry of theirs.
+fn nothing_is_left_in_the_maps(lab: &mut Lab) {
+    // What ended processes leave is kept for some seconds.
     let agent = lab.agent().unwrap();
-    // Places are kept for a while after their processes have ended.
     agent.wait_for_status(|status| status["processes"] == 0 && status["places"] == 0).unwrap();
-    assert!(live(&lab).is_empty());
+    assert!(live(lab).is_empty());
     let pins = lab.agent_options().pins.clone();
     let [layout] =
         fs::read_dir(pins).unwrap().map(|dir| dir.unwrap().path()).collect::<Vec<_>>().try_into().unwrap();
     for map in ["TASKS", "NODES", "IMAGES", "USES", "JOBS", "UNIDENTIFIED"] {
         assert_eq!(entries(&layout.join(map)), 0, "stale entries in {map}");
     }
+}
 
-    capture.hang_up();
-    assert_eq!(capture.line(PATIENCE).unwrap(), "0", "packets went past the redirect");
-    outside.set_nonblocking(true).unwrap();
-    datagrams.set_nonblocking(true).unwrap();
-    assert!(outside.accept().is_err());
-
+/// Asserts that the trail's chain is unbroken and holds an attributed decision for each statement in the
+/// server's log; returns the number of those statements.
+fn every_executed_statement_is_recorded(lab: &Lab) -> usize {
     let verified = lab.ask(&["audit", "verify", "--dir", lab.trail().to_str().unwrap()]).unwrap();
     assert_eq!(verified.code, Some(0), "{verified:?}");
     let rows = lab.audit(&[]).unwrap();
@@ -133,26 +170,25 @@ fn an_agent_that_is_killed_at_any_moment_lets_nothing_through_and_loses_nothing(
     let log = fs::read_to_string(lab.directory().join("logs/postgres.log")).unwrap();
     let executed: BTreeSet<&str> =
         log.lines().filter(|line| line.contains("statement: ")).flat_map(marks).collect();
-    let unaudited: Vec<_> = executed.difference(&decided).collect();
-    assert!(unaudited.is_empty(), "the trail lacks {unaudited:?}");
-    println!("{kills} kills, {} statements executed", executed.len());
-    assert!(executed.len() as u64 > kills * JOBS.len() as u64);
+    let unrecorded: Vec<_> = executed.difference(&decided).collect();
+    assert!(unrecorded.is_empty(), "the trail lacks {unrecorded:?}");
+    executed.len()
 }
 
-/// Lets time pass until the moment that chance has set.
-#[allow(clippy::disallowed_methods, reason = "nothing is waited for: the moment itself is what is tested")]
+/// Lets time pass until the moment that chance has chosen.
+#[allow(clippy::disallowed_methods, reason = "no event is waited for: the moment itself is tested")]
 fn live_on(milliseconds: u64) {
     thread::sleep(Duration::from_millis(milliseconds));
 }
 
-/// How many entries a pinned map has, by another program's count.
+/// How many entries a pinned map has, as bpftool counts them.
 fn entries(pin: &Path) -> usize {
     let dump = finish(Command::new("bpftool").args(["--json", "map", "dump", "pinned"]).arg(pin)).unwrap();
     let dump: Value = serde_json::from_str(&dump.success().unwrap()).unwrap();
     dump.as_array().unwrap().len()
 }
 
-/// Returns when each job has had a statement served that began after this call.
+/// Waits until each job was served a statement that began after this call.
 fn serve(jobs: &mut [Server], word: &str) {
     for job in &mut *jobs {
         job.say(word).unwrap();
@@ -162,14 +198,14 @@ fn serve(jobs: &mut [Server], word: &str) {
     }
 }
 
-/// Ids of the jobs that are followed and may act.
+/// The ids of the jobs that are followed and have access.
 fn live(lab: &Lab) -> BTreeSet<String> {
     let jobs: Vec<Value> = lab.ask(&["jobs", "--json"]).unwrap().json().unwrap();
     let valid = jobs.into_iter().filter(|job| job["state"] == "valid");
     valid.map(|job| job["id"].as_str().unwrap().to_owned()).collect()
 }
 
-/// Whether a decision names the job that its statement says it is of, down to the process.
+/// Whether a decision is attributed to the job and the process that its statement's mark names.
 fn attributed(row: &Value) -> bool {
     let Some(mark) = row["statement"]["text"].as_str().and_then(|text| marks(text).next()) else {
         return false;
@@ -182,7 +218,7 @@ fn attributed(row: &Value) -> bool {
         && if by_itself { ancestry == 1 } else { ancestry == 3 }
 }
 
-/// The marks in a text: what stands in `SELECT '…'`.
+/// The marks in a text: the literals of `SELECT 'crash …'`.
 fn marks(text: &str) -> impl Iterator<Item = &str> {
     text.split("SELECT '")
         .skip(1)

@@ -1,6 +1,10 @@
-//! A new agent takes over what an earlier one followed, however that one ended.
+//! Adoption: a new agent takes over the jobs that an earlier agent followed, however that one ended.
 
-use std::{fs, process::Command};
+use std::{
+    fs, mem,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use lineal_tests::{
     Lab,
@@ -10,12 +14,13 @@ use lineal_tests::{
     server::Server,
     story::SUBJECT,
 };
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::shared::{decisions_on, lines, own_lab, text};
 
-/// Asks the shop for each word it is told, and answers with it or with why not; `spawn` has it start another such process,
-/// which is told what follows `child`.
+/// For each word it is told, connects to the shop, selects the word and prints it, or why it was refused.
+/// `spawn` starts another such process, and `child WORD` passes the word on to that one.
 const ECHO: &str = r#"
 import psycopg, subprocess, sys
 def ask(word):
@@ -37,6 +42,7 @@ for line in sys.stdin:
         print(ask(word), flush=True)
 "#;
 
+/// Starts [`ECHO`] as a job.
 fn echo(lab: &Lab) -> Server {
     let job = lab.job("nightly", &[PYTHON, "-c", ECHO]).unwrap();
     lab.converse("echo", &job).unwrap()
@@ -47,7 +53,7 @@ fn say(job: &mut Server, word: &str) -> String {
     job.line(PATIENCE).unwrap()
 }
 
-/// The one decision on a statement.
+/// The one recorded decision on `SELECT 'word'`.
 fn decided(lab: &Lab, word: &str) -> Value {
     let rows = decisions_on(lab, &format!("SELECT '{word}'"));
     let [row] = rows.as_slice() else { panic!("{word}: {rows:?}") };
@@ -65,7 +71,7 @@ fn a_new_agent_adopts_jobs_with_credential_and_ancestry() {
     assert_eq!(say(&mut job, "before"), "before");
     lab.take_agent().unwrap().kill().unwrap();
     assert!(say(&mut job, "while").starts_with("refused"));
-    // Forked and executed while there is no agent.
+    // A process that is forked and executes while there is no agent.
     assert_eq!(say(&mut job, "spawn"), "spawned");
     assert!(say(&mut job, "child orphan").starts_with("refused"));
     lab.start_agent().unwrap();
@@ -86,7 +92,7 @@ fn a_new_agent_adopts_jobs_with_credential_and_ancestry() {
     assert_eq!(ancestry[..1], before["process"]["ancestry"].as_array().unwrap()[..]);
     assert_eq!(ancestry.len(), 2, "{late}");
     assert_eq!(text(&late, "/process/cwd"), text(&before, "/process/cwd"));
-    // One record for each process, whoever wrote it.
+    // The two agents together wrote one record for each process.
     let processes = lab.audit(&["--kind", "process"]).unwrap();
     let mut ids: Vec<u64> = processes.iter().filter_map(|row| row["process"].as_u64()).collect();
     ids.sort_unstable();
@@ -105,12 +111,12 @@ fn a_new_agent_adopts_jobs_with_credential_and_ancestry() {
 }
 
 #[test]
-fn what_ended_while_there_was_no_agent_is_on_record() {
+fn a_job_that_ended_while_no_agent_ran_is_recorded_as_ended() {
     let mut lab = own_lab();
     let mut job = echo(&lab);
     assert_eq!(say(&mut job, "before"), "before");
     lab.take_agent().unwrap().kill().unwrap();
-    job.stop(rustix::process::Signal::KILL, PATIENCE).unwrap();
+    job.stop(Signal::KILL, PATIENCE).unwrap();
     lab.start_agent().unwrap();
     assert!(jobs(&lab).is_empty());
     let states = lab.audit(&["--kind", "job"]).unwrap();
@@ -120,7 +126,7 @@ fn what_ended_while_there_was_no_agent_is_on_record() {
 }
 
 #[test]
-fn a_revocation_holds_over_a_restart() {
+fn a_revocation_survives_an_agent_restart() {
     let mut lab = own_lab();
     let mut job = echo(&lab);
     assert_eq!(say(&mut job, "before"), "before");
@@ -133,7 +139,7 @@ fn a_revocation_holds_over_a_restart() {
 }
 
 #[test]
-fn what_a_list_ended_stays_ended_when_the_list_and_the_agent_have_changed() {
+fn access_ended_by_the_revocation_file_stays_ended_without_the_entry_and_after_a_restart() {
     let mut lab = own_lab();
     let file = lab.directory().join("revoked.toml");
     fs::write(&file, format!("[[revocation]]\nsubject = {SUBJECT:?}\nreason = \"left the company\"\n"))
@@ -152,7 +158,7 @@ fn what_a_list_ended_stays_ended_when_the_list_and_the_agent_have_changed() {
 }
 
 #[test]
-fn processes_of_a_job_that_nothing_is_known_of_stay_shut_off() {
+fn processes_of_a_job_whose_saved_state_is_unreadable_stay_refused() {
     let mut lab = own_lab();
     let mut job = echo(&lab);
     assert_eq!(say(&mut job, "before"), "before");
@@ -165,7 +171,7 @@ fn processes_of_a_job_that_nothing_is_known_of_stay_shut_off() {
 }
 
 #[test]
-fn one_agent_follows_a_hosts_processes() {
+fn a_second_agent_on_the_same_host_does_not_start() {
     let mut lab = own_lab();
     let config = lab.agent_options().config();
     let mut second = Command::new(paths::lineal().unwrap());
@@ -177,25 +183,26 @@ fn one_agent_follows_a_hosts_processes() {
     assert_eq!(say(&mut job, "undisturbed"), "undisturbed");
 }
 
+/// The one directory of pins that an agent keeps; it is named after the layout of the maps in it.
+fn pinned_layout(pins: &Path) -> PathBuf {
+    let entries = fs::read_dir(pins).unwrap().map(|entry| entry.unwrap().path());
+    let [layout] = entries.collect::<Vec<_>>().try_into().unwrap();
+    layout
+}
+
 #[test]
-fn jobs_of_another_layout_stay_shut_off_until_they_end() {
+fn jobs_left_by_another_release_stay_refused_until_they_end() {
     let mut lab = own_lab();
     let mut old = echo(&lab);
     assert_eq!(say(&mut old, "before"), "before");
     lab.take_agent().unwrap().kill().unwrap();
-    // As an agent of another release would have left it.
+    // Pins under another layout's name are what an agent of another release would have left.
     let pins = lab.agent_options().pins.clone();
-    let [layout] = fs::read_dir(&pins)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect::<Vec<_>>()
-        .try_into()
-        .unwrap();
     let other = pins.join("v1");
-    fs::rename(layout, &other).unwrap();
-    // One that fails to start frees nobody.
+    fs::rename(pinned_layout(&pins), &other).unwrap();
+    // An agent that fails to start releases no process.
     let too_many: Vec<String> = (1..=65).map(|last| format!("\"127.0.0.{last}:53\"")).collect();
-    let kernel = std::mem::replace(
+    let kernel = mem::replace(
         &mut lab.agent_options().kernel,
         format!("resolvers = [{}]", too_many.join(", ")).leak(),
     );
@@ -210,31 +217,26 @@ fn jobs_of_another_layout_stay_shut_off_until_they_end() {
         assert_eq!(say(&mut new, "new"), "new");
     }
     let scrape = lab.agent().unwrap().metrics().to_owned();
-    lab.wait_until("they are counted", || {
+    lab.wait_until("the old job's process is counted", || {
         let metrics = http::get(&scrape, "/metrics")?;
         Ok(metrics.contains("lineal_kernel_orphans 1"))
     })
     .unwrap();
-    old.stop(rustix::process::Signal::KILL, PATIENCE).unwrap();
+    old.stop(Signal::KILL, PATIENCE).unwrap();
     lab.wait_until("the old programs are gone", || Ok(!other.exists())).unwrap();
     assert_eq!(say(&mut new, "still"), "still");
 }
 
-/// The ports at which something listens, as a process in there sees them (proc_pid_net(5)).
-const LISTENING: &str = r#"
+/// Starts its arguments as a job in this network namespace, has it connect once, and waits for the agent's
+/// death. Then tries to take the dead agent's port: by a bind to each address, and by a listener that names
+/// no port where the kernel has no other port to give (`ip_local_port_range`). Prints how each went, then how
+/// the job's next connect went and whether the listener got it.
+const THIEF: &str = r#"
+import socket, subprocess, sys
+# proc_pid_net(5): state 0A is LISTEN.
 def listening():
     rows = [line.split() for line in open("/proc/self/net/tcp")][1:]
     return {int(row[1].split(":")[1], 16) for row in rows if row[3] == "0A"}
-"#;
-
-#[test]
-fn a_dead_agents_port_is_nobodys() {
-    let mut lab = own_lab();
-    // A network namespace of its own, in which the kernel hands out one port alone to those that name none.
-    let script = format!(
-        r#"
-import socket, subprocess, sys
-{LISTENING}
 subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 job = subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 def say(word):
@@ -256,22 +258,23 @@ try:
     print("bound ::", flush=True)
 except OSError as error:
     print(error.strerror, flush=True)
-open("/proc/sys/net/ipv4/ip_local_port_range", "w").write(f"{{port}} {{port}}")
+open("/proc/sys/net/ipv4/ip_local_port_range", "w").write(f"{port} {port}")
 thief = socket.socket()
 thief.listen()
 assert thief.getsockname()[1] == port
 thief.setblocking(False)
-# At once, while the dead agent's lease may still hold.
+# At once, while the dead agent's lease may not have expired yet.
 print(say("x").split()[0], flush=True)
 try:
     thief.accept()
     print("stolen", flush=True)
 except BlockingIOError:
     print("safe", flush=True)
-"#
-    );
-    // Each connection is over before the answer: nothing of the agent's is left at its port when it is killed.
-    let connect = r#"
+"#;
+
+/// For each line it is told, connects to a port that no policy declares, and waits for the agent to close the
+/// connection: when the agent is killed, no connection at its port is left.
+const CONNECT_AND_WAIT: &str = r#"
 import socket, sys
 for line in sys.stdin:
     with socket.socket() as stream:
@@ -286,9 +289,13 @@ for line in sys.stdin:
             pass
     print("connected", flush=True)
 "#;
-    let job = lab.job("alone", &[PYTHON, "-c", connect]).unwrap();
+
+#[test]
+fn the_port_of_a_dead_agent_cannot_be_taken_over() {
+    let mut lab = own_lab();
+    let job = lab.job("alone", &[PYTHON, "-c", CONNECT_AND_WAIT]).unwrap();
     let mut outside = Command::new("unshare");
-    outside.args(["-n", PYTHON, "-c", &script]);
+    outside.args(["-n", PYTHON, "-c", THIEF]);
     outside.args([job.get_program()]).args(job.get_args());
     outside.envs(job.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let mut outside = lab.converse("outside", &lab.inside(&outside)).unwrap();
@@ -301,7 +308,7 @@ for line in sys.stdin:
 }
 
 #[test]
-fn the_glass_can_be_broken_and_that_is_on_record() {
+fn detach_releases_every_followed_process_and_is_recorded() {
     let mut lab = own_lab();
     let mut job = echo(&lab);
     assert_eq!(say(&mut job, "before"), "before");
@@ -326,7 +333,7 @@ fn the_glass_can_be_broken_and_that_is_on_record() {
     let states = lab.audit(&["--kind", "job"]).unwrap();
     assert_eq!(text(states.last().unwrap(), "/state"), "ended");
     assert!(!lab.agent_options().pins.exists());
-    // And put together again.
+    // A new agent follows new jobs again.
     lab.start_agent().unwrap();
     assert!(jobs(&lab).is_empty());
     let mut job = echo(&lab);
@@ -335,7 +342,7 @@ fn the_glass_can_be_broken_and_that_is_on_record() {
 }
 
 #[test]
-fn what_cannot_be_recorded_is_detached_only_if_that_is_said() {
+fn a_detach_that_cannot_be_recorded_needs_the_unrecorded_option() {
     let mut lab = own_lab();
     let mut job = echo(&lab);
     assert_eq!(say(&mut job, "before"), "before");
@@ -353,7 +360,7 @@ fn what_cannot_be_recorded_is_detached_only_if_that_is_said() {
 }
 
 #[test]
-fn a_job_that_is_a_new_process_at_every_moment_is_adopted() {
+fn a_job_that_forks_and_exits_without_pause_is_adopted() {
     let mut lab = own_lab();
     let chain = env!("CARGO_BIN_EXE_chain");
     let mut job = lab.converse("chain", &lab.job("chain", &[chain, "120"]).unwrap()).unwrap();
@@ -370,22 +377,16 @@ fn a_job_that_is_a_new_process_at_every_moment_is_adopted() {
     job.silence(PATIENCE).unwrap();
 }
 
-/// What another program says of a pinned link: its own id, and its program's.
-fn link(pins: &std::path::Path, name: &str) -> (u64, u64) {
-    let [layout] = fs::read_dir(pins)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect::<Vec<_>>()
-        .try_into()
-        .unwrap();
+/// The ids of a pinned link and of its program, as bpftool reports them.
+fn link(pins: &Path, name: &str) -> (u64, u64) {
     let mut show = Command::new("bpftool");
-    show.args(["--json", "link", "show", "pinned"]).arg(layout.join(name));
+    show.args(["--json", "link", "show", "pinned"]).arg(pinned_layout(pins).join(name));
     let shown: Value = serde_json::from_str(&finish(&mut show).unwrap().success().unwrap()).unwrap();
     (shown["id"].as_u64().unwrap(), shown["prog_id"].as_u64().unwrap())
 }
 
 #[test]
-fn programs_are_exchanged_in_their_links_and_not_one_after_the_other() {
+fn a_new_agent_updates_cgroup_links_in_place_and_replaces_tracing_links() {
     let mut lab = own_lab();
     let pins = lab.agent_options().pins.clone();
     let all = || {
@@ -400,6 +401,7 @@ fn programs_are_exchanged_in_their_links_and_not_one_after_the_other() {
     for (before, after) in before.iter().zip(&after).take(4) {
         assert!(before.0 == after.0 && before.1 != after.1, "{before:?} {after:?}");
     }
-    // Tracing links can't be updated: the new one is attached before the old one goes.
+    // The kernel cannot update a tracing link: the new agent attaches another one, and then removes the old
+    // one.
     assert!(before[4].0 != after[4].0 && before[4].1 != after[4].1, "{before:?} {after:?}");
 }

@@ -1,21 +1,22 @@
-//! The bounds of the agent's own tables and queues, each reached: what happens there is what the operations guide says, and
-//! it is counted.
+//! Each bound of the agent's own tables and queues is reached: what happens then is what the operations guide
+//! says, and it is counted.
 
-use std::{fs, net::TcpStream, time::SystemTime};
+use std::{fs, net::TcpStream, process::Command, time::SystemTime};
 
 use lineal_tests::{Lab, command::PATIENCE, http, script::PYTHON, story::SUBJECT};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::shared::{WIRE, counted, lines, own_lab, text};
 
-/// What the agent keeps of revocations and of used tokens.
+/// How many revocations, and how many used tokens, the agent stores at most.
 const KEPT_MAX: usize = 65_536;
 
+/// How often a bound was reached.
 fn reached(lab: &mut Lab, bound: &str) -> u64 {
     counted(lab, &format!("lineal_bounds_total{{bound=\"{bound}\"}}"))
 }
 
-/// A lab whose agent finds a file in its state directory.
+/// A lab whose agent was started with this file in its state directory.
 fn with_state(file: &str, content: &str) -> Lab {
     let mut lab = own_lab();
     lab.take_agent().unwrap().stop().unwrap();
@@ -25,20 +26,22 @@ fn with_state(file: &str, content: &str) -> Lab {
 }
 
 #[test]
-fn what_a_session_says_beyond_bounds_is_denied_or_decided_anew() {
+fn messages_and_prepared_statements_over_their_bounds_are_denied_and_full_caches_evict() {
     let mut lab = own_lab();
+    // Client → lineal: a query over the bound on messages, queries on 1100 different tables, 4096 prepared
+    // statements and one more. Back: an error for what is over a bound; the session continues.
     let script = format!(
         r#"{WIRE}
 def said(text):
     raw.sendall(query(text))
-    return told(1)[-1]
+    return replies(1)[-1]
 print(said("SELECT '" + "x" * (1 << 20) + "'"))
 for number in range(1100):
     said(f"SELECT a{{number}} FROM t{{number}}")
 raw.sendall(b"".join(parse(f"s{{number}}", "SELECT 1") for number in range(4096)) + SYNC)
-print(told(1))
+print(replies(1))
 raw.sendall(parse("beyond", "SELECT 1") + SYNC)
-print(told(1)[-1])
+print(replies(1)[-1])
 print(said("SELECT 1"))
 "#
     );
@@ -51,17 +54,18 @@ print(said("SELECT 1"))
     assert_eq!(reached(&mut lab, "message_bytes"), 1);
     assert_eq!(reached(&mut lab, "prepared_statements"), 1);
     assert_eq!(reached(&mut lab, "names"), 1);
-    // Once by their texts, three times by the statements that were prepared.
+    // The cache of readings was full once by the queries' texts and three times by the prepared statements.
     assert_eq!(reached(&mut lab, "readings"), 4);
-    // As many as there were, but for those that are kept.
+    // Every decision beyond the 256 that the cache keeps evicted one.
     assert!(reached(&mut lab, "decisions") >= 1100 - 256);
 }
 
 #[test]
-fn a_revocation_more_than_are_kept_ends_access_all_the_same() {
+fn a_revocation_over_the_bound_of_stored_ones_still_ends_access() {
     let line = |subject: usize| {
-        let one = json!({"selector": {"subject": subject.to_string()}, "reason": "left", "time_us": 1, "by_uid": 0});
-        one.to_string() + "\n"
+        let selector = json!({"subject": subject.to_string()});
+        let revocation = json!({"selector": selector, "reason": "left", "time_us": 1, "by_uid": 0});
+        revocation.to_string() + "\n"
     };
     let mut lab = with_state("revocations.jsonl", &(0..KEPT_MAX).map(line).collect::<String>());
     let script = r#"
@@ -76,17 +80,20 @@ except psycopg.Error as error:
 "#;
     let mut job = lab.converse("held", &lab.job("held", &[PYTHON, "-c", script]).unwrap()).unwrap();
     assert_eq!(job.line(PATIENCE).unwrap(), "open");
-    let told = lab.ask(&["revoke", "--subject", SUBJECT, "--reason", "offboarded"]).unwrap();
-    assert!(told.code == Some(125) && told.stderr.contains("live jobs have lost access"), "{told:?}");
+    let revoked = lab.ask(&["revoke", "--subject", SUBJECT, "--reason", "offboarded"]).unwrap();
+    assert!(
+        revoked.code == Some(125) && revoked.stderr.contains("live jobs have lost access"),
+        "{revoked:?}"
+    );
     job.say("").unwrap();
     assert_eq!(job.line(PATIENCE).unwrap(), "True");
     assert_eq!(reached(&mut lab, "revocations"), 1);
 }
 
 #[test]
-fn a_token_more_than_are_remembered_is_refused() {
+fn a_token_is_refused_when_no_more_used_tokens_can_be_remembered() {
     let far = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() + 86_400;
-    let uses: serde_json::Map<String, Value> = (0..KEPT_MAX)
+    let uses: Map<String, Value> = (0..KEPT_MAX)
         .map(|token| {
             let enroller = json!({"uid": 0, "pod_uid": null});
             let first =
@@ -102,19 +109,19 @@ fn a_token_more_than_are_remembered_is_refused() {
 }
 
 #[test]
-fn of_many_sessions_that_are_cut_some_are_closed_at_their_server_at_a_time() {
+fn sessions_cut_together_are_all_closed_at_the_server_a_bounded_number_at_a_time() {
     let mut lab = own_lab();
     let script = r#"
 import psycopg, sys
 held = [psycopg.connect(autocommit=True) for _ in range(40)]
 print("held", flush=True)
 sys.stdin.readline()
-def told(connection):
+def was_told_why(connection):
     try:
         connection.execute("SELECT 1")
     except psycopg.OperationalError as error:
         return "offboarded" in str(error)
-print(sum(map(told, held)), flush=True)
+print(sum(map(was_told_why, held)), flush=True)
 "#;
     let mut job = lab.converse("held", &lab.job("held", &[PYTHON, "-c", script]).unwrap()).unwrap();
     assert_eq!(job.line(PATIENCE).unwrap(), "held");
@@ -124,12 +131,14 @@ print(sum(map(told, held)), flush=True)
     assert!(reached(&mut lab, "closings") >= 1);
     lab.agent().unwrap().wait_for_status(|status| status["sessions"] == 0).unwrap();
     let left = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'app' AND state IS NOT NULL";
-    lab.wait_until("the server has ended them", || Ok(lab.postgres.admin("shop", left)?.trim() == "0"))
-        .unwrap();
+    lab.wait_until("the server has ended the sessions", || {
+        Ok(lab.postgres.admin("shop", left)?.trim() == "0")
+    })
+    .unwrap();
 }
 
 #[test]
-fn a_scrape_more_than_are_served_at_once_is_turned_away() {
+fn a_scrape_over_the_bound_of_concurrent_scrapes_is_refused_and_counted() {
     let mut lab = own_lab();
     let address = lab.agent().unwrap().metrics().to_owned();
     let held: Vec<TcpStream> = (0..16).map(|_| TcpStream::connect(&address).unwrap()).collect();
@@ -141,11 +150,11 @@ fn a_scrape_more_than_are_served_at_once_is_turned_away() {
             metrics.lines().find_map(|line| line.strip_prefix("lineal_bounds_total{bound=\"scrapes\"}"));
         Ok(line.is_some_and(|count| count.trim().parse::<u64>().is_ok_and(|count| count >= 1)))
     };
-    lab.wait_until("there is room again, and it is counted", scraped).unwrap();
+    lab.wait_until("a scrape is served again and counts the refused one", scraped).unwrap();
 }
 
 #[test]
-fn a_list_of_revocations_that_is_too_long_is_refused_and_told_of() {
+fn a_revocation_file_that_is_too_long_is_refused_and_reported() {
     let mut lab = own_lab();
     let file = lab.directory().join("revoked.toml");
     fs::write(&file, "").unwrap();
@@ -165,9 +174,9 @@ fn a_list_of_revocations_that_is_too_long_is_refused_and_told_of() {
 }
 
 #[test]
-fn all_users_together_hold_so_many_control_connections_and_root_is_heard_all_the_same() {
+fn control_connections_of_all_users_together_are_bounded_and_root_still_gets_one() {
     let mut lab = own_lab();
-    // Four users hold all there are; the fifth gets none, however few it has.
+    // Four users hold every connection there is; the fifth gets none, although it holds none yet.
     let held = r#"
 import os, socket, sys
 def hold(uid, count):
@@ -191,7 +200,7 @@ def hold(uid, count):
 print(*[hold(65000 + user, 64) for user in range(4)], hold(65004, 1), flush=True)
 "#;
     let control = lab.agent_options().control();
-    let mut python = std::process::Command::new(PYTHON);
+    let mut python = Command::new(PYTHON);
     python.args(["-c", held]).arg(&control);
     let mut crowd = lab.converse("crowd", &lab.inside(&python)).unwrap();
     assert_eq!(crowd.line(PATIENCE).unwrap(), "heard heard heard heard refused");

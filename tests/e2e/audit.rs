@@ -1,13 +1,18 @@
-//! The trail: complete after a kill, refused when it can't be written, provable.
+//! The audit trail is complete after the agent was killed, can be verified, and stops commands while it
+//! cannot be written.
 
-use std::{fs, process::Command};
+use std::{fs, path::Path, process::Command};
 
-use lineal_tests::{Lab, LabOptions, command::finish, script::PYTHON};
+use lineal_tests::{
+    Lab, LabOptions,
+    command::{PATIENCE, finish},
+    script::PYTHON,
+};
 
 use crate::shared::{decisions_on, lines, own_lab, text};
 
 #[test]
-fn a_killed_agent_loses_no_forwarded_command() {
+fn a_killed_agent_leaves_a_record_of_every_forwarded_command() {
     let mut lab = own_lab();
     let script = r#"
 import psycopg
@@ -19,21 +24,21 @@ with psycopg.connect(autocommit=True) as connection:
     let job = lab.job("killed", &[PYTHON, "-c", script]).unwrap();
     let mut job = lab.converse("killed", &job).unwrap();
     for _ in 0..50 {
-        job.line(lineal_tests::command::PATIENCE).unwrap();
+        job.line(PATIENCE).unwrap();
     }
     lab.take_agent().unwrap().kill().unwrap();
     drop(job);
     let name = lab.postgres.admin("shop", "SELECT name FROM products WHERE id = 1").unwrap();
     let last: usize = name.trim_start_matches('n').parse().unwrap();
     let recorded = decisions_on(&lab, "kill-6b01");
-    assert!(recorded.len() > last, "the server did number {last}, the trail holds {}", recorded.len());
+    assert!(recorded.len() > last, "the server ran update {last}, the trail holds {}", recorded.len());
     lab.start_agent().unwrap();
     let trail = lab.trail();
     lines(&lab.ask(&["audit", "verify", "--dir", trail.to_str().unwrap()]).unwrap());
 }
 
 #[test]
-fn a_full_disk_denies_and_says_why() {
+fn a_full_disk_denies_commands_and_gives_the_reason() {
     let directory = tempfile::tempdir().unwrap();
     let mount = Mount::tmpfs(directory.path(), "size=256k");
     let mut lab =
@@ -56,8 +61,8 @@ except psycopg.Error as error:
     print(error)
 "#;
     let done = lab.python(filling).unwrap();
-    let told = format!("{}{}", done.stdout, done.stderr);
-    assert!(told.contains("audit"), "{done:?}");
+    let output = format!("{}{}", done.stdout, done.stderr);
+    assert!(output.contains("audit"), "{done:?}");
     let done = lab.psql(&["UPDATE orders SET status = 'unrecorded' WHERE id = 77"]).unwrap();
     assert_ne!(done.code, Some(0), "{done:?}");
     let after = lab.postgres.admin("shop", "SELECT status FROM orders WHERE id = 77").unwrap();
@@ -70,7 +75,7 @@ except psycopg.Error as error:
 }
 
 #[test]
-fn literals_are_left_out_where_configured() {
+fn literals_are_redacted_from_the_trail_if_configured() {
     let lab = Lab::start(&LabOptions { literals: "redact", ..LabOptions::default() }).unwrap();
     let script = r#"
 import psycopg
@@ -87,15 +92,15 @@ with psycopg.connect(autocommit=True) as connection:
     }
 }
 
-/// A small file system, for as long as the test runs.
-struct Mount<'a>(&'a std::path::Path);
+/// A small file system, mounted until this is dropped.
+struct Mount<'a>(&'a Path);
 
 impl<'a> Mount<'a> {
-    fn tmpfs(place: &'a std::path::Path, options: &str) -> Self {
-        let done =
-            finish(Command::new("mount").args(["-t", "tmpfs", "-o", options, "lineal-test"]).arg(place));
-        assert_eq!(done.unwrap().code, Some(0));
-        Self(place)
+    fn tmpfs(directory: &'a Path, options: &str) -> Self {
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", options, "lineal-test"]).arg(directory);
+        assert_eq!(finish(&mut mount).unwrap().code, Some(0));
+        Self(directory)
     }
 }
 

@@ -1,8 +1,10 @@
-//! Many, slow and silent clients: bounded, counted, and no one else's trouble.
+//! Many, slow and silent clients are bounded and counted, and do not affect other clients.
+
+use std::{fs, process::Command};
 
 use lineal_tests::{Lab, LabOptions, command::PATIENCE, http, script::PYTHON};
 
-use crate::shared::{decisions_on, lines, own_lab};
+use crate::shared::{WIRE, WIRE_MESSAGES, decisions_on, lines, own_lab};
 
 /// A lab whose agent has these `[limits]`.
 fn limited(limits: &str) -> Lab {
@@ -33,7 +35,7 @@ print(all(session.execute("SELECT 1").fetchone()[0] == 1 for session in open_ses
 }
 
 #[test]
-fn a_job_more_than_the_host_may_have_is_refused_until_one_has_ended() {
+fn a_job_over_the_hosts_bound_is_refused_until_another_ends() {
     let mut lab = limited("jobs_max = 1");
     let mut first =
         lab.converse("first", &lab.job("first", &["sh", "-c", "echo up; read x"]).unwrap()).unwrap();
@@ -51,7 +53,7 @@ fn a_job_more_than_the_host_may_have_is_refused_until_one_has_ended() {
 }
 
 #[test]
-fn a_session_more_than_the_host_may_have_is_refused_whosever_it_is() {
+fn a_session_over_the_hosts_bound_is_refused_whichever_job_opens_it() {
     let mut lab = limited("sessions_max = 3\nsessions_per_job_max = 2");
     let script = r#"
 import psycopg, sys
@@ -61,7 +63,14 @@ sys.stdin.readline()
 "#;
     let mut first = lab.converse("first", &lab.job("first", &[PYTHON, "-c", script]).unwrap()).unwrap();
     assert_eq!(first.line(PATIENCE).unwrap(), "held");
-    let second = "import psycopg\nwith psycopg.connect() as one:\n try: psycopg.connect()\n except psycopg.OperationalError: print('refused')";
+    let second = r#"
+import psycopg
+with psycopg.connect() as one:
+    try:
+        psycopg.connect()
+    except psycopg.OperationalError:
+        print('refused')
+"#;
     assert_eq!(lines(&lab.python(second).unwrap()), ["refused"]);
     let metrics = http::get(lab.agent().unwrap().metrics(), "/metrics").unwrap();
     assert!(metrics.contains("lineal_connections_closed_total{reason=\"too_many_sessions\"} 1"), "{metrics}");
@@ -69,15 +78,15 @@ sys.stdin.readline()
     assert!(first.wait(PATIENCE).unwrap().success());
 }
 
-/// The bound is of processes above the one that connects: the root stands below none.
+/// The bound counts the processes above the one that connects; the job's root has none above it.
 #[test]
-fn who_stands_too_deep_below_its_jobs_root_is_not_attributed() {
+fn a_process_too_deep_below_its_jobs_root_is_refused_as_unattributable() {
     const DEPTH_MAX: u32 = 4_096;
     let mut lab = own_lab();
-    // Each waits for the next, and the last executes: as deep as it was forked.
+    // Each shell starts the next and waits for it; the last one becomes psql, at exactly the depth asked for.
     let script = "[ $1 -gt 0 ] || exec psql -XAtqc \"SELECT 'this deep: $2'\"\nsh $0 $(($1 - 1)) $2; exit $?";
     let file = lab.directory().join("deep.sh");
-    std::fs::write(&file, script).unwrap();
+    fs::write(&file, script).unwrap();
     let dive = |depth: u32| {
         let depth = depth.to_string();
         lab.run("deep", &["sh", file.to_str().unwrap(), &depth, &depth]).unwrap().code
@@ -92,7 +101,7 @@ fn who_stands_too_deep_below_its_jobs_root_is_not_attributed() {
 }
 
 #[test]
-fn one_user_holds_so_many_control_connections_and_root_is_heard_all_the_same() {
+fn control_connections_of_one_user_are_bounded_and_root_still_gets_one() {
     let mut lab = own_lab();
     let held = r#"
 import os, socket, sys
@@ -105,7 +114,7 @@ print("refused" if held[-1].recv(1) == b"" else "heard", flush=True)
 sys.stdin.readline()
 "#;
     let control = lab.agent_options().control();
-    let mut python = std::process::Command::new(PYTHON);
+    let mut python = Command::new(PYTHON);
     python.args(["-c", held]).arg(&control);
     let mut crowd = lab.converse("crowd", &lab.inside(&python)).unwrap();
     assert_eq!(crowd.line(PATIENCE).unwrap(), "refused");
@@ -117,7 +126,7 @@ sys.stdin.readline()
 }
 
 #[test]
-fn a_job_over_its_bound_of_sessions_is_refused_and_others_are_not() {
+fn a_job_over_its_session_bound_is_refused_and_others_are_not() {
     let lab = limited("sessions_per_job_max = 3\nstartup_s = 2");
     let script = r#"
 import psycopg
@@ -133,25 +142,18 @@ except psycopg.OperationalError:
 }
 
 #[test]
-fn a_client_that_never_says_hello_is_cut_off() {
+fn a_client_that_sends_no_startup_message_is_cut_off() {
     let lab = limited("startup_s = 1");
-    let script = r#"
-import os, socket
-raw = socket.create_connection(("127.0.0.1", int(os.environ["PGPORT"])), timeout=20)
-try:
-    while raw.recv(65536):
-        pass
-except ConnectionResetError:
-    pass
-print("cut")
-"#;
-    assert_eq!(lines(&lab.python(script).unwrap()), ["cut"]);
+    // Client → lineal: a connection, and nothing more. Back: after `startup_s` the connection is closed.
+    let script = format!("{WIRE_MESSAGES}read_to_end(connect())\nprint('cut')\n");
+    assert_eq!(lines(&lab.python(&script).unwrap()), ["cut"]);
 }
 
 #[test]
-fn a_client_that_vanished_without_a_word_is_noticed() {
+fn the_session_of_a_client_that_vanished_silently_ends() {
     let mut lab = limited("keepalive_s = 1");
-    // A socket closed in repair mode sends nothing: to its peer the host has lost its power.
+    // Client → lineal: a session, and then silence: a socket closed in repair mode sends nothing, as if its
+    // host had lost power. Back: keepalive probes, and when nobody answers them the session ends.
     let script = r#"
 import os, psycopg, socket, sys
 TCP_REPAIR = 19
@@ -159,7 +161,7 @@ connection = psycopg.connect(autocommit=True, sslmode="disable")
 print("open", flush=True)
 sys.stdin.readline()
 raw = socket.socket(fileno=connection.fileno())
-# What is unacknowledged would be sent again, and that would tell.
+# Data that stayed unacknowledged would be sent again, and its failure would reveal the lost client.
 raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 raw.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
 raw.close()
@@ -177,25 +179,21 @@ sys.stdin.readline()
     assert!(open(1).unwrap());
     job.say("").unwrap();
     assert_eq!(job.line(PATIENCE).unwrap(), "gone");
-    lab.wait_until("the session is over", || open(0)).unwrap();
+    lab.wait_until("the session has ended", || open(0)).unwrap();
 }
 
-/// Sends a query with a large result by a raw socket, and reads `READS` times before it stops reading.
+/// Client → lineal → server: a query whose result has 60 MB, over a socket with a small receive buffer. What
+/// comes back is left to the test to read, or not.
 const LARGE_RESULT: &str = r#"
-import os, socket, struct, sys, time
-import psycopg
-connection = psycopg.connect(autocommit=True, sslmode="disable")
-raw = socket.socket(fileno=os.dup(connection.fileno()))
+import time
 raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-query = b"SELECT repeat('x', 1000000) FROM generate_series(1, 60)\0"
-raw.setblocking(True)
-raw.sendall(b"Q" + struct.pack("!I", len(query) + 4) + query)
+raw.sendall(query("SELECT repeat('x', 1000000) FROM generate_series(1, 60)"))
 "#;
 
 #[test]
-fn a_client_that_does_not_read_holds_up_nobody_and_is_cut() {
+fn a_client_that_does_not_read_is_cut_and_delays_no_other() {
     let mut lab = limited("stalled_write_s = 2");
-    let script = format!("{LARGE_RESULT}print('not reading', flush=True)\nsys.stdin.readline()\n");
+    let script = format!("{WIRE}{LARGE_RESULT}print('not reading', flush=True)\nsys.stdin.readline()\n");
     let job = lab.job("slow", &[PYTHON, "-c", &script]).unwrap();
     let mut job = lab.converse("slow", &job).unwrap();
     assert_eq!(job.line(PATIENCE).unwrap(), "not reading");
@@ -207,12 +205,12 @@ fn a_client_that_does_not_read_holds_up_nobody_and_is_cut() {
     lab.wait_until("the session is cut", cut).unwrap();
 }
 
-/// The pauses are the slowness itself: the whole takes three times what a client may rest.
+/// The pauses make the client slow: reading everything takes three times as long as it may stop reading for.
 #[test]
-fn a_slow_client_that_goes_on_reading_gets_everything() {
+fn a_slow_client_that_keeps_reading_gets_everything() {
     let lab = limited("stalled_write_s = 2");
     let script = format!(
-        r#"{LARGE_RESULT}
+        r#"{WIRE}{LARGE_RESULT}
 started, got = time.monotonic(), 0
 while got < 60 * 1000000:
     got += len(raw.recv(1000000))

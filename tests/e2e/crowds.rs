@@ -1,4 +1,4 @@
-//! Many at once, in one tree: processes and connections.
+//! Very many processes, and very many connections, in one job's tree at once.
 
 use std::{env, fs, process::Command};
 
@@ -6,11 +6,12 @@ use lineal_tests::{Lab, LabOptions, command::PATIENCE, script::PYTHON};
 
 use crate::shared::{lines, own_lab};
 
-/// Branches of a tree, with every change and with full sizes, and leaves of each.
+/// How many branches the tree of processes has: in every run, and with `LINEAL_TEST_FULL`.
 const BRANCHES: [usize; 2] = [5, 100];
+/// How many leaves each branch has.
 const LEAVES: usize = 499;
 
-/// Room for that many processes on a host that has less, until it is dropped.
+/// Raises the host's bound on process ids where it is too low, until this is dropped; holds the old bound.
 struct PidMax(Option<String>);
 
 impl PidMax {
@@ -35,7 +36,7 @@ impl Drop for PidMax {
 }
 
 #[test]
-fn a_tree_of_fifty_thousand_processes_is_followed_to_the_last() {
+fn every_process_of_a_large_tree_is_followed() {
     let branches = BRANCHES[usize::from(env::var_os("LINEAL_TEST_FULL").is_some())];
     let all = 1 + branches * (1 + LEAVES);
     let _room = PidMax::at_least(all * 2);
@@ -55,6 +56,7 @@ fn a_tree_of_fifty_thousand_processes_is_followed_to_the_last() {
     agent.wait_for_status(|status| status["places"] == 0 && status["jobs"] == 0).unwrap();
 }
 
+/// How many connections are open at once.
 const FLOWS: usize = 5_000;
 
 #[test]
@@ -81,7 +83,8 @@ asyncio.run(main())
     lab.set_upstreams(&shop).unwrap();
     lab.set_policies("@id(\"open\")\npermit (principal, action == Action::\"connect\", resource);\n")
         .unwrap();
-    // Two branches, each with half of them.
+    // Client → lineal → server: from each of two processes, half of the connections, with a number over each.
+    // Back: on every connection its own number.
     let script = format!(
         r#"
 import os, resource, socket, sys

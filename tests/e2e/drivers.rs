@@ -1,4 +1,6 @@
-//! Drivers as they come: each does the same, with and without TLS, and none notices lineal but by what it is denied.
+//! Unchanged drivers of five languages: each runs the same steps with and without TLS, and notices lineal
+//! only by the statements that are denied. The clients' sources are in `tests/lab/clients` and
+//! `tests/clients/rust.rs`.
 
 use std::{fs, path::PathBuf, process::Command, sync::OnceLock};
 
@@ -6,6 +8,7 @@ use lineal_tests::{Lab, command::finish, paths, script::PYTHON};
 
 use crate::shared::{lines, verified_lab};
 
+/// What every client prints, a line for each step.
 const EXPECTED: [&str; 9] = [
     "select 1",
     "prepared 41 42 43",
@@ -18,12 +21,13 @@ const EXPECTED: [&str; 9] = [
     "goes on 2",
 ];
 
-/// One lab for all: its upstream is reached by verified TLS.
+/// One lab for all drivers: its upstream is reached by verified TLS.
 fn lab() -> &'static Lab {
     static LAB: OnceLock<Lab> = OnceLock::new();
     LAB.get_or_init(verified_lab)
 }
 
+/// Runs a client as a job, once without and once with verified TLS.
 fn check(command: &[&str]) {
     for mode in ["disable", "verify-full"] {
         let mut job = lab().job("driver", command).unwrap();
@@ -32,6 +36,7 @@ fn check(command: &[&str]) {
     }
 }
 
+/// The path of a client's source.
 fn source(name: &str) -> String {
     paths::lab_sources().join("clients").join(name).to_str().unwrap().to_owned()
 }
@@ -44,18 +49,18 @@ fn built(name: &str) -> PathBuf {
 }
 
 #[test]
-fn asyncpg() {
+fn asyncpg_works_unchanged_with_and_without_tls() {
     check(&[PYTHON, &source("asyncpg_client.py")]);
 }
 
 #[test]
-fn node_postgres() {
+fn node_postgres_works_unchanged_with_and_without_tls() {
     let client = paths::lab_tools().unwrap().join("clients/node/client.mjs");
     check(&["node", client.to_str().unwrap()]);
 }
 
 #[test]
-fn pgjdbc() {
+fn pgjdbc_works_unchanged_with_and_without_tls() {
     let classes = built("java");
     let mut compile = Command::new("javac");
     finish(compile.arg("-d").arg(&classes).arg(source("Client.java"))).unwrap().success().unwrap();
@@ -65,16 +70,16 @@ fn pgjdbc() {
 }
 
 #[test]
-fn pgx() {
+fn pgx_works_unchanged_with_and_without_tls() {
     let client = built("pgx");
     let mut compile = Command::new("go");
-    // Debian's packages of Go code are a GOPATH.
+    // Debian packages Go code as a GOPATH, not as modules.
     compile.env("GO111MODULE", "off").env("GOPATH", "/usr/share/gocode").env("GOCACHE", built("gocache"));
     finish(compile.args(["build", "-o"]).arg(&client).arg(source("client.go"))).unwrap().success().unwrap();
     check(&[client.to_str().unwrap()]);
 }
 
 #[test]
-fn tokio_postgres() {
+fn tokio_postgres_works_unchanged_with_and_without_tls() {
     check(&[env!("CARGO_BIN_EXE_rust-client")]);
 }

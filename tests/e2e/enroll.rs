@@ -1,20 +1,26 @@
-//! Enrolling a tree that runs already.
+//! `lineal enroll`: a process tree that runs already becomes a job.
 
-use std::process::Command;
+use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 
-use lineal_tests::{Lab, command::PATIENCE, script::PYTHON};
+use lineal_tests::{
+    Lab,
+    command::{Finished, PATIENCE, finish},
+    paths,
+    script::PYTHON,
+    server::Server,
+};
 use serde_json::Value;
 
 use crate::shared::{decisions_on, lab, own_lab, text};
 
 /// Starts a script outside every job.
-fn start(lab: &Lab, script: &str) -> lineal_tests::server::Server {
+fn start(lab: &Lab, script: &str) -> Server {
     let mut python = Command::new(PYTHON);
     python.args(["-c", script]);
     lab.converse("running", &lab.inside(&python)).unwrap()
 }
 
-fn enroll(lab: &Lab, pid: u32) -> lineal_tests::command::Finished {
+fn enroll(lab: &Lab, pid: u32) -> Finished {
     let token = lab.token_file();
     lab.ask(&[
         "enroll",
@@ -31,21 +37,22 @@ fn enroll(lab: &Lab, pid: u32) -> lineal_tests::command::Finished {
 
 #[test]
 fn a_running_tree_becomes_a_job_with_its_whole_ancestry() {
-    // A child, its child, and one that was a stopped process before; each connects when it is told to.
+    // A child, a grandchild and a child that is stopped by a signal; the first two connect when they are told
+    // to.
     let script = r#"
 import os, psycopg, signal, sys
 def talk(name):
     with psycopg.connect(autocommit=True) as connection:
         connection.execute("SELECT 'by the %s'" % name)
-def told(pipe):
+def wait_for(pipe):
     os.read(pipe[0], 1)
 child, grandchild = os.pipe(), os.pipe()
 if os.fork() == 0:
     if os.fork() == 0:
-        told(grandchild)
+        wait_for(grandchild)
         talk("grandchild")
         os._exit(0)
-    told(child)
+    wait_for(child)
     talk("child")
     os.write(grandchild[1], b"x")
     os.wait()
@@ -73,7 +80,7 @@ print(state, flush=True)
     let job: Vec<Value> = done.json().unwrap();
     assert_eq!(job[0]["processes"].as_u64(), Some(4), "{job:?}");
     running.say("").unwrap();
-    // What had stopped before is not let run.
+    // Enrolment stops and continues processes; one that was stopped before stays stopped.
     assert_eq!(running.line(PATIENCE).unwrap(), "T");
     for (name, depth) in [("by the child", 2), ("by the grandchild", 3)] {
         let rows = decisions_on(&lab, name);
@@ -88,15 +95,15 @@ print(state, flush=True)
 }
 
 #[test]
-fn who_may_enrol_whom() {
+fn enrolling_is_refused_to_other_users_and_jobs_and_for_a_process_enrolled_before() {
     let lab = lab();
     let mut running = start(lab, "input()");
     let pid = running.pid();
-    // Another user may not, and none may twice.
+    // Another user may not enrol it, and nobody may enrol it twice.
     let token = lab.directory().join("token.everyone");
-    std::fs::copy(lab.token_file(), &token).unwrap();
-    std::fs::set_permissions(&token, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
-    let lineal = lineal_tests::paths::lineal().unwrap();
+    fs::copy(lab.token_file(), &token).unwrap();
+    fs::set_permissions(&token, PermissionsExt::from_mode(0o644)).unwrap();
+    let lineal = paths::lineal().unwrap();
     let mut nobody = Command::new("setpriv");
     nobody.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"]).arg(&lineal);
     nobody.args(["enroll", "--pid", &pid.to_string(), "--token-file"]).arg(&token);
@@ -108,12 +115,12 @@ fn who_may_enrol_whom() {
             .find_map(|(name, value)| (name == "LINEAL_CONTROL").then_some(value).flatten())
             .unwrap(),
     );
-    let refused = lineal_tests::command::finish(&mut lab.inside(&nobody)).unwrap();
+    let refused = finish(&mut lab.inside(&nobody)).unwrap();
     assert!(refused.code == Some(125) && refused.stderr.contains("another user's"), "{refused:?}");
     assert_eq!(enroll(lab, pid).code, Some(0));
     let again = enroll(lab, pid);
     assert!(again.code == Some(125) && again.stderr.contains("already belongs to job"), "{again:?}");
-    // Nor may a job enrol anybody.
+    // A job may enrol nobody.
     let inside = lab.run(
         "inside",
         &[
@@ -130,8 +137,9 @@ fn who_may_enrol_whom() {
 }
 
 #[test]
-fn a_tree_that_grows_while_it_is_enrolled_is_had_whole() {
-    // Each child forks on, to a depth of four: new ones appear wherever one looks, until the pipe is closed.
+fn a_tree_that_grows_during_enrolment_is_enrolled_completely() {
+    // Each child forks six more, four generations deep, while the tree is enrolled; all wait for the pipe's
+    // end.
     let script = r#"
 import os, sys
 held, holding = os.pipe()
@@ -165,15 +173,17 @@ sys.stdin.readline()
 
 /// Whether a process runs a script with this word in it.
 fn is_of(pid: u32, word: &str) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains(word))
+    fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains(word))
 }
 
 #[test]
-fn a_tree_that_cannot_be_had_whole_is_left_as_it_was() {
-    // One of it is in another network namespace, and all of it can still reach the shop afterwards.
+fn a_tree_that_cannot_be_enrolled_completely_is_left_untouched() {
+    // One process of the tree is in another network namespace, which refuses the whole tree; the others can
+    // still reach the shop afterwards.
     let script = r#"
 import os, psycopg, subprocess, sys
-apart = subprocess.Popen(["unshare", "-n", "sh", "-c", "echo apart; read x"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+apart = subprocess.Popen(["unshare", "-n", "sh", "-c", "echo apart; read x"],
+                         stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 apart.stdout.readline()
 print("ready", flush=True)
 sys.stdin.readline()
@@ -190,6 +200,6 @@ apart.communicate(b"x")
     assert_eq!(running.line(PATIENCE).unwrap(), "as it was");
     assert!(running.wait(PATIENCE).unwrap().success());
     assert!(decisions_on(&lab, "as it was").is_empty());
-    // A refusal before anything began: no job was on record.
+    // The refusal came before anything else, so no job is recorded.
     assert!(lab.audit(&["--kind", "job"]).unwrap().is_empty());
 }

@@ -1,19 +1,21 @@
-//! A host that lacks something: `doctor` and `agent` say what, and what to do.
+//! A host that lacks something lineal needs: `lineal doctor` and `lineal agent` name what is missing.
 
-use std::process::Command;
+use std::{fs, process::Command};
 
 use lineal_tests::{command::finish, paths};
 
 use crate::shared::{lab, own_lab};
 
-/// Runs what follows without the right to load eBPF programs.
+/// Runs a command without the capabilities to load eBPF programs.
 const UNPRIVILEGED: [&str; 3] = ["setpriv", "--bounding-set=-bpf,-sys_admin", "--inh-caps=-all"];
-/// Runs what follows without the right to mount, to pin and to enter namespaces.
+/// Runs a command without the capability to mount, to pin and to enter namespaces.
 const UNMOUNTING: [&str; 3] = ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-all"];
-/// Runs what follows on a kernel that tells nothing of its types: the mount is the process's own.
+/// Runs a command as if the kernel had no BTF type information: an empty mount, which only the command sees,
+/// hides it.
 const WITHOUT_BTF: [&str; 5] =
     ["unshare", "--mount", "sh", "-c", "mount -t tmpfs none /sys/kernel/btf && exec \"$0\" \"$@\""];
 
+/// A `lineal` command that a wrapper runs.
 fn under(wrapper: &[&str], arguments: &[&str]) -> Command {
     let mut command = Command::new(wrapper[0]);
     command.args(&wrapper[1..]).arg(paths::lineal().unwrap()).args(arguments);
@@ -30,7 +32,7 @@ fn doctor_finds_nothing_missing_here() {
 }
 
 #[test]
-fn doctor_names_what_is_missing_and_the_remedy() {
+fn doctor_names_what_is_missing() {
     for (wrapper, named) in [
         (&UNPRIVILEGED[..], "CAP_BPF"),
         (&UNMOUNTING[..], "CAP_SYS_ADMIN"),
@@ -60,7 +62,7 @@ fn an_agent_that_cannot_enforce_does_not_start() {
 #[test]
 fn an_unknown_field_of_the_configuration_is_refused_by_file_and_name() {
     let path = lab().directory().join("unknown.toml");
-    std::fs::write(&path, "[limits]\nsessions_mx = 3\n").unwrap();
+    fs::write(&path, "[limits]\nsessions_mx = 3\n").unwrap();
     let done = finish(&mut under(&["env"], &["agent", "--config", path.to_str().unwrap()])).unwrap();
     assert_eq!(done.code, Some(125), "{done:?}");
     assert!(done.stderr.contains("unknown.toml") && done.stderr.contains("sessions_mx"), "{done:?}");

@@ -1,40 +1,28 @@
-//! Malformed, oversized and unexpected messages: that session ends with a clear error; the agent and all others
-//! live.
+//! Malformed, oversized and unexpected messages end their session with a clear error; the agent and all other
+//! sessions go on.
 
-use crate::shared::{lab, lines};
+use crate::shared::{WIRE, WIRE_MESSAGES, lab, lines};
 
-/// Starts a session as psycopg would, then sends bytes of the test's own, and prints what comes back.
-const AFTER_LOGIN: &str = r#"
-import os, socket, struct, sys, hashlib
-import psycopg
-connection = psycopg.connect(autocommit=True, sslmode="disable")
-raw = socket.socket(fileno=os.dup(connection.fileno()))
-raw.setblocking(True)
-raw.settimeout(20)
-def message(kind, body):
-    return kind + struct.pack("!I", len(body) + 4) + body
-def answers():
-    got = b""
-    try:
-        while True:
-            piece = raw.recv(65536)
-            if not piece:
-                return got + b" CLOSED"
-            got += piece
-    except ConnectionResetError:
-        return got + b" CLOSED"
-raw.sendall(BYTES)
-got = answers()
-print(got.decode("latin-1").replace("\0", " "))
-"#;
+/// Client → lineal: after a login, the bytes that the Python expression `bytes` yields. Back: what the
+/// expression `answer` reads.
+fn exchange(bytes: &str, answer: &str) -> String {
+    let script = format!(
+        r#"{WIRE}
+raw.sendall({bytes})
+print({answer}.decode("latin-1").replace("\0", " "))
+"#
+    );
+    lines(&lab().python(&script).unwrap()).join("\n")
+}
 
+/// Sends bytes after a login, and expects an error that contains `expect`, the end of that session, and
+/// service for others.
 fn check(bytes: &str, expect: &str) {
-    let done = lab().python(&AFTER_LOGIN.replace("BYTES", bytes)).unwrap();
-    let told = lines(&done).join("\n");
-    assert!(told.contains("CLOSED"), "{bytes}: {told}");
-    assert!(told.contains("lineal: "), "{bytes}: no reason was told: {told}");
-    assert!(told.contains(expect), "{bytes}: {told}");
-    assert_eq!(lines(&lab().psql(&["SELECT 1"]).unwrap()), ["1"], "others did not live");
+    let answer = exchange(bytes, "(read_to_end(raw) + b' CLOSED')");
+    assert!(answer.contains("CLOSED"), "{bytes}: {answer}");
+    assert!(answer.contains("lineal: "), "{bytes}: the client was given no reason: {answer}");
+    assert!(answer.contains(expect), "{bytes}: {answer}");
+    assert_eq!(lines(&lab().psql(&["SELECT 1"]).unwrap()), ["1"], "another session is not served");
 }
 
 #[test]
@@ -53,67 +41,60 @@ fn an_unknown_message_ends_the_session() {
 }
 
 #[test]
-fn a_startup_message_in_mid_session_ends_it() {
+fn a_startup_message_after_login_ends_the_session() {
     check("struct.pack('!II', 8, 196608)", "");
 }
 
 #[test]
-fn a_query_without_its_end_ends_the_session() {
+fn a_query_without_its_terminating_zero_byte_ends_the_session() {
     check("message(b'Q', b'SELECT 1')", "");
 }
 
 #[test]
-fn a_function_call_is_denied() {
-    // pg_backend_pid() by its OID: no text to decide on.
-    let script = AFTER_LOGIN.replace("got = answers()", "got = raw.recv(65536)");
-    let done =
-        lab().python(&script.replace("BYTES", "message(b'F', struct.pack('!IHHH', 2026, 0, 0, 0))")).unwrap();
-    let told = lines(&done).join("\n");
-    assert!(told.contains("42501") && told.contains("no-code"), "{told}");
+fn a_function_call_message_is_denied() {
+    // A FunctionCall names pg_backend_pid() by its OID: there is no text to decide on.
+    let answer = exchange("message(b'F', struct.pack('!IHHH', 2026, 0, 0, 0))", "raw.recv(65536)");
+    assert!(answer.contains("42501") && answer.contains("no-code"), "{answer}");
 }
 
 #[test]
-fn what_is_no_postgresql_gets_an_error_and_an_end() {
+fn bytes_that_are_not_postgresql_get_an_error_and_the_connection_closes() {
     for (bytes, reason) in [
         ("b'GET / HTTP/1.1\\r\\n\\r\\n'", "startup packet"),
         ("b'\\x00\\x00\\x00\\x08\\xff\\xff\\xff\\xff'", "version"),
         ("b'\\x00\\x00\\x00\\x00'", "startup packet"),
     ] {
+        // Client → lineal: these bytes in place of a startup message. Back: an error with the reason, and the
+        // end.
         let script = format!(
-            r#"
-import os, socket
-raw = socket.create_connection(("127.0.0.1", int(os.environ["PGPORT"])), timeout=20)
+            r#"{WIRE_MESSAGES}
+raw = connect()
 raw.sendall({bytes})
-got = b""
-try:
-    while piece := raw.recv(65536):
-        got += piece
-except ConnectionResetError:
-    pass
-print("ended", got)
+print("ended", read_to_end(raw))
 "#
         );
         let done = lab().python(&script).unwrap();
-        let told = lines(&done)[0];
-        assert!(told.starts_with("ended") && told.contains("lineal: ") && told.contains(reason), "{done:?}");
+        let answer = lines(&done)[0];
+        assert!(
+            answer.starts_with("ended") && answer.contains("lineal: ") && answer.contains(reason),
+            "{done:?}"
+        );
     }
     assert_eq!(lines(&lab().psql(&["SELECT 1"]).unwrap()), ["1"]);
 }
 
 #[test]
-fn gss_encryption_is_declined_and_tls_is_granted_in_any_order() {
-    let done = lab()
-        .python(
-            r#"
-import os, socket, struct
-GSS, SSL = 80877104, 80877103
-for codes in ((GSS, SSL), (SSL,)):
-    raw = socket.create_connection(("127.0.0.1", int(os.environ["PGPORT"])), timeout=20)
+fn tls_is_granted_at_once_and_after_gss_encryption_was_declined() {
+    // Client → lineal: a GSSENCRequest and then an SSLRequest; on another connection an SSLRequest alone.
+    // Back: one byte each, N (declined) for GSS and S (go on with TLS) for SSL.
+    let script = format!(
+        r#"{WIRE_MESSAGES}
+for codes in ((GSS_REQUEST, SSL_REQUEST), (SSL_REQUEST,)):
+    raw = connect()
     for code in codes:
-        raw.sendall(struct.pack("!II", 8, code))
+        raw.sendall(untyped(code))
         print(raw.recv(1).decode())
-"#,
-        )
-        .unwrap();
-    assert_eq!(lines(&done), ["N", "S", "S"]);
+"#
+    );
+    assert_eq!(lines(&lab().python(&script).unwrap()), ["N", "S", "S"]);
 }

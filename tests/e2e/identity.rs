@@ -1,13 +1,19 @@
-//! No credential, no job: CMD is not started, exit 125, one sentence.
+//! Without a verified token no job starts: `lineal run` prints one line, exits with 125 and does not start
+//! the command.
 
-use std::{fs, process::Command};
+use std::{
+    fs,
+    process::Command,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
-use lineal_tests::{Lab, LabOptions, command::finish};
+use lineal_tests::{Lab, LabOptions, command::finish, paths};
 use serde_json::json;
 
 use crate::shared::{lab, lines};
 
-/// Tries to start a job under a token; returns the one line on standard error, after checking all else.
+/// Tries to start a job with a token that must be refused: asserts that the command was not started, and
+/// returns the one line on standard error.
 fn refusal(lab: &Lab, token: &str) -> String {
     let directory = tempfile::tempdir_in(lab.directory()).unwrap();
     let (file, started) = (directory.path().join("token"), directory.path().join("started"));
@@ -15,20 +21,20 @@ fn refusal(lab: &Lab, token: &str) -> String {
     let arguments = ["run", "--token-file", file.to_str().unwrap(), "--", "touch", started.to_str().unwrap()];
     let refused = lab.ask(&arguments).unwrap();
     assert_eq!(refused.code, Some(125), "{refused:?}");
-    assert!(!started.exists(), "CMD was started");
+    assert!(!started.exists(), "the command was started");
     let [line] = refused.stderr.lines().collect::<Vec<_>>()[..] else { panic!("not one line: {refused:?}") };
     assert!(line.starts_with("lineal: "), "{line}");
     line.to_owned()
 }
 
-/// Seconds since the Unix epoch, some way off.
+/// A time relative to now, in seconds since the Unix epoch.
 fn seconds_from_now(seconds: i64) -> i64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     now.as_secs() as i64 + seconds
 }
 
 #[test]
-fn a_bad_token_starts_nothing_and_the_reason_is_told() {
+fn an_invalid_token_starts_no_job_and_the_reason_is_printed() {
     let lab = lab();
     let check = |request, expect: &str| {
         let line = refusal(lab, &lab.issuer.mint(&request).unwrap());
@@ -44,7 +50,7 @@ fn a_bad_token_starts_nothing_and_the_reason_is_told() {
 }
 
 #[test]
-fn what_is_no_token_starts_nothing() {
+fn text_that_is_not_a_token_starts_no_job() {
     for token in ["", "not a token", "a.b.c"] {
         refusal(lab(), token);
     }
@@ -63,28 +69,29 @@ fn a_single_use_token_is_refused_the_second_time() {
 }
 
 #[test]
-fn a_token_that_names_a_run_is_good_for_every_job_of_the_run() {
+fn a_token_that_names_a_ci_run_is_accepted_for_every_job_of_that_run() {
     for _ in 0..3 {
         lines(&lab().run("again", &["true"]).unwrap());
     }
 }
 
 #[test]
-fn new_keys_of_the_issuer_are_fetched_and_the_old_ones_forgotten() {
-    // Right after the issuer's own table.
+fn the_issuers_new_keys_are_fetched_and_its_old_ones_rejected() {
+    // The lab's configuration ends with the issuer's table, so this key belongs to it.
     let more = "keys_refetch_s = 1".to_owned();
     let lab = Lab::start(&LabOptions { agent_config: more, ..LabOptions::default() }).unwrap();
     let old = lab.issuer.token("nightly").unwrap();
     lines(&lab.run("before", &["true"]).unwrap());
     lab.issuer.rotate().unwrap();
     fs::write(lab.token_file(), lab.issuer.token("nightly").unwrap()).unwrap();
-    // The agent asks again at most once a second.
-    lab.wait_until("the new key is known", || Ok(lab.run("after", &["true"])?.code == Some(0))).unwrap();
+    // The agent fetches keys at most once a second.
+    lab.wait_until("the agent has fetched the new key", || Ok(lab.run("after", &["true"])?.code == Some(0)))
+        .unwrap();
     refusal(&lab, &old);
 }
 
 #[test]
-fn without_an_agent_nothing_starts() {
+fn without_an_agent_no_job_starts() {
     let started = lab().directory().join("unreachable");
     let mut run = lab().lineal(&["run", "--token-file"]).unwrap();
     run.arg(lab().token_file()).args(["--control", "/nonexistent/control.sock", "--", "touch"]).arg(&started);
@@ -95,24 +102,24 @@ fn without_an_agent_nothing_starts() {
 }
 
 #[test]
-fn the_job_becomes_cmd_with_its_status_streams_and_without_the_token() {
+fn the_command_keeps_its_exit_status_and_streams_and_does_not_see_the_token() {
     let lab = lab();
     let token = fs::read_to_string(lab.token_file()).unwrap();
     let mut run = lab.lineal(&["run", "--", "/bin/sh", "-c", "echo out; echo err >&2; env; exit 7"]).unwrap();
     let done = finish(run.env("LINEAL_TOKEN", &token)).unwrap();
     assert_eq!(done.code, Some(7), "{done:?}");
     assert!(done.stdout.starts_with("out\n") && done.stderr == "err\n", "{done:?}");
-    assert!(!done.stdout.contains(token.trim()), "the token is in CMD's environment");
+    assert!(!done.stdout.contains(token.trim()), "the token is in the command's environment");
 }
 
 #[test]
-fn a_cmd_that_does_not_exist_is_told_apart() {
+fn a_missing_command_exits_127_and_a_non_executable_one_126() {
     assert_eq!(lab().run("missing", &["/nonexistent/cmd"]).unwrap().code, Some(127));
     assert_eq!(lab().run("not-executable", &["/etc/passwd"]).unwrap().code, Some(126));
 }
 
 #[test]
-fn a_wrong_command_line_is_usage() {
-    let mut lineal = Command::new(lineal_tests::paths::lineal().unwrap());
+fn a_wrong_command_line_exits_2() {
+    let mut lineal = Command::new(paths::lineal().unwrap());
     assert_eq!(finish(lineal.arg("--nonsense")).unwrap().code, Some(2));
 }

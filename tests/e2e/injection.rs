@@ -1,16 +1,20 @@
-//! Credentials of the agent's own: the job has none that is worth anything, and comes in all the same.
+//! Logins of the agent's own: the agent logs in to the server with a credential that the job does not have.
+
+use std::{fs, os::unix::fs::PermissionsExt};
 
 use lineal_tests::{
     Lab, LabOptions,
     command::Finished,
-    postgres::{AGENT_PASSWORD, AGENT_USER},
+    postgres::{AGENT_PASSWORD, AGENT_USER, PASSWORD},
 };
 
 use crate::shared::{lines, text};
 
+/// The shop, reached by verified TLS and with the agent's credential `shop`.
 const VERIFIED: &str = "tls.ca = \"LAB/ca.pem\"\ntls.server_name = \"db.lab.example\"\ncredential = \"shop\"";
 
-/// A lab whose agent has the credential `shop`, which is `source`.
+/// A lab whose agent has the credential `shop`; `source` says where it comes from, in the keys of
+/// `[[credential]]`.
 fn with(source: &str) -> Lab {
     with_leg(source, VERIFIED)
 }
@@ -20,14 +24,14 @@ fn with_leg(source: &str, leg: &'static str) -> Lab {
     Lab::start(&LabOptions { leg, agent_config, ..LabOptions::default() }).unwrap()
 }
 
-/// A password file in a lab that is up.
+/// Writes the password file that the agent's credential names, in a lab that runs already.
 fn put_password(lab: &Lab, password: &str) {
-    use std::os::unix::fs::PermissionsExt;
     let file = lab.directory().join("shop.password");
-    std::fs::write(&file, password).unwrap();
-    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(&file, password).unwrap();
+    fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
 }
 
+/// Runs one statement as a job whose own password is worthless; `how` is libpq's connection string.
 fn psql(lab: &Lab, how: &str, statement: &str) -> Finished {
     let how = format!("password=worthless {how}");
     lab.run("psql", &["psql", "-XAtq", &how, "-c", statement]).unwrap()
@@ -37,7 +41,7 @@ const FILE: &str = "user = \"app_agent\"\npassword_file = \"LAB/shop.password\""
 const WHO: &str = "SELECT current_user";
 
 #[test]
-fn a_job_comes_in_by_its_lineage_and_the_trail_says_as_whom() {
+fn the_agent_logs_a_job_in_and_the_trail_names_the_database_user() {
     let lab = with(FILE);
     put_password(&lab, AGENT_PASSWORD);
     for mode in ["disable", "verify-full"] {
@@ -46,13 +50,13 @@ fn a_job_comes_in_by_its_lineage_and_the_trail_says_as_whom() {
     let rows = lab.audit(&[]).unwrap();
     let row = rows.iter().find(|row| text(row, "/statement/text") == WHO).unwrap();
     assert_eq!(text(row, "/upstream/user"), AGENT_USER);
-    // Policy holds for it as for any.
+    // Policies apply to such a session as to any other.
     let denied = psql(&lab, "", "DROP TABLE orders");
     assert!(denied.stderr.contains("denied by policy no-ddl"), "{denied:?}");
 }
 
 #[test]
-fn a_new_password_is_in_force_as_soon_as_it_is_there() {
+fn a_changed_password_file_is_used_at_the_next_login() {
     let lab = with(FILE);
     let refused = psql(&lab, "", WHO);
     assert!(refused.stderr.contains("the credential for shop cannot be had"), "{refused:?}");
@@ -64,21 +68,21 @@ fn a_new_password_is_in_force_as_soon_as_it_is_there() {
 }
 
 #[test]
-fn a_certificate_is_enough_where_the_server_takes_it() {
+fn the_agent_logs_in_by_certificate_alone_where_the_server_accepts_it() {
     let lab = with("user = \"app_cert\"\ncertificate = \"LAB/client.pem\"\nkey = \"LAB/client.key\"");
     assert_eq!(lines(&psql(&lab, "", WHO)), ["app_cert"]);
 }
 
 #[test]
-fn a_helper_is_asked_again_when_what_it_printed_has_expired() {
+fn a_credential_helper_is_run_again_only_once_its_answer_has_expired() {
     let lab = with("helper = [\"/bin/sh\", \"-c\", \"echo asked >> LAB/asked; cat LAB/answer\"]");
     let answer = |expires: &str| {
         let answer = format!(
             "{{\"user\":\"{AGENT_USER}\",\"password\":\"{AGENT_PASSWORD}\",\"expires\":\"{expires}\"}}"
         );
-        std::fs::write(lab.directory().join("answer"), answer).unwrap();
+        fs::write(lab.directory().join("answer"), answer).unwrap();
     };
-    let asked = || std::fs::read_to_string(lab.directory().join("asked")).unwrap().lines().count();
+    let asked = || fs::read_to_string(lab.directory().join("asked")).unwrap().lines().count();
     for (expires, times) in [
         ("2001-02-03T04:05:06Z", 1),
         ("2001-02-03T04:05:06Z", 2),
@@ -92,19 +96,19 @@ fn a_helper_is_asked_again_when_what_it_printed_has_expired() {
 }
 
 #[test]
-fn a_helper_that_fails_is_not_told_to_the_job() {
+fn the_output_of_a_failing_helper_reaches_neither_the_job_nor_the_log() {
     let mut lab = with("helper = [\"/bin/sh\", \"-c\", \"echo top-secret; exit 3\"]");
     let refused = psql(&lab, "", WHO);
     assert!(refused.stderr.contains("the credential for shop cannot be had"), "{refused:?}");
     let log = lab.agent().unwrap().log();
     assert!(log.contains("the helper /bin/sh"), "{log}");
-    for told in [&refused.stderr, &log] {
-        assert!(!told.contains("top-secret"), "{told}");
+    for text in [&refused.stderr, &log] {
+        assert!(!text.contains("top-secret"), "{text}");
     }
 }
 
 #[test]
-fn systemd_hands_over_a_password() {
+fn a_password_can_come_from_a_systemd_credential() {
     let agent_config =
         "[[credential]]\nname = \"shop\"\nuser = \"app_agent\"\nsystemd_credential = \"shop.password\"\n";
     let lab = Lab::start(&LabOptions {
@@ -119,16 +123,16 @@ fn systemd_hands_over_a_password() {
 }
 
 #[test]
-fn every_method_of_the_server_is_answered() {
+fn the_agent_answers_every_password_method_of_the_server() {
     let lab = with("password_file = \"LAB/shop.password\"");
-    put_password(&lab, lineal_tests::postgres::PASSWORD);
+    put_password(&lab, PASSWORD);
     for user in ["app", "app_md5", "app_cleartext"] {
         assert_eq!(lines(&psql(&lab, &format!("user={user}"), WHO)), [user]);
     }
 }
 
 #[test]
-fn a_group_may_have_a_role_of_its_own() {
+fn a_group_can_be_given_its_own_database_role() {
     const LEG: &str = "tls.ca = \"LAB/ca.pem\"\ncredential = \"shop\"\n\
                        [[upstream.role]]\ngroup = \"contractors\"\ncredential = \"reads\"";
     let reads =
@@ -139,15 +143,15 @@ fn a_group_may_have_a_role_of_its_own() {
 }
 
 #[test]
-fn what_the_server_says_of_the_database_reaches_the_client() {
+fn the_servers_error_about_a_missing_database_reaches_the_client() {
     let lab = with(FILE);
     put_password(&lab, AGENT_PASSWORD);
-    let told = psql(&lab, "dbname=nothing", WHO);
-    assert!(told.stderr.contains("database \"nothing\" does not exist"), "{told:?}");
+    let refused = psql(&lab, "dbname=nothing", WHO);
+    assert!(refused.stderr.contains("database \"nothing\" does not exist"), "{refused:?}");
 }
 
 #[test]
-fn no_secret_goes_where_the_job_could_read_it() {
+fn the_agents_password_is_not_sent_where_the_job_could_intercept_it() {
     let mut lab = with(FILE);
     put_password(&lab, AGENT_PASSWORD);
     for leg in [
@@ -162,7 +166,7 @@ fn no_secret_goes_where_the_job_could_read_it() {
 }
 
 #[test]
-fn the_secret_is_nowhere_but_between_the_agent_and_the_server() {
+fn the_agents_password_is_in_no_environment_log_trail_or_core_dump() {
     let mut lab = with(FILE);
     put_password(&lab, AGENT_PASSWORD);
     let done = psql(&lab, "", "SELECT 1");
@@ -170,16 +174,16 @@ fn the_secret_is_nowhere_but_between_the_agent_and_the_server() {
     let environment = lab.run("env", &["env"]).unwrap();
     let log = lab.agent().unwrap().log();
     let mut trail = String::new();
-    for file in std::fs::read_dir(lab.trail()).unwrap() {
-        trail += &std::fs::read_to_string(file.unwrap().path()).unwrap();
+    for file in fs::read_dir(lab.trail()).unwrap() {
+        trail += &fs::read_to_string(file.unwrap().path()).unwrap();
     }
     assert!(trail.contains(AGENT_USER));
     for (place, text) in [("environment", &environment.stdout), ("log", &log), ("trail", &trail)] {
         assert!(!text.contains(AGENT_PASSWORD), "{place}");
     }
-    // A dump of the agent's memory could hold it: there is none.
+    // A core dump could hold the password, so the agent forbids itself one.
     let pid = lab.agent().unwrap().pid();
-    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
     assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"]);
 }

@@ -1,31 +1,81 @@
-//! The bounds of the kernel side, each reached: what is beyond is denied and counted, and nobody else is troubled.
+//! Each bound of the kernel side is reached: what is over it is refused and counted, and other jobs are
+//! unaffected.
 
-use std::{fs, process::Command};
+use std::{
+    fs,
+    process::{self, Command},
+};
 
 use agent_abi::{EVENTS_BYTES, Event};
-use lineal_tests::{Lab, LabOptions, command::PATIENCE, script::PYTHON, server::Server};
+use lineal_tests::{
+    Lab, LabOptions,
+    command::{PATIENCE, finish},
+    script::PYTHON,
+    server::Server,
+};
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::shared::{counted, decisions_on, lines, text};
 
-/// A lab whose kernel side has smaller bounds: its configuration has a `[kernel]` table already, which this ends.
+/// A lab with other bounds on its kernel side: `bounds` ends the `[kernel]` table of the lab's configuration.
 fn lab(bounds: &'static str, more: &str) -> Lab {
     Lab::start(&LabOptions { kernel: bounds, agent_config: more.to_owned(), ..LabOptions::default() })
         .unwrap()
 }
 
+/// A lab like that, with an enrolment rule `runner` that matches the unit.
+fn lab_with_rule(bounds: &'static str, unit: &str) -> Lab {
+    lab(bounds, &format!("[[enrol]]\nname = \"runner\"\nunit = \"{unit}\"\n"))
+}
+
+/// Connects for each line it is told, and prints what a query returned.
+const CONNECT: &str = r#"
+import psycopg, sys
+for line in sys.stdin:
+    print(psycopg.connect().execute('SELECT 1').fetchone()[0], flush=True)
+"#;
+
+/// Forks so many children, which wait for the end of a pipe, and says `grown`. Ends when it is told a line.
+const GROW: &str = r#"
+import os, sys
+held, holding = os.pipe()
+for _ in range(int(sys.argv[1])):
+    if os.fork() == 0:
+        os.close(holding)
+        os.read(held, 1)
+        os._exit(0)
+print('grown', flush=True)
+sys.stdin.readline()
+"#;
+
+/// How often a bound was reached.
 fn reached(lab: &mut Lab, bound: &str) -> u64 {
     counted(lab, &format!("lineal_kernel_bounds_total{{bound=\"{bound}\"}}"))
 }
 
 #[test]
-fn a_fork_storm_ends_at_the_bound_of_processes_and_takes_no_other_job_along() {
+fn a_fork_storm_stops_at_the_process_bound_and_leaves_other_jobs_working() {
     let mut lab = lab("processes_max = 64", "");
-    let other = "import psycopg, sys\nprint('ready', flush=True)\nsys.stdin.readline()\nprint(psycopg.connect().execute('SELECT 1').fetchone()[0], flush=True)";
+    let other = r#"
+import psycopg, sys
+print('ready', flush=True)
+sys.stdin.readline()
+print(psycopg.connect().execute('SELECT 1').fetchone()[0], flush=True)
+"#;
     let mut other = lab.converse("other", &lab.job("other", &[PYTHON, "-c", other]).unwrap()).unwrap();
     assert_eq!(other.line(PATIENCE).unwrap(), "ready");
-    // Each child waits for the pipe's end: as many live as may.
-    let storm = "import os\nheld, holding = os.pipe()\nfor _ in range(200):\n if os.fork() == 0:\n  os.close(holding); os.read(held, 1); os._exit(0)\nprint('all')";
+    // The children stay alive until the pipe ends, so that they reach the bound.
+    let storm = r#"
+import os
+held, holding = os.pipe()
+for _ in range(200):
+    if os.fork() == 0:
+        os.close(holding)
+        os.read(held, 1)
+        os._exit(0)
+print('all')
+"#;
     let done = lab.run("storm", &[PYTHON, "-c", storm]).unwrap();
     assert_ne!(done.code, Some(0), "{done:?}");
     assert_eq!(done.stdout, "");
@@ -36,9 +86,9 @@ fn a_fork_storm_ends_at_the_bound_of_processes_and_takes_no_other_job_along() {
 }
 
 #[test]
-fn no_job_begins_at_the_bound_of_processes() {
+fn no_job_starts_when_the_process_bound_is_reached() {
     let mut lab = lab("processes_max = 64", "");
-    // Children that wait for the pipe's end, and then end with the number of bytes that they were sent.
+    // The children wait for the pipe's end, and exit with 0 unless they were woken early.
     let grow = r#"
 import os, sys
 held, holding = os.pipe()
@@ -55,7 +105,7 @@ print(sum(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in childr
 "#;
     let token = lab.token_file();
     let token = token.to_str().unwrap();
-    // A tree too large by one is not taken, and runs on.
+    // A tree that has one process too many is not enrolled, and runs on.
     let mut outside = Command::new(PYTHON);
     outside.args(["-c", grow, "64"]);
     let mut outside = lab.converse("outside", &lab.inside(&outside)).unwrap();
@@ -79,13 +129,15 @@ print(sum(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in childr
     assert_eq!(lines(&lab.psql(&["SELECT 1"]).unwrap()), ["1"]);
 }
 
-/// Executes itself so often, `exec`, or forks a child and ends so often, `fork`; then says `there`, and connects when it is
-/// told to.
+/// A chain of so many links: with `exec` one process that executes itself again and again, with `fork`
+/// processes each of which forks the next and exits. The last link says `there`, and connects when it is told
+/// to.
 const CHAIN: &str = r#"
 import os, sys
 kind, left = sys.argv[1], int(sys.argv[2])
 if kind == "exec" and left:
-    os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", open("/proc/self/cmdline").read().split("\0")[-4], kind, str(left - 1)])
+    script = open("/proc/self/cmdline").read().split("\0")[-4]
+    os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", script, kind, str(left - 1)])
 while kind == "fork" and left:
     left -= 1
     if os.fork():
@@ -97,58 +149,61 @@ if os.fork() == 0:
 print(os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
 "#;
 
+/// Starts a chain, and does not wait for its last link.
 fn start_chain(lab: &Lab, kind: &str, links: u32) -> Server {
     let links = links.to_string();
     let job = lab.job("chain", &[PYTHON, "-I", "-S", "-c", CHAIN, kind, &links]).unwrap();
     lab.converse("chain", &job).unwrap()
 }
 
+/// Waits for a chain's last link.
 fn there(chain: &mut Server) {
     assert_eq!(chain.line(PATIENCE).unwrap(), "there");
 }
 
+/// Starts a chain and waits for its last link.
 fn chain(lab: &Lab, kind: &str, links: u32) -> Server {
     let mut chain = start_chain(lab, kind, links);
     there(&mut chain);
     chain
 }
 
-/// What becomes of a chain when it connects: the exit status of psql.
+/// Has a chain's last link connect: the exit status of its psql.
 fn connects(chain: &mut Server) -> String {
     chain.say("").unwrap();
     chain.line(PATIENCE).unwrap()
 }
 
-/// Of 64 processes there is room for 128 images and 512 places; a quarter of that is a job's share.
+/// With a bound of 64 processes there is room for 128 images and 512 nodes of lineage; a job's share is a
+/// quarter of each.
 #[test]
-fn a_job_that_takes_more_than_its_share_shuts_off_itself_alone() {
+fn a_job_over_its_share_loses_its_connections_and_others_are_unaffected() {
     let mut lab = lab("processes_max = 64", "");
-    let other = "import psycopg, sys\nfor line in sys.stdin: print(psycopg.connect().execute('SELECT 1').fetchone()[0], flush=True)";
-    let mut other = lab.converse("other", &lab.job("other", &[PYTHON, "-c", other]).unwrap()).unwrap();
+    let mut other = lab.converse("other", &lab.job("other", &[PYTHON, "-c", CONNECT]).unwrap()).unwrap();
     for (kind, links, share) in [("exec", 80, 1), ("fork", 300, 2)] {
         let mut chain = chain(&lab, kind, links);
         assert_eq!(connects(&mut chain), "2", "{kind}");
         assert!(reached(&mut lab, "share") >= share);
         assert_eq!(reached(&mut lab, "nodes"), 0, "{kind}");
-        // Who runs already goes on, and who comes is let in.
+        // A job that runs already continues, and a new one is let in.
         other.say("").unwrap();
         assert_eq!(other.line(PATIENCE).unwrap(), "1");
         assert_eq!(lines(&lab.psql(&["SELECT 1"]).unwrap()), ["1"]);
     }
     assert!(decisions_on(&lab, "beyond").is_empty());
     assert_eq!(counted(&mut lab, "lineal_connections_closed_total{reason=\"unattributable\"}"), 2);
-    // What it took it gives back.
+    // The entries that the chains took are given back.
     lab.agent().unwrap().wait_for_status(|status| status["processes"] == 1).unwrap();
     lab.wait_until("there is room again", || Ok(lab.run("new", &[PYTHON, "-c", "pass"])?.code == Some(0)))
         .unwrap();
 }
 
 #[test]
-fn who_executes_or_forks_when_nothing_more_can_be_kept_is_shut_off() {
+fn a_process_that_forks_or_executes_when_the_lineage_maps_are_full_is_refused() {
     for (kind, links) in [("exec", 40), ("fork", 140)] {
         let mut lab = lab("processes_max = 64", "");
         let mut last = chain(&lab, kind, 0);
-        // At once: what they leave behind is kept for seconds.
+        // All at once: what ended processes leave in the maps is kept for some seconds.
         let mut full = [(); 4].map(|()| start_chain(&lab, kind, links));
         full.iter_mut().for_each(there);
         assert_eq!(connects(&mut last), "2", "{kind}");
@@ -159,9 +214,10 @@ fn who_executes_or_forks_when_nothing_more_can_be_kept_is_shut_off() {
 }
 
 #[test]
-fn who_could_not_be_attributed_once_never_can_be() {
+fn a_process_that_could_not_be_attributed_once_stays_refused() {
     let mut lab = lab("processes_max = 64", "");
-    // As many images as there is room for, and one more; once they have been let go of there is room again.
+    // The job executes more images than there is room for, so the last one has no place in the lineage. When
+    // the maps have room again, it executes once more, and its child must still not be taken for a root.
     let chain = r#"
 import os, subprocess, sys
 left = int(sys.argv[1])
@@ -172,13 +228,14 @@ if left == 0:
     print("beyond", flush=True)
     sys.stdin.readline()
     os.execv(sys.executable, program + ["-1"])
-# As a child of one whose image is known again, and whose place is not.
-print(subprocess.run(["psql", "-XAtqc", "SELECT 'a root?'"], stderr=subprocess.DEVNULL).returncode, flush=True)
+# A child of a process whose image is known again, and whose place in the lineage is not.
+psql = ["psql", "-XAtqc", "SELECT 'a root?'"]
+print(subprocess.run(psql, stderr=subprocess.DEVNULL).returncode, flush=True)
 "#;
     let job = lab.job("chain", &[PYTHON, "-I", "-S", "-c", chain, "80"]).unwrap();
     let mut job = lab.converse("chain", &job).unwrap();
     assert_eq!(job.line(PATIENCE).unwrap(), "beyond");
-    // They are kept for some seconds.
+    // The maps are cleared some seconds later.
     lab.agent().unwrap().wait_for_status(|status| status["places"] == 0).unwrap();
     job.say("").unwrap();
     assert_eq!(job.line(PATIENCE).unwrap(), "2");
@@ -188,8 +245,10 @@ print(subprocess.run(["psql", "-XAtqc", "SELECT 'a root?'"], stderr=subprocess.D
 }
 
 #[test]
-fn connections_that_nobody_accepts_end_at_their_bound() {
+fn connections_waiting_for_a_stopped_agent_are_bounded() {
     let mut lab = lab("flows_max = 8", "");
+    // Client → lineal: twenty connections while the agent is stopped, then an SSLRequest over each. Back: S
+    // (go on with TLS) on the eight that the kernel side had room for, the end on all others.
     let script = r#"
 import os, socket, sys
 held = []
@@ -222,9 +281,10 @@ print(sum(greeted(raw) for raw in held), flush=True)
 }
 
 #[test]
-fn events_that_found_the_ring_full_cost_no_attribution() {
+fn attribution_survives_events_lost_to_a_full_ring() {
     let mut lab = lab("processes_max = 65536", "");
-    // A record's header is 8 bytes; each of these forks and exits.
+    // Each of these processes makes at least one event, which takes its own size and a header of 8 bytes in
+    // the ring.
     let processes = EVENTS_BYTES as usize / (size_of::<Event>() + 8);
     let script = r#"
 echo ready; read go
@@ -242,8 +302,8 @@ echo done
     lab.agent().unwrap().signal(Signal::CONT).unwrap();
     assert_eq!(forked.unwrap(), "forked");
     assert!(reached(&mut lab, "events") >= 1);
-    // The lease lapsed while the agent stood still.
-    lab.wait_until("it serves again", || Ok(lab.psql(&["SELECT 1"])?.code == Some(0))).unwrap();
+    // The agent's lease expired while it was stopped.
+    lab.wait_until("the agent serves again", || Ok(lab.psql(&["SELECT 1"])?.code == Some(0))).unwrap();
     job.say("").unwrap();
     assert_eq!(job.line(PATIENCE).unwrap(), "unheard of");
     assert_eq!(job.line(PATIENCE).unwrap(), "done");
@@ -256,7 +316,7 @@ echo done
 }
 
 #[test]
-fn one_network_namespace_too_many_is_refused() {
+fn a_network_namespace_over_the_bound_is_refused() {
     let mut lab = lab("namespaces_max = 1", "");
     let mut waiting =
         lab.converse("first", &lab.job("first", &["sh", "-c", "echo up; read x"]).unwrap()).unwrap();
@@ -265,18 +325,18 @@ fn one_network_namespace_too_many_is_refused() {
     let mut apart = Command::new("unshare");
     apart.arg("-n").arg(job.get_program()).args(job.get_args());
     apart.envs(job.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let refused = lineal_tests::command::finish(&mut lab.inside(&apart)).unwrap();
+    let refused = finish(&mut lab.inside(&apart)).unwrap();
     assert!(refused.code == Some(125) && refused.stderr.contains("kernel.namespaces_max"), "{refused:?}");
     assert_eq!(counted(&mut lab, "lineal_bounds_total{bound=\"namespaces\"}"), 1);
-    // The first one's is served on.
+    // The first namespace is still served.
     assert_eq!(lines(&lab.psql(&["SELECT 1"]).unwrap()), ["1"]);
 }
 
 #[test]
-fn jobs_of_rules_beyond_their_bound_are_followed_and_granted_nothing() {
-    let unit = format!("lineal-test-bound-{}.service", std::process::id());
-    // Room for two unidentified jobs, and for eight cgroups.
-    let mut lab = lab("processes_max = 8", &format!("[[enrol]]\nname = \"runner\"\nunit = \"{unit}\"\n"));
+fn jobs_of_enrolment_rules_over_their_bound_are_followed_and_granted_nothing() {
+    let unit = format!("lineal-test-bound-{}.service", process::id());
+    // With a bound of 8 processes there is room for two jobs without a credential, and for eight cgroups.
+    let mut lab = lab_with_rule("processes_max = 8", &unit);
     let cgroup = lab.cgroup().path().join(&unit);
     fs::create_dir(&cgroup).unwrap();
     let start = |below: &str| {
@@ -287,8 +347,8 @@ fn jobs_of_rules_beyond_their_bound_are_followed_and_granted_nothing() {
         lab.converse("runner", &lab.inside(shell.arg(cgroup))).unwrap()
     };
     let mut jobs: Vec<_> = (0..3).map(|_| start("")).collect();
-    lab.wait_until("two are known", || {
-        let known: Vec<serde_json::Value> = lab.ask(&["jobs", "--json"])?.json()?;
+    lab.wait_until("the agent knows two jobs", || {
+        let known: Vec<Value> = lab.ask(&["jobs", "--json"])?.json()?;
         Ok(known.len() == 2)
     })
     .unwrap();
@@ -304,20 +364,19 @@ fn jobs_of_rules_beyond_their_bound_are_followed_and_granted_nothing() {
 }
 
 #[test]
-fn what_a_rule_means_is_killed_at_the_bound_of_processes() {
-    let unit = format!("lineal-test-full-{}.service", std::process::id());
-    let mut lab = lab("processes_max = 8", &format!("[[enrol]]\nname = \"runner\"\nunit = \"{unit}\"\n"));
-    let grow = "import os, sys\nheld, holding = os.pipe()\nfor _ in range(7):\n if os.fork() == 0:\n  os.close(holding); os.read(held, 1); os._exit(0)\nprint('grown', flush=True)\nsys.stdin.readline()";
-    let mut full = lab.converse("full", &lab.job("full", &[PYTHON, "-c", grow]).unwrap()).unwrap();
+fn a_process_that_a_rule_matches_is_killed_when_the_process_bound_is_reached() {
+    let unit = format!("lineal-test-full-{}.service", process::id());
+    let mut lab = lab_with_rule("processes_max = 8", &unit);
+    let mut full = lab.converse("full", &lab.job("full", &[PYTHON, "-c", GROW, "7"]).unwrap()).unwrap();
     assert_eq!(full.line(PATIENCE).unwrap(), "grown");
     let cgroup = lab.cgroup().path().join(&unit);
     fs::create_dir(&cgroup).unwrap();
     let start = || {
         let mut shell = Command::new("/bin/sh");
         shell.args(["-c", "echo $$ > $0/cgroup.procs && exec true"]).arg(&cgroup);
-        lineal_tests::command::finish(&mut lab.inside(&shell)).unwrap()
+        finish(&mut lab.inside(&shell)).unwrap()
     };
-    // By a signal.
+    // No exit code: a signal ended it.
     assert_eq!(start().code, None);
     full.say("").unwrap();
     assert!(full.wait(PATIENCE).unwrap().success());
@@ -326,9 +385,9 @@ fn what_a_rule_means_is_killed_at_the_bound_of_processes() {
 }
 
 #[test]
-fn an_agent_that_finds_more_cgroups_than_it_can_tell_apart_does_not_start() {
-    let unit = format!("lineal-test-many-{}.service", std::process::id());
-    let mut lab = lab("processes_max = 8", &format!("[[enrol]]\nname = \"runner\"\nunit = \"{unit}\"\n"));
+fn an_agent_that_finds_more_matching_cgroups_than_its_bound_does_not_start() {
+    let unit = format!("lineal-test-many-{}.service", process::id());
+    let mut lab = lab_with_rule("processes_max = 8", &unit);
     lab.take_agent().unwrap().stop().unwrap();
     for index in 0..9 {
         fs::create_dir_all(lab.cgroup().path().join(&unit).join(index.to_string())).unwrap();
@@ -339,13 +398,14 @@ fn an_agent_that_finds_more_cgroups_than_it_can_tell_apart_does_not_start() {
 }
 
 #[test]
-fn an_agent_that_cannot_follow_whom_a_rule_means_does_not_start() {
-    let unit = format!("lineal-test-crowd-{}.service", std::process::id());
+fn an_agent_that_cannot_follow_every_process_a_rule_matches_does_not_start() {
+    let unit = format!("lineal-test-crowd-{}.service", process::id());
     let mut lab = lab("processes_max = 8", "");
     lab.take_agent().unwrap().stop().unwrap();
     let cgroup = lab.cgroup().path().join(&unit);
     fs::create_dir(&cgroup).unwrap();
-    let crowd = "echo $$ > $0/cgroup.procs; exec 3<&0; for i in 1 2 3 4 5 6 7 8 9; do (read x) <&3 & done; echo up; wait";
+    let crowd = "echo $$ > $0/cgroup.procs; exec 3<&0; \
+                 for i in 1 2 3 4 5 6 7 8 9; do (read x) <&3 & done; echo up; wait";
     let mut shell = Command::new("/bin/sh");
     shell.args(["-c", crowd]).arg(&cgroup);
     let mut crowd = lab.converse("crowd", &lab.inside(&shell)).unwrap();
@@ -359,7 +419,7 @@ fn an_agent_that_cannot_follow_whom_a_rule_means_does_not_start() {
 }
 
 #[test]
-fn more_resolvers_than_there_is_room_for_are_refused_at_the_start() {
+fn more_resolvers_than_the_bound_are_refused_at_startup() {
     let mut lab = lab("resolvers = []", "");
     lab.take_agent().unwrap().stop().unwrap();
     let many: Vec<String> = (1..=65).map(|host| format!("\"192.0.2.{host}:53\"")).collect();
@@ -372,7 +432,7 @@ fn more_resolvers_than_there_is_room_for_are_refused_at_the_start() {
 }
 
 #[test]
-fn bounds_stay_as_they_are_while_an_agent_takes_over() {
+fn bounds_of_pinned_maps_stay_when_a_new_agent_takes_over() {
     let mut lab = lab("processes_max = 64", "");
     lab.take_agent().unwrap().stop().unwrap();
     lab.agent_options().kernel = "processes_max = 128";
@@ -382,13 +442,13 @@ fn bounds_stay_as_they_are_while_an_agent_takes_over() {
 }
 
 #[test]
-fn an_agent_that_can_take_in_half_a_tree_alone_does_not_start() {
+fn an_agent_with_room_for_only_part_of_a_matched_tree_does_not_start() {
     let mut lab = lab("processes_max = 8", "");
-    let grow = "import os, sys\nheld, holding = os.pipe()\nfor _ in range(4):\n if os.fork() == 0:\n  os.close(holding); os.read(held, 1); os._exit(0)\nprint('grown', flush=True)\nsys.stdin.readline()";
-    let mut job = lab.converse("job", &lab.job("job", &[PYTHON, "-c", grow]).unwrap()).unwrap();
+    let mut job = lab.converse("job", &lab.job("job", &[PYTHON, "-c", GROW, "4"]).unwrap()).unwrap();
     assert_eq!(job.line(PATIENCE).unwrap(), "grown");
     lab.take_agent().unwrap().stop().unwrap();
-    // A rule means the first alone; there is room for it and two of its children.
+    // The rule matches the tree's first process alone; there is room for that one and two of its five
+    // children.
     let lead = lab.directory().join("lead-of-this-test");
     fs::copy("/bin/sh", &lead).unwrap();
     let mut tree = Command::new(&lead);

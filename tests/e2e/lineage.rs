@@ -1,4 +1,4 @@
-//! Whoever descends from the job is of the job, and its ancestry is told; nobody else is.
+//! Every descendant of a job's root belongs to the job, and its ancestry is recorded.
 
 use lineal_tests::{command::PATIENCE, http, script::PYTHON};
 use rustix::process::Signal;
@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use crate::shared::{decisions_on, lab, lines, own_lab, text};
 
-/// Has `script` run a statement with `mark` in it, and returns the programs of its ancestry.
+/// Runs a script that executes one statement with `mark` in it, and returns the recorded ancestry's program
+/// names, the job's root first.
 fn ancestry(script: &str, mark: &str) -> Vec<String> {
     let lab = lab();
     lines(&lab.run("lineage", &[PYTHON, "-c", &script.replace("MARK", mark)]).unwrap());
@@ -18,7 +19,7 @@ fn ancestry(script: &str, mark: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_daemon_two_forks_away_is_of_the_job() {
+fn a_daemon_two_forks_away_belongs_to_the_job() {
     let found = ancestry(
         r#"
 import os
@@ -31,7 +32,7 @@ if os.fork() == 0:
     os._exit(0)
 os.wait()
 os.close(writer)
-# Returns when the daemon has ended, and with it the last writer.
+# Returns when the daemon, the last process that holds the writing end, has ended.
 os.read(reader, 1)
 "#,
         "daemon-5a01",
@@ -41,7 +42,7 @@ os.read(reader, 1)
 }
 
 #[test]
-fn a_thread_that_executes_takes_the_tag_along() {
+fn a_thread_that_calls_exec_keeps_the_tag() {
     let found = ancestry(
         r#"
 import os, threading
@@ -57,7 +58,7 @@ thread.join()
 }
 
 #[test]
-fn a_long_chain_of_shells_is_told_whole() {
+fn the_ancestry_of_a_long_chain_of_shells_is_recorded_completely() {
     let found = ancestry(
         r#"
 import os
@@ -74,10 +75,10 @@ os.execvp("sh", command)
 }
 
 #[test]
-fn ancestry_survives_events_that_were_lost() {
+fn ancestry_survives_lost_events() {
     let mut lab = own_lab();
     let metrics = lab.agent().unwrap().metrics().to_owned();
-    // Each refused socket is an event: more than the ring holds. What comes after finds it full.
+    // Each refused socket is an event, and these are more than the ring holds: later events find it full.
     let script = r#"
 import os, socket, sys
 print("started", flush=True)
@@ -119,12 +120,12 @@ os.wait()
 }
 
 #[test]
-fn jobs_lists_a_live_job_with_its_credential_and_forgets_it_after() {
+fn jobs_lists_a_job_with_its_credential_until_the_job_ends() {
     let lab = lab();
     let job = lab.job("listed-5a04", &["cat"]).unwrap();
     let mut job = lab.converse("listed", &job).unwrap();
     job.say("hello").unwrap();
-    assert_eq!(job.line(lineal_tests::command::PATIENCE).unwrap(), "hello");
+    assert_eq!(job.line(PATIENCE).unwrap(), "hello");
     let find = || {
         let jobs = lab.ask(&["jobs", "--json"]).unwrap().json().unwrap();
         jobs.into_iter().find(|job| text(job, "/name") == "listed-5a04")
@@ -134,6 +135,6 @@ fn jobs_lists_a_live_job_with_its_credential_and_forgets_it_after() {
     assert_eq!(listed["root_pid"].as_u64(), Some(u64::from(job.pid())), "{listed}");
     assert_eq!(listed["processes"].as_u64(), Some(1), "{listed}");
     job.hang_up();
-    assert!(job.wait(lineal_tests::command::PATIENCE).unwrap().success());
+    assert!(job.wait(PATIENCE).unwrap().success());
     lab.wait_until("the ended job leaves the list", || Ok(find().is_none())).unwrap();
 }

@@ -1,13 +1,13 @@
-//! End to end: real eBPF, real servers, real clients, `lineal` as a black box. Needs root.
+//! End-to-end tests: real eBPF, real servers, real clients, and `lineal` as a black box. They need root.
 //!
-//! Tests that leave the agent as it was share one lab; those that stop it, revoke somebody or fill a disk raise
-//! their own.
+//! Tests that leave the agent as they found it share one lab. A test that stops the agent, revokes access or
+//! fills a disk raises a lab of its own.
 
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
-    reason = "a failed assertion ends a test; clippy's own exception leaves out the functions that tests share"
+    reason = "a failed assertion ends a test; clippy's own exception leaves out functions that tests share"
 )]
 
 mod adoption;

@@ -1,27 +1,36 @@
-//! Names lead from one statement to another, within SQL and between SQL and the protocol: whatever is run by a name is
-//! decided on and recorded as what it is.
+//! Prepared statements and portals have names that SQL and the protocol share. Whatever runs by a name is
+//! decided and recorded as the statement that the name stands for.
 
+use lineal_tests::{
+    command::{Finished, PATIENCE},
+    script::PYTHON,
+};
 use serde_json::Value;
 
 use crate::shared::{WIRE, decisions_on, lab, lines, own_lab, text};
 
-fn wire(script: &str) -> lineal_tests::command::Finished {
+/// Runs a script that speaks the protocol by hand; see [`WIRE`].
+fn wire(script: &str) -> Finished {
     lab().python(&format!("{WIRE}{script}")).unwrap()
 }
 
+/// The strings of an array in a record.
 fn list(row: &Value, key: &str) -> Vec<String> {
     let values = row.get(key).and_then(Value::as_array).into_iter().flatten();
     values.filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
 #[test]
-fn a_portal_that_sql_fetches_from_is_recorded_as_what_it_runs() {
+fn a_sql_fetch_from_a_protocol_portal_is_recorded_as_what_the_portal_runs() {
+    // Client → lineal → server: an UPDATE bound to the portal `hidden` by the protocol, and fetched from by
+    // SQL. Back: the row; the trail must show the FETCH as an update of orders.
     let done = wire(
         r#"
 raw.sendall(query("BEGIN"))
-raw.sendall(parse("", "UPDATE orders SET status = 'fetched' WHERE id = 11 RETURNING id") + bind("hidden", "") + SYNC)
+raw.sendall(parse("", "UPDATE orders SET status = 'fetched' WHERE id = 11 RETURNING id")
+            + bind("hidden", "") + SYNC)
 raw.sendall(query("FETCH ALL FROM hidden") + query("ROLLBACK"))
-print(*told(4), sep="\n")
+print(*replies(4), sep="\n")
 "#,
     );
     assert_eq!(lines(&done), ["BEGIN", "row", "FETCH 1", "ROLLBACK"]);
@@ -33,35 +42,40 @@ print(*told(4), sep="\n")
 }
 
 #[test]
-fn a_portal_is_judged_when_sql_fetches_from_it_too() {
+fn a_sql_fetch_from_a_protocol_portal_is_decided_under_the_current_policies() {
     let mut lab = own_lab();
+    // Client → lineal → server: an UPDATE bound to the portal `early`. Then policies change, and SQL fetches
+    // from the portal. Back: a denial by the new policy.
     let script = format!(
         r#"{WIRE}
 raw.sendall(query("BEGIN"))
-raw.sendall(parse("", "UPDATE orders SET status = 'late' WHERE id = 12 RETURNING id") + bind("early", "") + SYNC)
-told(2)
+raw.sendall(parse("", "UPDATE orders SET status = 'late' WHERE id = 12 RETURNING id")
+            + bind("early", "") + SYNC)
+replies(2)
 print("bound", flush=True)
 sys.stdin.readline()
 raw.sendall(query("FETCH ALL FROM early"))
-print(*told(1), flush=True)
+print(*replies(1), flush=True)
 "#
     );
-    let job = lab.job("early", &[lineal_tests::script::PYTHON, "-c", &script]).unwrap();
+    let job = lab.job("early", &[PYTHON, "-c", &script]).unwrap();
     let mut job = lab.converse("early", &job).unwrap();
-    assert_eq!(job.line(lineal_tests::command::PATIENCE).unwrap(), "bound");
+    assert_eq!(job.line(PATIENCE).unwrap(), "bound");
     let freeze = "@id(\"freeze\") forbid (principal, action == Action::\"sql:update\", resource);";
     lab.set_policies(freeze).unwrap();
     job.say("").unwrap();
-    let said = job.line(lineal_tests::command::PATIENCE).unwrap();
+    let said = job.line(PATIENCE).unwrap();
     assert!(said.starts_with("42501") && said.contains("freeze"), "{said}");
 }
 
 #[test]
-fn a_statement_that_sql_executes_by_its_protocol_name_is_on_record() {
+fn a_protocol_prepared_statement_run_by_sql_execute_is_recorded() {
+    // Client → lineal → server: a Parse that names a statement, and an SQL EXECUTE of that name. Back: its
+    // row.
     let done = wire(
         r#"
 raw.sendall(parse("shared", "SELECT 'shared name'") + SYNC + query("EXECUTE shared"))
-print(*told(2), sep="\n")
+print(*replies(2), sep="\n")
 "#,
     );
     assert_eq!(lines(&done), ["row", "SELECT 1"]);
@@ -69,13 +83,15 @@ print(*told(2), sep="\n")
 }
 
 #[test]
-fn where_a_name_has_two_meanings_the_trail_shows_both() {
+fn a_statement_name_that_sql_redefined_is_recorded_with_both_texts() {
+    // Client → lineal → server: a Parse names a SELECT `twice`; SQL drops it and prepares an UPDATE under
+    // that name; the protocol binds and executes the name. Back: the UPDATE's command tag.
     let done = wire(
         r#"
 raw.sendall(parse("twice", "SELECT id FROM orders WHERE id = 13") + SYNC)
 raw.sendall(query("DEALLOCATE twice") + query("PREPARE twice AS UPDATE products SET price = 5 WHERE id = 13"))
 raw.sendall(query("BEGIN") + bind("", "twice") + execute("") + SYNC + query("ROLLBACK"))
-print(*told(6), sep="\n")
+print(*replies(6), sep="\n")
 "#,
     );
     assert_eq!(lines(&done), ["DEALLOCATE", "PREPARE", "BEGIN", "UPDATE 1", "ROLLBACK"]);
@@ -86,7 +102,7 @@ print(*told(6), sep="\n")
 }
 
 #[test]
-fn a_function_called_in_a_fields_clothes_is_a_function() {
+fn a_function_called_in_field_notation_is_denied_as_a_function() {
     for statement in [
         "SELECT (s.pid).pg_terminate_backend FROM pg_stat_activity s WHERE s.pid = pg_backend_pid()",
         "SELECT ('select 1'::text).ts_stat",
@@ -98,7 +114,7 @@ fn a_function_called_in_a_fields_clothes_is_a_function() {
 }
 
 #[test]
-fn a_number_that_makes_explain_run_its_statement_is_not_taken_for_another() {
+fn explain_analyze_with_a_number_is_denied_only_if_it_runs_the_statement() {
     let planned = "EXPLAIN (ANALYZE 0) DELETE FROM orders";
     let run = "EXPLAIN (ANALYZE 1) DELETE FROM orders";
     let done = lab().psql(&[planned, run]).unwrap();

@@ -1,15 +1,19 @@
-//! Observing before enforcing: nothing is stopped, and the trail says what would be.
+//! Observe mode: nothing is stopped, and the trail records what would have been denied.
+
+use std::{fs, os::unix::fs::PermissionsExt};
 
 use lineal_tests::{Lab, LabOptions, postgres::AGENT_PASSWORD};
+use serde_json::{Value, json};
 
 use crate::shared::{decisions_on, lines, own_lab, text};
 
+/// An observed policy that forbids reading the table of products.
 const NO_PRODUCTS: &str = "@id(\"no-products\")\n@mode(\"observe\")\n\
                            forbid (principal, action in Action::\"sql\", resource is Table)\n\
                            when { resource.name == \"products\" };\n";
 
 #[test]
-fn an_observed_policy_stops_nothing_and_shows_what_it_would() {
+fn an_observed_policy_stops_nothing_and_records_what_it_would_deny() {
     let mut lab = own_lab();
     lab.set_policies(NO_PRODUCTS).unwrap();
     for _ in 0..3 {
@@ -23,8 +27,8 @@ fn an_observed_policy_stops_nothing_and_shows_what_it_would() {
     assert_eq!(rows.len(), 3);
     for row in &rows {
         assert_eq!((text(row, "/decision"), row["observed"].as_bool()), ("deny", Some(true)), "{row}");
-        assert_eq!(row["policies"], serde_json::json!(["no-products"]));
-        assert_eq!(row.pointer("/outcome/rows").and_then(serde_json::Value::as_u64), Some(1), "{row}");
+        assert_eq!(row["policies"], json!(["no-products"]));
+        assert_eq!(row.pointer("/outcome/rows").and_then(Value::as_u64), Some(1), "{row}");
     }
     assert_eq!(lab.audit(&["--would-deny"]).unwrap().len(), 3);
     let summary = lab.audit(&["--would-deny", "--summary"]).unwrap();
@@ -34,15 +38,15 @@ fn an_observed_policy_stops_nothing_and_shows_what_it_would() {
 }
 
 #[test]
-fn an_observed_bundle_stops_nothing_but_what_would_blind_the_agent() {
+fn an_observed_bundle_stops_only_what_would_blind_the_agent() {
     let mut lab = own_lab();
     let address = lab.postgres.address();
     lab.set_upstreams(&format!(
-        "mode = \"observe\"\n[[upstream]]\nname = \"shop\"\nprotocol = \"postgres\"\naddresses = [{address:?}]\n\
-         tls.mode = \"disable\"\n"
+        "mode = \"observe\"\n[[upstream]]\nname = \"shop\"\nprotocol = \"postgres\"\n\
+         addresses = [{address:?}]\ntls.mode = \"disable\"\n"
     ))
     .unwrap();
-    // It reaches the server, which has its own opinion.
+    // The statement reaches the server, which refuses it by its own rules.
     let dropped = lab.psql(&["DROP TABLE orders"]).unwrap();
     assert!(dropped.stderr.contains("must be owner of table orders"), "{dropped:?}");
     let blinding = lab.psql(&["SET standard_conforming_strings = off"]).unwrap();
@@ -55,7 +59,7 @@ fn an_observed_bundle_stops_nothing_but_what_would_blind_the_agent() {
 }
 
 #[test]
-fn a_credential_is_not_lent_to_whom_policy_would_not_let_in() {
+fn an_observed_policy_that_forbids_connecting_still_withholds_the_agents_login() {
     let lab = Lab::start(&LabOptions {
         leg: "tls.ca = \"LAB/ca.pem\"\ntls.server_name = \"db.lab.example\"\ncredential = \"shop\"",
         agent_config:
@@ -65,15 +69,15 @@ fn a_credential_is_not_lent_to_whom_policy_would_not_let_in() {
     });
     let mut lab = lab.unwrap();
     let file = lab.directory().join("shop.password");
-    std::fs::write(&file, AGENT_PASSWORD).unwrap();
-    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    fs::write(&file, AGENT_PASSWORD).unwrap();
+    fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
     assert_eq!(lines(&lab.psql(&["SELECT 1"]).unwrap()), ["1"]);
     let nobody =
         "@id(\"nobody\")\n@mode(\"observe\")\nforbid (principal, action == Action::\"connect\", resource);\n";
     lab.set_policies(nobody).unwrap();
     let refused = lab.psql(&["SELECT 1"]).unwrap();
     assert!(refused.stderr.contains("denied by policy nobody"), "{refused:?}");
-    // What they do once they are in may be observed.
+    // Policies about statements, after the login, may be observed.
     lab.set_policies(NO_PRODUCTS).unwrap();
     assert_eq!(lines(&lab.psql(&["SELECT count(*) FROM products"]).unwrap()), ["200"]);
 }

@@ -1,4 +1,5 @@
-//! Upstreams of which only the connection is decided.
+//! Upstreams with `protocol = "tcp"`: lineal decides whether to connect, and does not read what crosses the
+//! connection.
 
 use std::{
     io::{Read, Write},
@@ -7,11 +8,12 @@ use std::{
 };
 
 use lineal_tests::{Lab, LabOptions, command::PATIENCE, script::PYTHON};
-
 use serde_json::Value;
 
 use crate::shared::text;
 
+/// Client → lineal → server: each line that the script is told, as plain bytes. Back: the same bytes from the
+/// server, or the end of the connection.
 const TALK: &str = r#"
 import socket, sys
 raw = socket.create_connection(("127.0.0.1", PORT), timeout=20)
@@ -23,7 +25,7 @@ for line in sys.stdin:
         print("ended", flush=True)
 "#;
 
-/// A server that says again what it is told, until its first client has gone.
+/// Starts a server that sends its first client's bytes back until that client has gone, and returns its port.
 pub(crate) fn echo() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -45,7 +47,7 @@ fn decisions_at(lab: &Lab, upstream: &str) -> Vec<Value> {
 }
 
 #[test]
-fn a_connection_is_decided_as_a_whole_and_again_when_policy_changes() {
+fn a_connection_to_a_tcp_upstream_is_decided_once_and_again_when_policy_changes() {
     let port = echo();
     let upstreams =
         format!("[[upstream]]\nname = \"echo\"\nprotocol = \"tcp\"\naddresses = [\"127.0.0.1:{port}\"]\n");

@@ -1,4 +1,4 @@
-//! What an operator sees: metrics, logs, the trail as it grows, and whether it is unbroken.
+//! What an operator sees: metrics, logs, the audit trail as it grows, and whether its chain is unbroken.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::shared::{lab, lines, own_lab};
 
-/// The value of one series of a scrape; 0 if it isn't there.
+/// The value of one series of a scrape; 0 if the scrape lacks it.
 fn value(scrape: &str, series: &str) -> f64 {
     let line = scrape.lines().find_map(|line| line.strip_prefix(series));
     line.map_or(0.0, |value| value.trim().parse().unwrap())
@@ -40,7 +40,7 @@ fn metrics_count_decisions_sessions_and_records() {
 }
 
 #[test]
-fn a_sessions_log_lines_name_its_job_and_itself() {
+fn log_lines_of_a_session_name_its_job_and_the_session() {
     let mut lab = own_lab();
     let script = "import psycopg; psycopg.connect(options='-c standard_conforming_strings=off')";
     let done = lab.run("refused", &[PYTHON, "-c", script]).unwrap();
@@ -54,7 +54,7 @@ fn a_sessions_log_lines_name_its_job_and_itself() {
 }
 
 #[test]
-fn tail_follows_the_trail() {
+fn audit_tail_follows_the_trail() {
     let lab = lab();
     let trail = lab.trail();
     let tail = lab.lineal(&["audit", "tail", "--json", "--from-start", "--dir", trail.to_str().unwrap()]);
@@ -87,11 +87,11 @@ fn audit_commands_find_the_trail_of_the_agent_at_the_control_socket() {
     assert!(!asked.stderr.contains(trail.to_str().unwrap()), "{asked:?}");
 }
 
-/// Something that happens to a segment's lines.
+/// A change to the lines of a trail's segment.
 type Change<'a> = &'a dyn Fn(&mut Vec<String>);
 
 #[test]
-fn verify_finds_a_changed_byte_a_lost_line_and_a_swapped_pair() {
+fn audit_verify_finds_a_changed_byte_a_lost_line_and_swapped_lines() {
     let mut lab = own_lab();
     lines(&lab.psql(&["SELECT 1", "SELECT 2"]).unwrap());
     lab.take_agent().unwrap().stop().unwrap();

@@ -1,16 +1,18 @@
-//! Agent down means no traffic, not free traffic; a dead upstream is told.
+//! Without an agent a job has no traffic at all, rather than free traffic. An upstream that cannot be reached
+//! is reported to the client.
 
 use std::{
     fs,
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, UdpSocket},
     time::Duration,
 };
 
 use lineal_tests::{Lab, LabOptions, command::PATIENCE, script::PYTHON, story::SUBJECT};
-use rustix::process::Signal;
+use rustix::{net, process::Signal};
 
-use crate::shared::{decisions_on, lines, own_lab, text};
+use crate::shared::{counted, decisions_on, lines, own_lab, text};
 
+/// Connects anew for each line it is told, and prints what a query returned or why it was refused.
 const CONNECT_ON_DEMAND: &str = r#"
 import psycopg, sys
 for line in sys.stdin:
@@ -29,7 +31,7 @@ fn a_job_whose_agent_was_killed_reaches_nothing() {
     job.say("").unwrap();
     assert_eq!(job.line(PATIENCE).unwrap(), "1");
     lab.take_agent().unwrap().kill().unwrap();
-    // More than once: programs that go with the agent go a moment after it.
+    // Several times: programs that vanished with the agent would vanish a moment after it.
     for _ in 0..5 {
         job.say("").unwrap();
         let said = job.line(PATIENCE).unwrap();
@@ -45,7 +47,7 @@ fn a_job_whose_agent_was_stopped_reaches_nothing() {
     job.say("").unwrap();
     assert_eq!(job.line(PATIENCE).unwrap(), "1");
     lab.take_agent().unwrap().stop().unwrap();
-    // More than once: programs that go with the agent go a moment after it.
+    // Several times: programs that vanished with the agent would vanish a moment after it.
     for _ in 0..5 {
         job.say("").unwrap();
         let said = job.line(PATIENCE).unwrap();
@@ -53,12 +55,13 @@ fn a_job_whose_agent_was_stopped_reaches_nothing() {
     }
 }
 
+/// Holds a transaction open until it is told to commit, then tries one more query and prints how that failed.
 const IN_A_TRANSACTION: &str = r#"
 import psycopg, sys
 connection = psycopg.connect()
-# What comes right behind an answer is told as a notice, what comes later as an error.
-told = []
-connection.add_notice_handler(lambda notice: told.append(notice.message_primary))
+# libpq reports an error that arrives right behind an answer as a notice, and a later one as an error.
+notices = []
+connection.add_notice_handler(lambda notice: notices.append(notice.message_primary))
 connection.execute("UPDATE orders SET status = 'drained' WHERE id = 7")
 print("open", flush=True)
 sys.stdin.readline()
@@ -69,11 +72,11 @@ try:
     connection.execute("SELECT 1")
     print("still there", flush=True)
 except psycopg.Error as error:
-    print(*told, str(error).replace("\n", " "), flush=True)
+    print(*notices, str(error).replace("\n", " "), flush=True)
 "#;
 
 #[test]
-fn an_agent_that_is_asked_to_stop_lets_transactions_end() {
+fn a_stopping_agent_lets_open_transactions_finish() {
     let mut lab = own_lab();
     let job = lab.job("drained", &[PYTHON, "-c", IN_A_TRANSACTION]).unwrap();
     let mut job = lab.converse("drained", &job).unwrap();
@@ -95,12 +98,12 @@ fn an_agent_that_is_asked_to_stop_lets_transactions_end() {
 }
 
 #[test]
-fn what_does_not_end_in_time_is_cut_and_its_end_is_on_record() {
+fn a_statement_that_outlasts_the_drain_is_cut_and_its_end_is_recorded() {
     let more = "[limits]\ndrain_s = 1\n".to_owned();
     let mut lab = Lab::start(&LabOptions { agent_config: more, ..LabOptions::default() }).unwrap();
     let job = lab.job("long", &["psql", "-XAtqc", "SELECT pg_sleep(600)"]).unwrap();
     let mut job = lab.converse("long", &job).unwrap();
-    lab.wait_until("it runs", || Ok(decisions_on(&lab, "pg_sleep(600)").len() == 1)).unwrap();
+    lab.wait_until("the statement runs", || Ok(decisions_on(&lab, "pg_sleep(600)").len() == 1)).unwrap();
     let mut agent = lab.take_agent().unwrap();
     agent.signal(Signal::TERM).unwrap();
     lab.wait_until("the agent has ended", || Ok(!agent.alive()?)).unwrap();
@@ -116,7 +119,7 @@ fn what_does_not_end_in_time_is_cut_and_its_end_is_on_record() {
 }
 
 #[test]
-fn a_revocation_does_not_wait_for_the_agent_to_have_stopped() {
+fn a_revocation_during_the_drain_takes_effect_at_once() {
     let mut lab = own_lab();
     let job = lab.job("drained", &[PYTHON, "-c", IN_A_TRANSACTION]).unwrap();
     let mut job = lab.converse("drained", &job).unwrap();
@@ -134,7 +137,7 @@ fn a_revocation_does_not_wait_for_the_agent_to_have_stopped() {
 }
 
 #[test]
-fn a_restarted_agent_takes_new_jobs() {
+fn a_restarted_agent_accepts_new_jobs() {
     let mut lab = own_lab();
     lab.take_agent().unwrap().stop().unwrap();
     lab.start_agent().unwrap();
@@ -142,10 +145,10 @@ fn a_restarted_agent_takes_new_jobs() {
 }
 
 #[test]
-fn an_upstream_that_does_not_answer_is_given_up_and_others_live() {
-    // With its backlog full, a listener lets whoever dials it wait.
+fn an_upstream_that_does_not_answer_is_reported_and_others_keep_working() {
+    // A listener whose backlog is full leaves new connections waiting.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    rustix::net::listen(&silent, 0).unwrap();
+    net::listen(&silent, 0).unwrap();
     let address = silent.local_addr().unwrap();
     let mut waiting = Vec::new();
     while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(500)) {
@@ -167,7 +170,7 @@ fn an_upstream_that_does_not_answer_is_given_up_and_others_live() {
 }
 
 #[test]
-fn a_dead_upstream_is_told_and_others_live() {
+fn a_dead_upstream_is_reported_and_others_keep_working() {
     let lab = Lab::start(&LabOptions {
         upstreams: "[[upstream]]\nname = \"dead\"\nprotocol = \"postgres\"\naddresses = [\"127.0.0.1:1\"]\n"
             .to_owned(),
@@ -181,7 +184,7 @@ fn a_dead_upstream_is_told_and_others_live() {
 }
 
 #[test]
-fn an_agent_that_stands_still_loses_its_lease_and_with_it_every_connect_is_refused() {
+fn a_frozen_agent_loses_its_lease_and_every_connect_is_refused() {
     let mut lab = own_lab();
     let script = r#"
 import os, socket, sys
@@ -191,7 +194,7 @@ def refused():
         socket.create_connection(address, 1).close()
         return False
     except TimeoutError:
-        return False  # Nobody accepts, and there is no room for more that wait.
+        return False  # The frozen agent accepts nothing, and the backlog is full.
     except ConnectionRefusedError:
         return True
 for line in sys.stdin:
@@ -205,16 +208,16 @@ for line in sys.stdin:
         assert_eq!(job.line(PATIENCE).unwrap(), word);
     };
     say("let in");
-    lab.agent().unwrap().signal(rustix::process::Signal::STOP).unwrap();
+    lab.agent().unwrap().signal(Signal::STOP).unwrap();
     say("refused");
-    lab.agent().unwrap().signal(rustix::process::Signal::CONT).unwrap();
+    lab.agent().unwrap().signal(Signal::CONT).unwrap();
     say("let in");
-    assert!(crate::shared::counted(&mut lab, "lineal_kernel_refusals_total{reason=\"no_lease\"}") >= 1);
+    assert!(counted(&mut lab, "lineal_kernel_refusals_total{reason=\"no_lease\"}") >= 1);
 }
 
 #[test]
-fn while_there_is_no_agent_a_job_asks_no_resolver_either() {
-    let resolver = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+fn a_job_without_an_agent_cannot_send_to_resolvers() {
+    let resolver = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = resolver.local_addr().unwrap();
     let kernel: &'static str = format!("resolvers = [\"{address}\"]").leak();
     let mut lab = Lab::start(&LabOptions { kernel, ..LabOptions::default() }).unwrap();
@@ -247,7 +250,7 @@ for line in sys.stdin:
 }
 
 #[test]
-fn an_agent_that_fails_to_start_leaves_nothing_behind() {
+fn an_agent_that_fails_to_start_leaves_no_pins_behind() {
     let mut lab = own_lab();
     let config = lab.agent_options().config();
     lab.take_agent().unwrap().stop().unwrap();

@@ -1,17 +1,17 @@
-//! The protocol at its edges, at a real server, in the clear and through TLS on both legs.
+//! Rarely used parts of PostgreSQL's protocol, against a real server, in the clear and with TLS on both legs.
 
-use std::{fs, process::Command, sync::OnceLock};
+use std::{env, fs, process::Command, sync::OnceLock};
 
 use lineal_tests::{
     Lab,
-    command::{PATIENCE, finish},
+    command::{PATIENCE, finish, finish_within},
     postgres::program,
     script::PYTHON,
 };
 
-use crate::shared::{WIRE, lines, verified_lab};
+use crate::shared::{WIRE, WIRE_MESSAGES, lines, verified_lab};
 
-/// A lab that allows everything but one table.
+/// A lab whose policies allow everything except the table `forbidden`.
 fn permissive_lab() -> Lab {
     let mut lab = verified_lab();
     lab.allow_all().unwrap();
@@ -25,13 +25,14 @@ fn permissive_lab() -> Lab {
     lab
 }
 
-/// One lab for all.
+/// One lab for all tests of this file that leave it as they found it.
 fn lab() -> &'static Lab {
     static LAB: OnceLock<Lab> = OnceLock::new();
     LAB.get_or_init(permissive_lab)
 }
 
-/// Runs Python once without and once with TLS, and expects the same lines; `MODE` in it stands for the `sslmode`.
+/// Runs Python once without and once with TLS, and expects the same lines; `MODE` in the script stands for
+/// libpq's `sslmode`.
 fn check(script: &str, expected: &[&str]) {
     for mode in ["disable", "verify-full"] {
         let done = lab().python(&script.replace("MODE", mode)).unwrap();
@@ -39,19 +40,23 @@ fn check(script: &str, expected: &[&str]) {
     }
 }
 
-/// Speaks the protocol itself; see [`WIRE`].
+/// Cuts the message of each denial after the name of the policy.
+const SHORT_DENIALS: &str = r#"
+whole_replies = replies
+def replies(readies): return [said.split(': policy')[0] for said in whole_replies(readies)]
+"#;
+
+/// Runs a script that speaks the protocol by hand, see [`WIRE`], and expects these lines.
 fn check_wire(script: &str, expected: &[&str]) {
-    let brief = "tell_all = told\n\
-                 def told(readies): return [said.split(': policy')[0] for said in tell_all(readies)]\n";
-    let done = lab().python(&format!("{WIRE}{brief}{script}")).unwrap();
+    let done = lab().python(&format!("{WIRE}{SHORT_DENIALS}{script}")).unwrap();
     assert_eq!(lines(&done), expected, "{done:?}");
 }
 
 #[test]
-fn what_startup_sets_arrives_byte_for_byte() {
+fn startup_options_reach_the_server_byte_for_byte() {
     let script = r#"
 import psycopg
-# The server's own escapes: a backslash in front of a space and of a backslash.
+# The server's own way to quote: a backslash in front of a space and of a backslash.
 options = r"-c application_name=two\ words\\and\ more --search-path=pg_catalog -cstatement_timeout=4321ms"
 with psycopg.connect(options=options, sslmode="MODE") as connection:
     for name in ("search_path", "statement_timeout", "application_name"):
@@ -68,7 +73,7 @@ with psycopg.connect(options=options, sslmode="MODE") as connection:
 }
 
 #[test]
-fn replication_is_refused_in_so_many_words() {
+fn replication_is_refused_by_name() {
     let script = r#"
 import psycopg
 for kind in ("database", "true", "on"):
@@ -81,62 +86,16 @@ for kind in ("database", "true", "on"):
 }
 
 #[test]
-fn a_protocol_that_is_too_new_is_negotiated_down() {
-    check_wire(
-        r#"
-raw = socket.create_connection(("127.0.0.1", int(os.environ["PGPORT"])), timeout=20)
-body = b"user\0app_cleartext\0database\0shop\0_pq_.novelty\0" + b"on\0\0"
-raw.sendall(struct.pack("!II", 8 + len(body), (3 << 16) + 2) + body)
-stream = raw.makefile("rb")
-def read():
-    header = stream.read(5)
-    return header[:1], stream.read(struct.unpack("!I", header[1:])[0] - 4)
-got = read()
-# The newest minor version that the server speaks, and the options that it does not know.
-print(got[0].decode(), got[1] == struct.pack("!II", 0, 1) + b"_pq_.novelty\0"
-      or got[1] == struct.pack("!II", 3 << 16, 1) + b"_pq_.novelty\0")
-while got[0] != b"Z":
-    got = read()
-    if got == (b"R", struct.pack("!I", 3)):
-        raw.sendall(message(b"p", os.environ["PGPASSWORD"].encode() + b"\0"))
-    if got[0] == b"E":
-        print(got[1])
-raw.sendall(query("SELECT 1"))
-print([read()[0].decode() for _ in range(4)])
-"#,
-        &["v True", "['T', 'D', 'C', 'Z']"],
-    );
+fn a_newer_protocol_version_is_negotiated_down() {
+    let script = format!("{WIRE_MESSAGES}{}", include_str!("wire/negotiation.py"));
+    let done = lab().python(&script).unwrap();
+    assert_eq!(lines(&done), ["v True", "['T', 'D', 'C', 'Z']"], "{done:?}");
 }
 
 #[test]
-fn portals_are_executed_bit_by_bit_and_syncs_overtake_answers() {
+fn partial_executes_flushes_and_pipelined_syncs_are_answered_in_order() {
     check_wire(
-        r#"
-def some(portal, rows): return message(b"E", portal.encode() + b"\0" + struct.pack("!I", rows))
-FLUSH = message(b"H", b"")
-raw.sendall(query("BEGIN") + parse("", "SELECT generate_series(1, 5)") + bind("five", "")
-            + some("five", 2) + some("five", 2) + some("five", 2) + SYNC)
-print(told(2))
-# An answer without a Sync: by a Flush alone.
-raw.sendall(bind("again", "") + some("again", 1) + FLUSH)
-kinds = b""
-while kinds[-1:] != b"s":
-    header = raw.recv(5, socket.MSG_WAITALL)
-    raw.recv(struct.unpack("!I", header[1:])[0] - 4, socket.MSG_WAITALL) if header[1:] != b"\0\0\0\4" else b""
-    kinds += header[:1]
-print(kinds.decode())
-raw.sendall(SYNC + SYNC + SYNC + query("ROLLBACK"))
-print(told(4))
-# An error skips to its own Sync and no further.
-raw.sendall(parse("", "SELECT 1/0") + bind("", "") + execute("") + parse("", "SELECT 7") + SYNC
-            + parse("", "SELECT 8") + bind("", "") + execute("") + SYNC
-            + parse("", "SELECT * FROM forbidden") + bind("", "") + execute("") + SYNC
-            + parse("", "SELECT 9") + bind("", "") + execute("") + SYNC)
-print(told(4))
-# abs(integer), by its OID.
-raw.sendall(message(b"F", struct.pack("!IHHI2sH", 1397, 0, 1, 2, b"-7", 0)))
-print(told(1))
-"#,
+        include_str!("wire/pipelining.py"),
         &[
             "['BEGIN', 'row', 'row', 'suspended', 'row', 'row', 'suspended', 'row', 'SELECT 1']",
             "2Ds",
@@ -149,7 +108,7 @@ print(told(1))
 }
 
 #[test]
-fn copies_run_fail_and_are_denied_and_the_session_goes_on() {
+fn the_session_continues_after_copies_that_succeed_fail_or_are_denied() {
     let script = r#"
 import psycopg
 connection = psycopg.connect(sslmode="MODE", autocommit=True)
@@ -162,7 +121,7 @@ connection.execute("DROP TABLE IF EXISTS copied")
 connection.execute("CREATE TABLE copied (n integer PRIMARY KEY, t text)")
 copy_in("COPY copied FROM STDIN", ((n, "x" * 50) for n in range(20000)))
 print(count())
-# The server gives up early; much of the data comes late.
+# The server fails at the second row, while the client still sends many.
 try:
     copy_in("COPY copied FROM STDIN", ((max(n, 5), "x" * 50) for n in range(4, 100000)))
 except psycopg.errors.UniqueViolation:
@@ -184,7 +143,8 @@ except psycopg.errors.InsufficientPrivilege as error:
     print(str(error).split(": policy")[0])
 seen = 0
 try:
-    with connection.cursor().copy("COPY (SELECT 1 / (50000 - n) FROM generate_series(1, 60000) n) TO STDOUT") as copy:
+    failing = "COPY (SELECT 1 / (50000 - n) FROM generate_series(1, 60000) n) TO STDOUT"
+    with connection.cursor().copy(failing) as copy:
         for row in copy.rows():
             seen += 1
 except psycopg.errors.DivisionByZero:
@@ -209,21 +169,9 @@ with connection.transaction():
 }
 
 #[test]
-fn data_behind_a_denied_copy_goes_nowhere_and_what_follows_is_answered() {
+fn copy_data_sent_ahead_reaches_its_copy_and_later_queries_are_answered() {
     check_wire(
-        r#"
-data = message(b"d", b"1\n") * 1000
-raw.sendall(query("COPY forbidden FROM STDIN"))
-print(told(1))
-raw.sendall(query("CREATE TEMP TABLE here (n integer)") + query("COPY here FROM STDIN") + data + message(b"c", b"")
-            + query("SELECT * FROM forbidden") + query("SELECT count(*) FROM here"))
-print(told(4))
-raw.sendall(query("COPY here FROM STDIN") + data + message(b"f", b"changed my mind\0") + query("SELECT 1"))
-print([said.replace("COPY from stdin failed: ", "") for said in told(2)])
-# libpq's way: Execute and Sync at once, the data after.
-raw.sendall(parse("", "COPY here FROM STDIN") + bind("", "") + execute("") + SYNC + data + message(b"c", b"") + SYNC)
-print(told(1))
-"#,
+        include_str!("wire/copy.py"),
         &[
             "['42501 lineal: denied by policy hands-off']",
             "['CREATE TABLE', 'COPY 1000', '42501 lineal: denied by policy hands-off', 'row', 'SELECT 1']",
@@ -234,7 +182,7 @@ print(told(1))
 }
 
 #[test]
-fn a_pipeline_of_libpqs_comes_back_in_order() {
+fn libpq_pipeline_mode_gets_its_results_in_order() {
     let script = r#"
 from psycopg import pq
 connection = pq.PGconn.connect(b"sslmode=MODE")
@@ -247,7 +195,7 @@ connection.send_query_params(b"SELECT 1", None)
 connection.pipeline_sync()
 connection.send_query_params(b"SELECT 'after'", None)
 connection.pipeline_sync()
-values, told, syncs = [], [], 0
+values, outcomes, syncs = [], [], 0
 while syncs < 3:
     result = connection.get_result()
     if result is None:
@@ -257,12 +205,12 @@ while syncs < 3:
         values.append(result.get_value(0, 0).decode())
     else:
         state = result.error_field(pq.DiagnosticField.SQLSTATE)
-        told.append(state.decode() if state else pq.ExecStatus(result.status).name)
+        outcomes.append(state.decode() if state else pq.ExecStatus(result.status).name)
 print(values[:-1] == [str(n) for n in range(3000)], values[-1])
-print(told)
+print(outcomes)
 "#;
-    let told = "['PIPELINE_SYNC', '42501', 'PIPELINE_ABORTED', 'PIPELINE_SYNC', 'PIPELINE_SYNC']";
-    check(script, &["True after", told]);
+    let outcomes = "['PIPELINE_SYNC', '42501', 'PIPELINE_ABORTED', 'PIPELINE_SYNC', 'PIPELINE_SYNC']";
+    check(script, &["True after", outcomes]);
 }
 
 #[test]
@@ -284,7 +232,7 @@ fn pgbench_runs_in_every_query_mode() {
 }
 
 #[test]
-fn many_are_cancelled_at_once_and_none_but_them() {
+fn many_concurrent_cancels_end_their_own_statements_only() {
     let script = r#"
 import psycopg, threading
 count = 24
@@ -298,8 +246,9 @@ def run(index):
         ended[index] = True
 runs = [threading.Thread(target=run, args=(index,)) for index in range(count)]
 for thread in runs: thread.start()
-def running(): return watch.execute(
-    "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query LIKE '%many_at_once'").fetchone()[0]
+SLEEPING = ("SELECT count(*) FROM pg_stat_activity "
+            "WHERE wait_event = 'PgSleep' AND query LIKE '%many_at_once'")
+def running(): return watch.execute(SLEEPING).fetchone()[0]
 while running() < count: pass
 def cancel(indices):
     threads = [threading.Thread(target=sessions[index].cancel) for index in indices]
@@ -315,55 +264,10 @@ print(len(ended), running(), {session.execute("SELECT 1").fetchone()[0] for sess
 }
 
 #[test]
-fn messages_longer_than_any_buffer_pass_through_small_ones() {
-    // With all the tests that there are, nearly what the server itself can make of one value.
-    let megabytes = if std::env::var_os("LINEAL_TEST_FULL").is_some() { 1000 } else { 200 };
-    let script = r#"
-raw.settimeout(None)
-SIZE = MEGABYTES * 1000 * 1000
-def count(readies):
-    """What comes back: bytes of rows, and errors."""
-    global buffered
-    rows, errors = 0, []
-    while readies:
-        while len(buffered) < 5:
-            buffered += raw.recv(1 << 20)
-        kind, left = buffered[:1], struct.unpack("!I", buffered[1:5])[0] - 4
-        buffered = buffered[5:]
-        body = b""
-        if kind == b"D":
-            rows += left
-        while left:
-            piece = buffered[:left] or raw.recv(min(left, 1 << 20))
-            buffered = buffered[len(piece):] if buffered else b""
-            left -= len(piece)
-            if kind in b"EC":
-                body += piece
-        if kind in b"EC":
-            errors.append(body[:90])
-        readies -= kind == b"Z"
-    return rows, errors
-raw.sendall(query(f"SELECT repeat('x', {SIZE})"))
-print(count(1))
-def pour(count):
-    piece = b"y" * (1 << 20)
-    while count:
-        raw.sendall(piece[:min(count, len(piece))])
-        count -= min(count, len(piece))
-BIG = SIZE * 6 // 10
-raw.sendall(parse("", "SELECT length($1)"))
-raw.sendall(b"B" + struct.pack("!I", 4 + 2 + 2 + 2 + 4 + BIG + 2) + b"\0\0" + struct.pack("!HHI", 0, 1, BIG))
-pour(BIG)
-raw.sendall(b"\0\0" + execute("") + SYNC)
-print(count(1))
-# One message of copied data, of one row that is then left out.
-raw.sendall(query("CREATE TEMP TABLE big (t text)") + query("COPY big FROM STDIN WHERE t IS NULL"))
-print(count(1))
-raw.sendall(b"d" + struct.pack("!I", 4 + BIG))
-pour(BIG - 1)
-raw.sendall(b"\n" + message(b"c", b""))
-print(count(1))
-"#;
+fn messages_larger_than_any_buffer_pass_without_growing_the_agent() {
+    // With LINEAL_TEST_FULL, nearly the largest value that the server itself can hold.
+    let megabytes = if env::var_os("LINEAL_TEST_FULL").is_some() { 1000 } else { 200 };
+    let script = include_str!("wire/large_messages.py").replace("MEGABYTES", &megabytes.to_string());
     let mut lab = permissive_lab();
     let pid = lab.agent().unwrap().pid();
     let peak_kib = || -> i64 {
@@ -371,19 +275,12 @@ print(count(1))
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
     };
-    // Once small, so that what any session takes is there already.
-    assert_eq!(
-        lines(&lab.python("import psycopg; psycopg.connect().execute('SELECT 1'); print(1)").unwrap()),
-        ["1"]
-    );
+    // A small session first, so that the memory which any session takes is allocated already.
+    let small = "import psycopg; psycopg.connect().execute('SELECT 1'); print(1)";
+    assert_eq!(lines(&lab.python(small).unwrap()), ["1"]);
     let before = peak_kib();
-    let mut job = lab
-        .job(
-            "large",
-            &[PYTHON, "-c", &format!("{WIRE}{}", script.replace("MEGABYTES", &megabytes.to_string()))],
-        )
-        .unwrap();
-    let done = lineal_tests::command::finish_within(&mut job, 4 * PATIENCE).unwrap();
+    let mut job = lab.job("large", &[PYTHON, "-c", &format!("{WIRE}{script}")]).unwrap();
+    let done = finish_within(&mut job, 4 * PATIENCE).unwrap();
     assert_eq!(
         lines(&done),
         [

@@ -1,12 +1,15 @@
-//! What would make the server read text in another way than the analysis is denied, whatever policies say; the session
-//! goes on.
+//! The server must read SQL text exactly as lineal's analysis does. Whatever would change that is denied, no
+//! matter what policies say, and the session continues.
 
 use crate::shared::{WIRE, lab, lines, own_lab};
 
 #[test]
-fn no_way_to_change_how_text_is_read_passes() {
+fn every_way_to_change_how_the_server_reads_text_is_denied() {
     let mut lab = own_lab();
     lab.allow_all().unwrap();
+    // Client → lineal: each way to change the setting that decides how string literals are read, as a query,
+    // a Parse, a PREPARE and a FunctionCall. Back: an error each; harmless spellings reach the server and
+    // succeed.
     let script = format!(
         r#"{WIRE}
 def call(oid): return message(b"F", struct.pack("!IHHH", oid, 1, 0, 3) + struct.pack("!I", 27)
@@ -24,7 +27,7 @@ for attempt in (
     query("SHOW standard_conforming_strings"),
 ):
     raw.sendall(attempt)
-    print(*told(1), flush=True)
+    print(*replies(1), flush=True)
 "#
     );
     let done = lab.python(&script).unwrap();
@@ -37,7 +40,7 @@ for attempt in (
 }
 
 #[test]
-fn a_role_that_reads_differently_cannot_be_served() {
+fn a_role_whose_settings_change_how_text_is_read_is_refused() {
     let lab = own_lab();
     lab.postgres.admin("shop", "ALTER ROLE app SET standard_conforming_strings = off").unwrap();
     let done = lab.psql(&["SELECT 1"]).unwrap();
@@ -49,7 +52,7 @@ fn a_role_that_reads_differently_cannot_be_served() {
 }
 
 #[test]
-fn what_drivers_say_of_how_they_read_is_heard() {
+fn drivers_may_set_the_required_reading_settings_themselves() {
     let done =
         lab().psql(&["SET client_encoding TO 'utf8'", "SET standard_conforming_strings = on", "SELECT 1"]);
     assert_eq!(lines(&done.unwrap()), ["1"]);

@@ -1,13 +1,14 @@
-//! Revocation ends what runs, and what was sent to run next.
+//! Revocation cuts open sessions, stops statements that were already sent, and kills processes where asked
+//! to.
 
-use std::os::unix::process::ExitStatusExt;
+use std::{fs, net::UdpSocket, os::unix::process::ExitStatusExt};
 
 use lineal_tests::{Lab, LabOptions, command::PATIENCE, script::PYTHON, server::Server, story::SUBJECT};
 use serde_json::{Value, json};
 
 use crate::shared::{WIRE, decisions_on, lines, own_lab, text};
 
-/// The id of the one live job of a name.
+/// The id of the one live job with a name.
 fn id_of(lab: &Lab, name: &str) -> String {
     let jobs: Vec<Value> = lab.ask(&["jobs", "--json"]).unwrap().json().unwrap();
     let [job] = jobs.iter().filter(|job| text(job, "/name") == name).collect::<Vec<_>>().try_into().unwrap();
@@ -15,18 +16,20 @@ fn id_of(lab: &Lab, name: &str) -> String {
 }
 
 #[test]
-fn statements_that_were_sent_ahead_do_not_run_after_a_revocation() {
+fn pipelined_statements_do_not_run_after_a_revocation() {
     let lab = own_lab();
+    // Client → lineal → server: a long query, and five UPDATEs behind it in the same packet. Back, once
+    // access was revoked: an error with the reason (28000), and the end; the server never runs the UPDATEs.
     let script = format!(
         r#"{WIRE}
 ahead = [query("UPDATE products SET price = 31337 WHERE id = %d" % id) for id in range(10, 15)]
 raw.sendall(query("SELECT pg_sleep(60)") + b"".join(ahead))
-print(*told(6), flush=True)
+print(*replies(6), flush=True)
 "#
     );
     let job = lab.job("ahead", &[PYTHON, "-c", &script]).unwrap();
     let mut job = lab.converse("ahead", &job).unwrap();
-    lab.wait_until("all is on its way", || Ok(decisions_on(&lab, "31337").len() == 5)).unwrap();
+    lab.wait_until("every statement is decided", || Ok(decisions_on(&lab, "31337").len() == 5)).unwrap();
     lab.ask(&["revoke", "--subject", SUBJECT, "--reason", "offboarded"]).unwrap().success().unwrap();
     let said = job.line(PATIENCE).unwrap();
     assert!(said.contains("28000") && said.contains("offboarded"), "{said}");
@@ -40,8 +43,9 @@ print(*told(6), flush=True)
 }
 
 #[test]
-fn every_process_of_a_job_can_be_killed_whatever_it_forks_meanwhile() {
-    // Children, a daemon two forks away, and a chain of which each link ends as soon as it has made the next.
+fn killing_a_job_kills_every_process_whatever_it_forks_meanwhile() {
+    // Children, a daemon two forks away that ignores SIGTERM, and a chain of processes each of which forks
+    // the next and exits.
     let script = r#"
 import os, signal, time
 for _ in range(20):
@@ -70,17 +74,17 @@ signal.pause()
     let id = id[0]["id"].as_str().unwrap().to_owned();
     lab.ask(&["revoke", "--job", &id, "--kill"]).unwrap().success().unwrap();
     assert_eq!(job.wait(PATIENCE).unwrap().signal(), Some(9));
-    lab.wait_until("nothing of it is left", || Ok(lab.ask(&["jobs", "--json"])?.json()?.is_empty())).unwrap();
-    // Nor anything that is followed no more: what is left are the lab's own.
+    lab.wait_until("no job is left", || Ok(lab.ask(&["jobs", "--json"])?.json()?.is_empty())).unwrap();
+    // No process of it is left untagged either: those in the cgroup are the lab's own.
     let left = lab.cgroup().processes().unwrap();
     let python = |pid: &u32| {
-        std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|c| c.contains("signal.pause"))
+        fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains("signal.pause"))
     };
     assert!(!left.iter().any(python), "{left:?}");
 }
 
 #[test]
-fn a_job_that_is_a_new_process_at_every_moment_is_killed_too() {
+fn a_job_that_forks_and_exits_without_pause_is_killed_too() {
     let lab = own_lab();
     let chain = env!("CARGO_BIN_EXE_chain");
     let mut job = lab.converse("chain", &lab.job("chain", &[chain, "120"]).unwrap()).unwrap();
@@ -91,7 +95,7 @@ fn a_job_that_is_a_new_process_at_every_moment_is_killed_too() {
 }
 
 #[test]
-fn where_the_configuration_says_so_whoever_loses_access_is_killed() {
+fn jobs_that_lose_access_are_killed_if_configured() {
     let agent_config = "[revocations]\nkill = true\n".to_owned();
     let lab = Lab::start(&LabOptions { agent_config, ..LabOptions::default() }).unwrap();
     let start = |name: &'static str| {
@@ -107,13 +111,20 @@ fn where_the_configuration_says_so_whoever_loses_access_is_killed() {
 }
 
 #[test]
-fn a_claim_ends_the_access_of_who_has_it_and_of_nobody_else() {
+fn revoking_a_claim_ends_the_access_of_jobs_with_that_claim_only() {
     let lab = own_lab();
     let start = |name: &'static str, actor: &str| -> Server {
         let token = lab.issuer.mint(&json!({"claims": {"actor": actor}})).unwrap();
         let file = lab.directory().join(format!("{name}.token"));
-        std::fs::write(&file, token).unwrap();
-        let script = "import psycopg, sys\nfor line in sys.stdin:\n try: print(psycopg.connect().execute('SELECT 1').fetchone()[0], flush=True)\n except psycopg.Error as e: print('offboarded' in str(e), flush=True)";
+        fs::write(&file, token).unwrap();
+        let script = r#"
+import psycopg, sys
+for line in sys.stdin:
+    try:
+        print(psycopg.connect().execute('SELECT 1').fetchone()[0], flush=True)
+    except psycopg.Error as error:
+        print('offboarded' in str(error), flush=True)
+"#;
         let run = ["run", "--name", name, "--token-file", file.to_str().unwrap(), "--", PYTHON, "-c", script];
         lab.converse(name, &lab.lineal(&run).unwrap()).unwrap()
     };
@@ -126,7 +137,7 @@ fn a_claim_ends_the_access_of_who_has_it_and_of_nobody_else() {
     let revoked = lab.ask(&["revoke", "--claim", "actor=dana", "--reason", "offboarded"]).unwrap();
     assert_eq!(lines(&revoked).len(), 1, "{revoked:?}");
     assert_eq!((say(&mut dana), say(&mut erin)), ("True".to_owned(), "1".to_owned()));
-    // Who has no such claim is let in.
+    // A job whose token has no such claim is let in.
     assert_eq!(lab.run("again", &["true"]).unwrap().code, Some(0));
 }
 
@@ -134,7 +145,7 @@ fn a_claim_ends_the_access_of_who_has_it_and_of_nobody_else() {
 fn no_session_slips_past_a_revocation() {
     let lab = own_lab();
     lab.postgres.admin("postgres", "ALTER ROLE app SET log_statement = 'all'").unwrap();
-    // Each of them connects and asks without a rest, and goes on being refused.
+    // Eight threads connect and query without pause, and keep trying while they are refused.
     let script = r#"
 import os, psycopg, sys, threading
 stop = threading.Event()
@@ -160,7 +171,7 @@ stop.set()
 for thread in threads: thread.join()
 "#;
     let executed = |mark: &str| {
-        let log = std::fs::read_to_string(lab.directory().join("logs/postgres.log")).unwrap();
+        let log = fs::read_to_string(lab.directory().join("logs/postgres.log")).unwrap();
         log.matches(&format!("statement: SELECT '{mark}'")).count()
     };
     for round in 0..3 {
@@ -169,12 +180,13 @@ for thread in threads: thread.join()
             lab.converse("hammer", &lab.job(&mark, &[PYTHON, "-c", script, &mark]).unwrap()).unwrap();
         assert_eq!(job.line(PATIENCE).unwrap(), "hammering");
         lab.ask(&["revoke", "--job", &id_of(&lab, &mark)]).unwrap().success().unwrap();
-        // What was under way is cut; from then on nothing is served or forwarded.
+        // Open sessions are cut; once they are, no statement may be answered or reach the server.
         let open = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'app' AND state IS NOT NULL";
-        lab.wait_until("all are cut", || Ok(lab.postgres.admin("shop", open)?.trim() == "0")).unwrap();
+        lab.wait_until("all sessions are cut", || Ok(lab.postgres.admin("shop", open)?.trim() == "0"))
+            .unwrap();
         job.say("").unwrap();
         let then = executed(&mark);
-        lab.wait_until("they were refused again and again", || {
+        lab.wait_until("the job was refused fifty times", || {
             let denied = lab.audit(&["--decision", "deny"])?;
             Ok(denied.iter().filter(|row| text(row, "/job/name") == mark).count() >= 50)
         })
@@ -187,8 +199,8 @@ for thread in threads: thread.join()
 }
 
 #[test]
-fn a_revoked_job_asks_no_resolver_either() {
-    let resolver = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+fn a_revoked_job_cannot_send_to_resolvers() {
+    let resolver = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = resolver.local_addr().unwrap();
     let kernel: &'static str = format!("resolvers = [\"{address}\"]").leak();
     let lab = Lab::start(&LabOptions { kernel, ..LabOptions::default() }).unwrap();

@@ -1,27 +1,40 @@
-//! Enrolment by rule: who leaves out `lineal run` is followed all the same, and granted nothing.
+//! Enrolment by rule: processes that an `[[enrol]]` rule matches are followed without `lineal run`, and
+//! granted nothing until they have a credential.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{self, Command},
+    thread,
+};
 
-use lineal_tests::{Lab, LabOptions, command::PATIENCE, paths, script::PYTHON, server::Server};
-use serde_json::Value;
+use lineal_tests::{
+    Lab, LabOptions, cgroup,
+    command::{PATIENCE, finish},
+    paths,
+    script::PYTHON,
+    server::Server,
+};
+use serde_json::{Value, json};
 
 use crate::{
     opaque,
     shared::{decisions_on, lines, text},
 };
 
-/// A unit that no other test and no other lab has.
+/// The name of a systemd unit that no other test and no other lab uses.
 fn unit() -> String {
-    format!("lineal-test-{}-{:?}.service", std::process::id(), std::thread::current().id())
-        .replace(['(', ')'], "")
+    format!("lineal-test-{}-{:?}.service", process::id(), thread::current().id()).replace(['(', ')'], "")
 }
 
+/// A lab whose agent has a rule `runner` that matches the unit.
 fn lab(unit: &str, upstreams: String) -> Lab {
     let agent_config = format!("[[enrol]]\nname = \"runner\"\nunit = \"{unit}\"\n");
     Lab::start(&LabOptions { agent_config, upstreams, ..LabOptions::default() }).unwrap()
 }
 
-/// A program inside a cgroup below the lab's, as systemd would start it; `below` is below the unit's own.
+/// Starts a program as systemd would: in the unit's cgroup, which is in the lab's, or in the cgroup `below`
+/// that one.
 fn in_unit(lab: &Lab, unit: &str, below: &str, program: &[&str]) -> Server {
     let cgroup = lab.cgroup().path().join(unit).join(below);
     fs::create_dir_all(&cgroup).unwrap();
@@ -30,7 +43,7 @@ fn in_unit(lab: &Lab, unit: &str, below: &str, program: &[&str]) -> Server {
     lab.converse("runner", &lab.inside(&shell)).unwrap()
 }
 
-/// Runs each line it is told as a command, and says its exit code and the end of what it said.
+/// Runs each line it is told as a command, and prints its exit code and its output on one line.
 const RUNNER: &str = r#"
 import shlex, subprocess, sys
 for line in sys.stdin:
@@ -38,6 +51,7 @@ for line in sys.stdin:
     print(done.returncode, " ".join((done.stdout + done.stderr).split()), flush=True)
 "#;
 
+/// Tells a long-lived process a line, and returns the line that it answers with.
 fn tell(runner: &mut Server, command: &str) -> String {
     runner.say(command).unwrap();
     runner.line(PATIENCE).unwrap()
@@ -47,15 +61,17 @@ fn jobs(lab: &Lab) -> Vec<Value> {
     lab.ask(&["jobs", "--json"]).unwrap().json().unwrap()
 }
 
+/// A `lineal` command line for [`RUNNER`].
 fn lineal(lab: &Lab, rest: &str) -> String {
     let (lineal, control) = (paths::lineal().unwrap(), lab.directory().join("control.sock"));
     format!("{} --control {} {rest}", lineal.display(), control.display())
 }
 
+/// The reason that a job without a credential is refused with.
 const NOTHING: &str = "the job has no verified credential, and is granted nothing until it has one";
 
 #[test]
-fn a_pipeline_that_leaves_out_lineal_run_gets_nothing_until_it_shows_a_token() {
+fn a_pipeline_without_lineal_run_is_granted_nothing_until_it_presents_a_token() {
     let unit = unit();
     let lab = lab(&unit, String::new());
     let mut runner = in_unit(&lab, &unit, "", &[PYTHON, "-c", RUNNER]);
@@ -73,7 +89,7 @@ fn a_pipeline_that_leaves_out_lineal_run_gets_nothing_until_it_shows_a_token() {
         fs::canonicalize(PYTHON).unwrap().to_str().unwrap()
     );
 
-    // What the agent may be asked from in there: one thing.
+    // From inside such a job the agent accepts one request only: `lineal run` with a token.
     let pid = job["root_pid"].as_u64().unwrap();
     let token = lab.token_file();
     let refused =
@@ -87,7 +103,7 @@ fn a_pipeline_that_leaves_out_lineal_run_gets_nothing_until_it_shows_a_token() {
     assert_eq!(said, "0 shown");
     let [row] = decisions_on(&lab, "'shown'").try_into().unwrap();
     assert_eq!(text(&row, "/job/name"), "nightly");
-    // The credential is the new job's alone, and that can't have another.
+    // The credential belongs to the new job alone, and that job cannot take another one.
     let said = tell(&mut runner, "psql -XAtqc \"SELECT 'still left out'\"");
     assert!(said.contains(NOTHING), "{said}");
     let twice = tell(&mut runner, &lineal(&lab, &format!("{run} {}", lineal(&lab, &format!("{run} true")))));
@@ -95,17 +111,17 @@ fn a_pipeline_that_leaves_out_lineal_run_gets_nothing_until_it_shows_a_token() {
 }
 
 #[test]
-fn a_unit_is_what_is_below_it_and_nothing_else() {
+fn a_unit_rule_matches_the_units_cgroups_and_nothing_else() {
     let unit = unit();
     let lab = lab(&unit, String::new());
     let connect = ["psql", "-XAtqc", "SELECT 'free'"];
     let mut deep = in_unit(&lab, &unit, "payload/step-1", &[PYTHON, "-c", RUNNER]);
     assert!(tell(&mut deep, "psql -XAtqc \"SELECT 'free'\"").contains(NOTHING));
-    // Another unit's processes are nobody's business.
+    // Another unit's processes are left alone.
     let mut other = in_unit(&lab, &format!("not-{unit}"), "", &connect);
     assert_eq!(other.line(PATIENCE).unwrap(), "free");
     assert!(decisions_on(&lab, "'free'").is_empty());
-    // Leaving the cgroup leaves nothing.
+    // A process that leaves the cgroup stays in its job.
     let away = format!(
         "/bin/sh -c 'echo $$ > {}/cgroup.procs && psql -XAtqc \"SELECT 1\"'",
         lab.cgroup().path().display()
@@ -114,21 +130,29 @@ fn a_unit_is_what_is_below_it_and_nothing_else() {
 }
 
 #[test]
-fn the_runners_own_connection_is_granted_by_name_and_its_jobs_are_not() {
+fn a_policy_can_grant_the_runners_own_connection_and_not_its_childrens() {
     let unit = unit();
     let port = opaque::echo();
     let upstreams =
         format!("[[upstream]]\nname = \"ci\"\nprotocol = \"tcp\"\naddresses = [\"127.0.0.1:{port}\"]\n");
     let mut lab = lab(&unit, upstreams);
     lab.set_policies(
-        "@id(\"runner-control\")\npermit (\n  principal in Group::\"unidentified\",\n  action == Action::\"connect\",\n  \
+        "@id(\"runner-control\")\npermit (\n  principal in Group::\"unidentified\",\n  \
+         action == Action::\"connect\",\n  \
          resource == Upstream::\"ci\"\n)\nwhen { context.process.depth == 0 };\n",
     )
     .unwrap();
+    // Client → lineal → server: plain bytes, from the runner itself or from its child. Back: the same bytes
+    // for the runner, the end of the connection for the child.
     let talk = format!(
         r#"
 import socket, subprocess, sys
-TRY = "import socket; s = socket.create_connection(('127.0.0.1', {port}), 20); s.sendall(b'x'); print(s.recv(1) or 'ended')"
+TRY = """
+import socket
+connection = socket.create_connection(("127.0.0.1", {port}), 20)
+connection.sendall(b"x")
+print(connection.recv(1) or "ended")
+"""
 for line in sys.stdin:
     if line.strip() == "child":
         done = subprocess.run([sys.executable, "-c", TRY], capture_output=True, text=True)
@@ -144,23 +168,23 @@ for line in sys.stdin:
     assert_eq!(tell(&mut runner, "hello"), "hello");
     let rows = lab.audit(&["--decision", "allow"]).unwrap();
     let [row] = rows.as_slice() else { panic!("{rows:?}") };
-    assert_eq!(row["policies"], serde_json::json!(["runner-control"]));
+    assert_eq!(row["policies"], json!(["runner-control"]));
 }
 
 #[test]
-fn who_ran_before_the_agent_or_without_it_is_followed() {
+fn processes_started_before_the_agent_or_while_it_was_down_are_followed() {
     let unit = unit();
     let mut lab = lab(&unit, String::new());
     let config = lab.agent_options().config();
     lab.take_agent().unwrap().stop().unwrap();
-    // Detached: nothing sees this process begin.
+    // Detached: no program in the kernel sees this process start.
     lines(&lab.ask(&["detach", "--config", config.to_str().unwrap()]).unwrap());
     let mut early = in_unit(&lab, &unit, "", &[PYTHON, "-c", RUNNER]);
     assert_eq!(tell(&mut early, "psql -XAtqc \"SELECT 1\""), "0 1");
     lab.start_agent().unwrap();
     let said = tell(&mut early, "psql -XAtqc \"SELECT 'early'\"");
     assert!(said.contains(NOTHING), "{said}");
-    // Begun while the agent is dead.
+    // Started while the agent is dead and its pinned programs are not.
     lab.take_agent().unwrap().kill().unwrap();
     let mut orphan = in_unit(&lab, &unit, "", &[PYTHON, "-c", RUNNER]);
     assert!(tell(&mut orphan, "psql -XAtqc \"SELECT 'orphan'\"").contains("refused"));
@@ -171,15 +195,16 @@ fn who_ran_before_the_agent_or_without_it_is_followed() {
     let states = lab.audit(&["--kind", "job"]).unwrap();
     let mut states: Vec<&str> = states.iter().map(|row| text(row, "/state")).collect();
     states.sort_unstable();
-    // The first was met by the second agent, the second by the third, which adopted the first.
+    // The second agent enrolled the first process; the third adopted that job and enrolled the second
+    // process.
     assert_eq!(states, ["adopted", "enrolled", "enrolled"]);
 }
 
 #[test]
-fn a_job_whose_root_has_ended_is_served_by_the_next_agent() {
+fn a_job_whose_root_has_ended_is_adopted_by_the_next_agent() {
     let unit = unit();
     let mut lab = lab(&unit, String::new());
-    // The shell ends, and what it started stays.
+    // The shell exits, and its background process stays.
     let leave = "exec 3<&0; \"$0\" -c \"$1\" <&3 &";
     let mut left = in_unit(&lab, &unit, "", &["sh", "-c", leave, PYTHON, RUNNER]);
     let said = tell(&mut left, "psql -XAtqc \"SELECT 1\"");
@@ -192,18 +217,18 @@ fn a_job_whose_root_has_ended_is_served_by_the_next_agent() {
 }
 
 #[test]
-fn a_rule_may_mean_an_executable_or_a_user() {
+fn a_rule_can_match_an_executable_or_a_user() {
     let dir = tempfile::tempdir().unwrap();
     let exe: PathBuf = dir.path().join("runner-of-this-test");
     fs::copy("/bin/sh", &exe).unwrap();
-    // No account has this number.
-    let uid = 1_000_000 + std::process::id();
+    // No account has this user id.
+    let uid = 1_000_000 + process::id();
     let agent_config =
         format!("[[enrol]]\nname = \"by-exe\"\nexe = {exe:?}\n[[enrol]]\nname = \"by-uid\"\nuid = {uid}\n");
     let lab = Lab::start(&LabOptions { agent_config, ..LabOptions::default() }).unwrap();
     let select = "psql -XAtqc \"SELECT 'x'\"";
     let run = |program: &mut Command| {
-        let done = lineal_tests::command::finish(&mut lab.inside(program)).unwrap();
+        let done = finish(&mut lab.inside(program)).unwrap();
         done.stdout + &done.stderr
     };
     assert!(run(Command::new(&exe).args(["-c", &format!("{select}; true")])).contains(NOTHING));
@@ -221,7 +246,7 @@ fn a_rule_may_mean_an_executable_or_a_user() {
 }
 
 #[test]
-fn a_running_tree_that_a_rule_follows_may_be_given_a_credential_from_outside() {
+fn a_running_tree_enrolled_by_rule_can_be_given_a_credential_from_outside() {
     let unit = unit();
     let lab = lab(&unit, String::new());
     let mut runner = in_unit(&lab, &unit, "", &[PYTHON, "-c", RUNNER]);
@@ -236,7 +261,7 @@ fn a_running_tree_that_a_rule_follows_may_be_given_a_credential_from_outside() {
 }
 
 #[test]
-fn no_token_leads_out_of_a_job_whose_access_has_ended() {
+fn a_token_gives_a_revoked_job_no_new_access() {
     let unit = unit();
     let lab = lab(&unit, String::new());
     let mut runner = in_unit(&lab, &unit, "", &[PYTHON, "-c", RUNNER]);
@@ -251,7 +276,7 @@ fn no_token_leads_out_of_a_job_whose_access_has_ended() {
 }
 
 #[test]
-fn what_a_list_ended_of_a_job_without_a_credential_stays_ended() {
+fn a_job_without_a_credential_that_the_revocation_file_ended_stays_ended() {
     let unit = unit();
     let mut lab = lab(&unit, String::new());
     let mut runner = in_unit(&lab, &unit, "", &[PYTHON, "-c", RUNNER]);
@@ -273,12 +298,12 @@ fn what_a_list_ended_of_a_job_without_a_credential_stays_ended() {
 }
 
 #[test]
-fn a_rule_may_mean_a_cgroup_by_its_path() {
+fn a_rule_can_match_a_cgroup_by_its_path() {
     let mut lab = Lab::start(&LabOptions::default()).unwrap();
-    let root = lineal_tests::cgroup::root().unwrap();
-    let path = std::path::Path::new("/").join(lab.cgroup().path().strip_prefix(root).unwrap()).join("ci");
+    let root = cgroup::root().unwrap();
+    let path = Path::new("/").join(lab.cgroup().path().strip_prefix(root).unwrap()).join("ci");
     lab.take_agent().unwrap().stop().unwrap();
-    // One that is there already, and one below it that is made later.
+    // The cgroup exists when the agent starts; one below it is made later.
     fs::create_dir(lab.cgroup().path().join("ci")).unwrap();
     lab.agent_options().more = format!("[[enrol]]\nname = \"by-path\"\ncgroup = {path:?}\n");
     lab.start_agent().unwrap();
@@ -286,27 +311,27 @@ fn a_rule_may_mean_a_cgroup_by_its_path() {
         let mut runner = in_unit(&lab, "ci", below, &[PYTHON, "-c", RUNNER]);
         assert!(tell(&mut runner, "psql -XAtqc \"SELECT 1\"").contains(NOTHING), "{below}");
     }
-    // What is called alike elsewhere is another.
+    // A cgroup of the same name at another path does not match.
     let mut elsewhere = in_unit(&lab, "other/ci", "", &["psql", "-XAtqc", "SELECT 'free'"]);
     assert_eq!(elsewhere.line(PATIENCE).unwrap(), "free");
-    // Made when the path is gone and comes again.
+    // A cgroup that was removed and made again matches again.
     fs::remove_dir(lab.cgroup().path().join("ci/later/still")).unwrap();
     let mut again = in_unit(&lab, "ci", "later/still", &[PYTHON, "-c", RUNNER]);
     assert!(tell(&mut again, "psql -XAtqc \"SELECT 1\"").contains(NOTHING));
 }
 
 #[test]
-fn who_hides_its_program_is_taken_in_all_the_same() {
+fn processes_that_hide_their_program_are_enrolled_by_rules_too() {
     let unit = unit();
     let mut lab = Lab::start(&LabOptions::default()).unwrap();
     let config = lab.agent_options().config();
     lab.take_agent().unwrap().stop().unwrap();
     lines(&lab.ask(&["detach", "--config", config.to_str().unwrap()]).unwrap());
-    // The first thread has ended, and another one runs on.
+    // A process whose first thread has exited shows no program in /proc, while another thread runs on.
     let headless = format!(
         r#"
 import ctypes, os, threading
-# One that has ended, and that nobody waits for, is nobody to follow.
+# A zombie in the unit's cgroup, which must not be followed.
 if os.fork() == 0:
     os._exit(0)
 def run():
@@ -316,7 +341,7 @@ ctypes.CDLL(None).syscall(60, 0)
 "#
     );
     let mut headless = in_unit(&lab, &unit, "", &[PYTHON, "-c", &headless]);
-    // A program that was replaced while it runs.
+    // A program whose file is replaced while it runs.
     let exe = lab.directory().join("runner-of-this-test");
     fs::copy("/bin/sh", &exe).unwrap();
     let mut replaced = Command::new(&exe);

@@ -1,4 +1,4 @@
-//! What becomes of a job whose token expires, and of one whose access a list ends.
+//! What happens to a job whose token expires, and to one whose access the revocation file ends.
 
 use std::{
     fs,
@@ -9,9 +9,13 @@ use std::{
 use lineal_tests::{Lab, LabOptions, command::PATIENCE, script::PYTHON, story::SUBJECT};
 use serde_json::{Value, json};
 
-use crate::shared::{lab, own_lab, text};
+use crate::{
+    opaque,
+    shared::{lab, own_lab, text},
+};
 
-/// A job under a token that expires so soon.
+/// The command of a job whose token expires in so many seconds; its script's argument is that time, in Unix
+/// seconds.
 fn short_lived(lab: &Lab, name: &str, seconds: u64, script: &str) -> Command {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let token = lab.issuer.mint(&json!({"claims": {"exp": now + seconds}})).unwrap();
@@ -30,7 +34,7 @@ fn state_of(lab: &Lab, name: &str) -> String {
 }
 
 #[test]
-fn after_its_token_a_job_may_neither_connect_nor_command() {
+fn a_job_whose_token_has_expired_can_neither_connect_nor_run_statements() {
     let script = r#"
 import psycopg
 connection = psycopg.connect(autocommit=True)
@@ -40,7 +44,7 @@ try:
         connection.execute("SELECT 1")
 except psycopg.Error as error:
     print(error.sqlstate, "the job's token has expired" in str(error))
-# A denial like any other: the session lives, and denies on.
+# The session stays open, and denies each further statement.
 try:
     connection.execute("SELECT 1")
 except psycopg.errors.InsufficientPrivilege:
@@ -60,7 +64,7 @@ input()
 }
 
 #[test]
-fn a_job_outlives_its_token_where_its_issuer_may() {
+fn a_job_outlives_its_token_if_its_issuer_is_configured_so() {
     let script = r#"
 import psycopg, sys, time
 connection = psycopg.connect(autocommit=True)
@@ -70,7 +74,7 @@ print(connection.execute("SELECT 'goes on'").fetchone()[0])
 print(psycopg.connect().execute("SELECT 'and comes in'").fetchone()[0], flush=True)
 input()
 "#;
-    // The issuer's are the last keys of the lab's own configuration.
+    // The lab's configuration ends with the issuer's table, so this key belongs to it.
     let options = LabOptions { agent_config: "outlive_s = 3600\n".into(), ..LabOptions::default() };
     let lab = Lab::start(&options).unwrap();
     let mut job = lab.converse("outliving", &short_lived(&lab, "long", 3, script)).unwrap();
@@ -81,7 +85,9 @@ input()
 }
 
 #[test]
-fn an_opaque_connection_ends_with_the_jobs_time() {
+fn an_opaque_connection_ends_when_the_jobs_token_expires() {
+    // Client → lineal → server: five bytes over a plain connection, which come back. Then the token expires,
+    // and the connection ends without another byte.
     let script = r#"
 import os, socket
 connection = socket.create_connection(("127.0.0.1", int(os.environ["ECHO"])))
@@ -92,7 +98,7 @@ try:
 except ConnectionResetError:
     print(b"")
 "#;
-    let echo = crate::opaque::echo();
+    let echo = opaque::echo();
     let options = LabOptions {
         upstreams: format!(
             "[[upstream]]\nname = \"echo\"\nprotocol = \"tcp\"\naddresses = [\"127.0.0.1:{echo}\"]\n"
@@ -111,7 +117,7 @@ except ConnectionResetError:
 }
 
 #[test]
-fn a_list_that_others_keep_ends_access_and_gives_it_back() {
+fn an_entry_in_the_revocation_file_ends_access_and_its_removal_restores_it() {
     let mut lab = own_lab();
     let file = lab.directory().join("revoked.toml");
     let list = |content: &str| {
@@ -140,7 +146,7 @@ except psycopg.Error as error:
     let refused = lab.run("again", &["true"]).unwrap();
     assert!(refused.code == Some(125) && refused.stderr.contains("left the company"), "{refused:?}");
 
-    // A list that can't be read ends nothing and gives nothing back.
+    // While the file cannot be read, nobody else loses access and nobody regains it.
     list("[[revocation]]\nsubject = 7\n");
     let agent = lab.agent().unwrap();
     let status = agent.wait_for_status(|status| !status["revocations_error"].is_null()).unwrap();
@@ -164,7 +170,7 @@ except psycopg.Error as error:
 }
 
 #[test]
-fn an_expired_job_cancels_nothing_and_what_runs_runs_on() {
+fn a_cancel_from_an_expired_job_is_ignored_and_its_statement_finishes() {
     let script = r#"
 import psycopg, sys, threading, time
 connection = psycopg.connect(autocommit=True)

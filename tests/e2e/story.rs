@@ -5,10 +5,10 @@ use lineal_tests::story::{Telling, tell};
 use crate::shared::own_lab;
 
 #[test]
-fn the_story_holds_line_by_line() {
+fn every_line_of_the_demo_story_holds() {
     let lab = own_lab();
     let mut told = Vec::new();
-    // Each outcome is told only after it was checked; a broken one ends the story.
+    // `tell` checks each outcome before it passes it on, and fails at the first that does not hold.
     tell(&lab, &mut |telling| told.push(telling)).unwrap();
     let count = |kind: fn(&Telling) -> bool| told.iter().filter(|&telling| kind(telling)).count();
     assert_eq!(count(|telling| matches!(telling, Telling::Chapter(_))), 9);

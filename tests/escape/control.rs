@@ -1,4 +1,5 @@
-//! A job at the control socket: it may enrol nobody, least of all itself again, and end nobody's access.
+//! A job at the agent's own sockets. At the control socket it may enrol no process, not even itself again,
+//! may see no job and may end no access; the agent's listeners serve redirected connections only.
 
 use std::{
     fs,
@@ -6,13 +7,13 @@ use std::{
     net::TcpStream,
 };
 
-use lineal_tests::{Lab, LabOptions, command::PATIENCE, http, script::PYTHON};
+use lineal_tests::{Lab, LabOptions, command::PATIENCE, http, paths, script::PYTHON};
 
 use crate::shared::lab;
 
-/// Runs `lineal` in a job and expects it to be refused.
+/// Runs `lineal` as a job, asserts that it is refused, and returns what it wrote to standard error.
 fn refused(arguments: &[&str]) -> String {
-    let lineal = lineal_tests::paths::lineal().unwrap();
+    let lineal = paths::lineal().unwrap();
     let mut command = vec![lineal.to_str().unwrap()];
     command.extend(arguments);
     let done = lab().run("control", &command).unwrap();
@@ -25,21 +26,22 @@ fn refused(arguments: &[&str]) -> String {
 fn a_job_cannot_take_a_second_credential() {
     let token = lab().issuer.token("release-bot").unwrap();
     let file = lab().directory().join("better-token");
-    std::fs::write(&file, token).unwrap();
+    fs::write(&file, token).unwrap();
     refused(&["run", "--token-file", file.to_str().unwrap(), "--", "true"]);
 }
 
 #[test]
-fn a_job_cannot_revoke() {
+fn a_job_cannot_revoke_anybodys_access() {
     refused(&["revoke", "--subject", "somebody:else", "--reason", "spite"]);
 }
 
 #[test]
-fn a_job_cannot_look_at_the_others() {
+fn a_job_cannot_list_jobs() {
     refused(&["jobs", "--json"]);
 }
 
-/// A process connects, hands its connection on and ends: with it goes its tag, not its standing.
+/// A process of the job connects to the control socket, forks a child that inherits the connection, and
+/// exits. Its tag is gone by the time the child sends a request: the request must be refused all the same.
 const HANDED_ON: &str = r#"
 import os, socket, sys
 reader, writer = os.pipe()
@@ -50,7 +52,7 @@ if os.fork() == 0:
     os.set_inheritable(held, True)
     if os.fork() == 0:
         os.close(held)
-        # Ends when the process that connected has.
+        # Returns when the process that connected has exited.
         os.read(gone, 1)
         try:
             connection.sendall(b'{"verb":"jobs"}\n')
@@ -65,7 +67,7 @@ while chunk := os.read(reader, 4096):
 "#;
 
 #[test]
-fn a_connection_handed_on_by_a_process_that_ended_is_still_the_jobs() {
+fn a_control_connection_inherited_from_an_ended_process_is_still_the_jobs() {
     let done = lab().run("handed-on", &[PYTHON, "-c", HANDED_ON]).unwrap();
     assert!(done.stdout.contains("\"error\"") && !done.stdout.contains("\"id\""), "{done:?}");
 }
@@ -85,7 +87,7 @@ fn listening(pid: u32) -> Vec<u16> {
 }
 
 #[test]
-fn whoever_dials_lineals_own_listener_is_closed() {
+fn a_process_outside_every_job_that_dials_the_agents_listener_is_closed_and_counted() {
     let mut lab = Lab::start(&LabOptions::default()).unwrap();
     let job = lab.job("keeps the listener", &["/bin/cat"]).unwrap();
     let mut job = lab.converse("cat", &job).unwrap();
@@ -98,7 +100,7 @@ fn whoever_dials_lineals_own_listener_is_closed() {
     assert!(!own.is_empty(), "the agent listens for nothing");
     for port in &own {
         let mut connection = TcpStream::connect(("127.0.0.1", *port)).unwrap();
-        // A startup packet that a server would answer.
+        // An SSLRequest, which a PostgreSQL server would answer.
         let _ = connection.write_all(b"\0\0\0\x08\x04\xd2\x16\x2f");
         let mut answer = Vec::new();
         let _ = connection.read_to_end(&mut answer);

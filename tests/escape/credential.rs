@@ -1,10 +1,11 @@
-//! What a job tries to get hold of a credential of the agent's.
+//! A job that tries to obtain the password that the agent logs in with.
 
 use std::{
     fs::{self, File, Permissions},
     io::{BufRead, BufReader},
-    os::unix::fs::PermissionsExt,
+    os::{fd::AsFd, unix::fs::PermissionsExt},
     process::{Child, Command, Stdio},
+    thread,
 };
 
 use lineal_tests::{
@@ -17,11 +18,11 @@ use lineal_tests::{
 };
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-/// A network namespace with its loopback up, for as long as this lives.
+/// A network namespace whose loopback device is up. It exists until this is dropped, held by a child process.
 struct Namespace(Child);
 
 impl Namespace {
-    /// Made inside the calling thread's.
+    /// Makes one. The process that holds it is a child of the calling thread.
     fn new() -> Self {
         let hold = "ip link set lo up && echo up && exec cat";
         let mut holder = Command::new("unshare")
@@ -40,13 +41,13 @@ impl Namespace {
         format!("/proc/{}/ns/net", self.0.id())
     }
 
-    /// Takes the calling thread there; what it starts from now on is there, too.
+    /// Moves the calling thread into the namespace, and with it every process that it starts from now on.
     fn enter(&self) {
         let file = File::open(self.path()).unwrap();
-        move_into_link_name_space(std::os::fd::AsFd::as_fd(&file), Some(LinkNameSpaceType::Network)).unwrap();
+        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
     }
 
-    /// Runs a shell's commands there.
+    /// Runs shell commands in the namespace.
     fn shell(&self, commands: &str) {
         let net = format!("--net={}", self.path());
         let done = finish(Command::new("nsenter").args([&net, "sh", "-ec", commands])).unwrap();
@@ -61,10 +62,11 @@ impl Drop for Namespace {
     }
 }
 
-/// The database's address, in the agent's network and in the job's.
+/// The database's address in the agent's network namespace, which the job also gives itself in its own.
 const DATABASE: &str = "10.77.0.1";
 
-/// The job gives itself the database's address and listens there.
+/// The job adds the database's address to its loopback device, listens there, and connects to it. Prints the
+/// user of the session it got, and whether the agent's connection came to its own listener.
 const IMPOSTOR: &str = r#"
 import os, psycopg, socket, sys
 os.system(f"ip addr add {sys.argv[1]}/32 dev lo")
@@ -84,8 +86,9 @@ except BlockingIOError:
 "#;
 
 #[test]
-fn who_owns_the_jobs_network_does_not_get_the_leg_with_the_secret() {
-    // The lab's own network, so that the database has an address that is nobody's loopback.
+fn a_job_that_controls_its_network_namespace_cannot_divert_the_agents_login() {
+    // The whole lab is in a network namespace of its own, in which the database has an address that is not
+    // loopback. A thread of its own enters it, so that no other test does.
     let everything = || {
         let network = Namespace::new();
         network.enter();
@@ -126,7 +129,8 @@ fn who_owns_the_jobs_network_does_not_get_the_leg_with_the_secret() {
             job.arg(database.address().port().to_string()).env("LINEAL_CONTROL", control);
             finish(&mut lab.inside(&job)).unwrap()
         };
-        // With nothing to lose the job's own view of its network is what counts: it may have a database of its own.
+        // Without a password to protect, the agent dials in the job's network namespace: the job may have a
+        // database of its own there.
         let done = attempt(&mut lab, "tls.mode = \"disable\"");
         assert_eq!(done.stdout, "no session\ndiverted\n", "{done:?}");
         assert_eq!(database.connections(), 0);
@@ -134,5 +138,5 @@ fn who_owns_the_jobs_network_does_not_get_the_leg_with_the_secret() {
         assert_eq!(done.stdout, format!("{AGENT_USER}\nnot diverted\n"), "{done:?}");
         assert_eq!(database.connections(), 1);
     };
-    std::thread::scope(|scope| scope.spawn(everything).join()).unwrap();
+    thread::scope(|scope| scope.spawn(everything).join()).unwrap();
 }

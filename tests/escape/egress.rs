@@ -1,10 +1,17 @@
-//! Ways out that are not a plain connect.
+//! Ways for a job to send something past lineal: every kind of connect, socket, socket option, fork and
+//! namespace.
 
-use lineal_tests::{Lab, LabOptions, http, script::PYTHON};
+use std::{
+    net::{TcpListener, UdpSocket},
+    process::Command,
+};
+
+use lineal_tests::{Lab, LabOptions, command::finish, http, script::PYTHON};
 
 use crate::shared::{lab, must_not_escape};
 
-/// Attempts `connect`, a Python function of (host, port), and expects the connection to fail or be reset.
+/// Runs the body of a Python function that connects to `HOST` and `PORT` and returns the socket. Asserts that
+/// no connection reached the destination, and that whatever the socket led to did not answer.
 fn check(connect: &str) {
     let done = must_not_escape(&format!(
         r#"
@@ -27,13 +34,14 @@ except OSError as error:
 }
 
 #[test]
-fn a_plain_connect() {
+fn a_plain_connect_does_not_escape() {
     check("return socket.create_connection((HOST, PORT))");
 }
 
 #[test]
-fn an_unspecified_address_from_another_bound_one() {
-    // A listener of the job's own at ::1; the kernel takes 0.0.0.0 and :: for the address that a socket is bound to.
+fn the_unspecified_address_from_a_bound_ipv6_socket_does_not_escape() {
+    // The kernel takes the unspecified address for the one that the socket is bound to; the job has a
+    // listener of its own at ::1 with the same port.
     check(
         r#"
 listener = socket.socket(socket.AF_INET6)
@@ -51,8 +59,10 @@ return s
 }
 
 #[test]
-fn an_unspecified_address_from_another_one_of_loopback() {
-    let outside = std::net::TcpListener::bind("127.0.0.5:0").unwrap();
+fn the_unspecified_address_reaches_the_jobs_own_listener_and_no_other() {
+    // The sockets are bound to 127.0.0.5, where a listener outside the job waits; the job's own is at
+    // 127.0.0.1.
+    let outside = TcpListener::bind("127.0.0.5:0").unwrap();
     let port = outside.local_addr().unwrap().port().to_string();
     let script = r#"
 import socket, sys
@@ -72,7 +82,7 @@ with socket.create_server(("127.0.0.1", port)) as listener:
 }
 
 #[test]
-fn a_source_route() {
+fn source_routes_are_refused_to_jobs_and_to_nobody_else() {
     let script = r#"
 import socket
 def tried(family, kind, level, option, value):
@@ -83,7 +93,7 @@ def tried(family, kind, level, option, value):
             return "set"
         except OSError as error:
             return error.errno
-# Longer than a page: no program is shown all of it.
+# An option longer than a page, of which the kernel shows a program only a part.
 socket.socket().setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, (65536).to_bytes(4, "little") + bytes(8192))
 loose = bytes([131, 7, 4, 127, 0, 0, 9, 0])
 segments = bytes([0, 2, 4, 0, 0, 0, 0, 0]) + socket.inet_pton(socket.AF_INET6, "::1")
@@ -93,14 +103,14 @@ for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
 "#;
     let done = lab().run("escape", &[PYTHON, "-c", script]).unwrap();
     assert_eq!(done.stdout, "1 1 1 1 1\n1 1 1 1 1\n", "{done:?}");
-    // Nobody else is kept from anything.
-    let mut python = std::process::Command::new(PYTHON);
-    let free = lineal_tests::command::finish(&mut lab().inside(python.args(["-c", script]))).unwrap();
+    // A process outside every job may set the same options.
+    let mut python = Command::new(PYTHON);
+    let free = finish(&mut lab().inside(python.args(["-c", script]))).unwrap();
     assert!(free.stdout.starts_with("set "), "{free:?}");
 }
 
 #[test]
-fn ipv4_mapped_into_ipv6() {
+fn an_ipv4_address_mapped_into_ipv6_does_not_escape() {
     check(
         r#"
 s = socket.socket(socket.AF_INET6)
@@ -111,7 +121,7 @@ return s
 }
 
 #[test]
-fn bind_before_connect_and_marks() {
+fn a_bound_and_marked_socket_does_not_escape() {
     check(
         r#"
 s = socket.socket()
@@ -124,7 +134,7 @@ return s
 }
 
 #[test]
-fn a_device_bound_socket() {
+fn a_socket_bound_to_a_device_does_not_escape() {
     check(
         r#"
 s = socket.socket()
@@ -136,7 +146,7 @@ return s
 }
 
 #[test]
-fn tcp_fast_open() {
+fn tcp_fast_open_does_not_escape() {
     check(
         r#"
 s = socket.socket()
@@ -147,7 +157,7 @@ return s
 }
 
 #[test]
-fn a_non_blocking_connect() {
+fn a_non_blocking_connect_does_not_escape() {
     check(
         r#"
 import select
@@ -161,7 +171,7 @@ return s
 }
 
 #[test]
-fn connecting_again_after_a_disconnect() {
+fn reconnecting_a_disconnected_socket_does_not_escape() {
     check(
         r#"
 libc = ctypes.CDLL(None, use_errno=True)
@@ -176,7 +186,7 @@ return s
 }
 
 #[test]
-fn mptcp() {
+fn multipath_tcp_does_not_escape() {
     check(
         r#"
 s = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)
@@ -210,9 +220,9 @@ for name, kind, protocol in (
 }
 
 #[test]
-fn datagrams_reach_nobody() {
-    // A receiver outside every job.
-    let receiver = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+fn udp_datagrams_reach_nobody() {
+    // The receiver is outside every job.
+    let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
     receiver.set_nonblocking(true).unwrap();
     let port = receiver.local_addr().unwrap().port();
     let done = must_not_escape(&format!(
@@ -248,13 +258,13 @@ print(socket.socket().connect_ex(("127.0.0.1", 5432)))
 "#;
     let done = lab.run("unshared", &[PYTHON, "-c", script]).unwrap();
     assert_eq!(done.stdout, "111\n", "{done:?}");
-    // Nobody listens there, so it is the count that tells who refused.
+    // Nothing listens at that port, so only the counter shows that it was lineal that refused.
     let scrape = http::get(lab.agent().unwrap().metrics(), "/metrics").unwrap();
     assert!(scrape.contains("lineal_kernel_refusals_total{reason=\"no_listener\"} 1"), "{scrape}");
 }
 
 #[test]
-fn a_socket_made_before_a_fork_and_connected_after() {
+fn a_socket_that_a_forked_daemon_connects_does_not_escape() {
     check(
         r#"
 s = socket.socket()
@@ -302,7 +312,7 @@ raise OSError("the child told: " + said.decode())
 }
 
 #[test]
-fn moving_to_another_cgroup_beneath_changes_nothing() {
+fn moving_to_a_child_cgroup_does_not_escape() {
     check(
         r#"
 own = next(line.split("::")[1].strip() for line in open("/proc/self/cgroup") if "::" in line)
@@ -317,13 +327,14 @@ return socket.create_connection((HOST, PORT))
 }
 
 #[test]
-fn vfork_and_exec_a_thousand_times_stays_in_the_lineage() {
+fn a_thousand_vforks_and_execs_stay_in_the_lineage() {
     let done = must_not_escape(
         r#"
 import os, subprocess
 for _ in range(1000):
     subprocess.run(["/bin/true"], check=True)
-print(subprocess.run(["psql", "-XAtqc", "SELECT 'after 1000'"], capture_output=True, text=True).stdout.strip())
+psql = ["psql", "-XAtqc", "SELECT 'after 1000'"]
+print(subprocess.run(psql, capture_output=True, text=True).stdout.strip())
 "#,
     );
     assert_eq!(done.stdout, "after 1000\n", "{done:?}");
@@ -332,7 +343,9 @@ print(subprocess.run(["psql", "-XAtqc", "SELECT 'after 1000'"], capture_output=T
 }
 
 #[test]
-fn dialling_lineals_own_listener_is_closed() {
+fn a_job_that_dials_the_agents_listener_gets_no_answer() {
+    // Client → every listener on this host's loopback: an SSLRequest. Back: an answer from the declared
+    // server's port alone, because a connection to the agent's own listener is closed.
     let done = must_not_escape(
         r#"
 import os, socket

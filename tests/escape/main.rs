@@ -1,13 +1,13 @@
-//! What a hostile job tries, each attempt made for real, as root.
+//! Attack tests: what a hostile job tries, each attempt made for real and as root.
 //!
-//! A destination that no policy declares stands for the outside world: reaching it is the escape. It counts who
-//! reaches it, so that a test never takes the job's word.
+//! A destination that no policy declares stands for the outside world: reaching it is the escape. The
+//! destination counts its connections, so that no test relies on what the job itself reports.
 
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
-    reason = "a failed assertion ends a test; clippy's own exception leaves out the functions that tests share"
+    reason = "a failed assertion ends a test; clippy's own exception leaves out functions that tests share"
 )]
 
 mod control;

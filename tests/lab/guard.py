@@ -1,10 +1,10 @@
 #!/usr/bin/python3
-"""Takes a lab down when its owner is gone, however it went: a signal, a panic, `kill -9`.
+"""Takes a lab down when its owner has ended, however that happened: a signal, a panic, `kill -9`.
 
     guard.py CGROUP DIRECTORY PINS
 
-The owner alone holds the other end of standard input; when that closes, every process in the cgroup is killed,
-then cgroup, directory and pins are removed. Nothing is waited for by the clock.
+The owner alone holds the other end of standard input. When that closes, the guard kills every process in the
+cgroup, then removes the cgroup, the directory and the pins. It waits for events only, never for a time.
 """
 
 import os
@@ -31,7 +31,7 @@ try:
     with open(os.path.join(cgroup, "cgroup.events"), encoding="ascii") as events:
         with open(os.path.join(cgroup, "cgroup.kill"), "w", encoding="ascii") as kill:
             kill.write("1")
-        # The kernel wakes whoever polls this file when its content changes: see cgroup-v2.rst, "Basic Operations".
+        # The kernel wakes pollers of this file when its content changes: cgroup-v2.rst, "Basic Operations".
         changed = select.poll()
         changed.register(events, select.POLLPRI)
         while populated(events):
@@ -39,9 +39,9 @@ try:
     for path, _, _ in os.walk(cgroup, topdown=False):
         os.rmdir(path)
 except OSError:
-    # Another lab's sweep may have been faster.
+    # Another lab's sweep may have removed the cgroup in the meantime.
     if os.path.exists(cgroup):
         raise
 shutil.rmtree(directory, ignore_errors=True)
-# What an agent left attached ends with its last pin.
+# Programs that an agent left attached go with their last pin.
 shutil.rmtree(pins, ignore_errors=True)

@@ -1,4 +1,5 @@
--- The lab's shop: made-up people, and the same ones every time. psql variables: user, password, agent_password.
+-- The lab's shop: made-up people, and the same ones every time. psql variables: user, password,
+-- agent_password.
 
 CREATE ROLE :"user" LOGIN PASSWORD :'password';
 CREATE ROLE app_cleartext LOGIN PASSWORD :'password' IN ROLE :"user";
@@ -42,15 +43,18 @@ SELECT
   first || ' ' || last,
   lower(first || '.' || last) || n || '@example.com',
   format('+1-555-%s-%s', to_char(n % 1000, 'FM000'), to_char(n * 7 % 10000, 'FM0000')),
-  -- Numbers from 900 on are not issued.
-  format('9%s-%s-%s', to_char(n % 100, 'FM00'), to_char(n * 3 % 100, 'FM00'), to_char(n * 13 % 10000, 'FM0000')),
+  -- Social security numbers from 900 on are never issued.
+  format(
+    '9%s-%s-%s', to_char(n % 100, 'FM00'), to_char(n * 3 % 100, 'FM00'), to_char(n * 13 % 10000, 'FM0000')
+  ),
   date '1950-01-01' + n * 37 % 20000,
   format('4000 0000 %s %s', to_char(n * 17 % 10000, 'FM0000'), to_char(n * 31 % 10000, 'FM0000')),
   CASE WHEN n % 10 = 0 THEN 'prefers to be called in the morning' END
 FROM
   generate_series(1, 2000) n,
   LATERAL (SELECT
-    (ARRAY['Ada', 'Ben', 'Chloe', 'Dmitri', 'Elif', 'Femi', 'Grace', 'Hiro', 'Ines', 'Jonas'])[1 + n % 10] AS first,
+    (ARRAY['Ada', 'Ben', 'Chloe', 'Dmitri', 'Elif', 'Femi', 'Grace', 'Hiro', 'Ines', 'Jonas'])
+      [1 + n % 10] AS first,
     (ARRAY['Abara', 'Berg', 'Castro', 'Diaz', 'Evans', 'Fischer', 'Gupta', 'Haddad', 'Ito', 'Jansen', 'Kaya'])
       [1 + n / 10 % 11] AS last
   ) names;

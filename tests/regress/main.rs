@@ -1,11 +1,11 @@
-//! PostgreSQL's own regression tests, straight at a server and through lineal with a bundle that allows all: what psql
-//! prints must be the same, file by file. Both runs have a server of their own, new and alike.
+//! PostgreSQL's own regression tests, run directly at a server and through lineal with a bundle that allows
+//! everything: psql must print the same, file by file. Each run has a new server of its own.
 
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
-    reason = "a failed assertion ends a test; clippy's own exception leaves out the functions that tests share"
+    reason = "a failed assertion ends a test; clippy's own exception leaves out functions that tests share"
 )]
 
 use std::{
@@ -24,21 +24,22 @@ use lineal_tests::{
     postgres::{SUPERUSER, SUPERUSER_PASSWORD, program},
 };
 
-/// How long all of them may take.
+/// How long one run may take.
 const PATIENCE: Duration = Duration::from_secs(1_200);
 
-/// What every change is tested with: some of each kind of statement and reply, within seconds.
-const SAMPLE: &str = "test_setup boolean text int4 numeric strings timestamptz arrays json jsonb copy copyselect \
-                      copydml insert create_table create_function_sql create_procedure transactions portals \
-                      portals_p2 prepare prepared_xacts plancache subselect union case errors temp with returning \
-                      largeobject plpgsql copy2 async psql psql_crosstab";
+/// The tests that run without `LINEAL_TEST_FULL`: some of each kind of statement and reply, within seconds.
+const SAMPLE: &str = "test_setup boolean text int4 numeric strings timestamptz arrays json jsonb copy \
+                      copyselect copydml insert create_table create_function_sql create_procedure \
+                      transactions portals portals_p2 prepare prepared_xacts plancache subselect union case \
+                      errors temp with returning largeobject plpgsql copy2 async psql psql_crosstab";
 
-/// The tests that change how the server reads text, which lineal denies, and what follows from that in them.
+/// The tests whose results may differ, because they change how the server reads text, which lineal denies.
 const DENIED: [&str; 2] = ["plpgsql", "strings"];
-/// What it says then.
+/// What the denial says.
 const DENIAL: &str = "standard_conforming_strings decides how statements are read, and may not be changed";
 
-/// How the two legs are encrypted.
+/// How the two legs are encrypted: client to agent by libpq's `sslmode`, agent to server by the upstream's
+/// TOML.
 struct Legs {
     sslmode: &'static str,
     upstream: &'static str,
@@ -48,7 +49,7 @@ const PLAIN: Legs = Legs { sslmode: "disable", upstream: "tls.mode = \"disable\"
 const ENCRYPTED: Legs = Legs { sslmode: "verify-full", upstream: "tls.ca = \"LAB/ca.pem\"" };
 
 #[test]
-fn results_through_lineal_are_those_of_the_server() {
+fn results_through_lineal_equal_the_servers_own() {
     let direct = run(None);
     assert!(direct.len() >= SAMPLE.split_whitespace().count(), "{} results", direct.len());
     for legs in [PLAIN, ENCRYPTED] {
@@ -71,43 +72,27 @@ fn results_through_lineal_are_those_of_the_server() {
     }
 }
 
-/// Where two texts part.
+/// The lines around the first difference of two texts.
 fn difference(expected: &str, found: &str) -> String {
     let at = expected.lines().zip(found.lines()).take_while(|(expected, found)| expected == found).count();
     let part = |text: &str| text.lines().skip(at.saturating_sub(3)).take(8).collect::<Vec<_>>().join("\n");
     format!("line {at}:\n{}\n--- through lineal:\n{}", part(expected), part(found))
 }
 
-/// Runs the tests on a server of their own; answers what each printed.
+/// Runs the tests on a new server, through lineal if legs are given, and returns what each test printed.
 fn run(legs: Option<&Legs>) -> BTreeMap<String, String> {
     let leg = legs.map_or(PLAIN.upstream, |legs| legs.upstream);
     let mut lab = Lab::start(&LabOptions { leg, ..LabOptions::default() }).unwrap();
     lab.allow_all().unwrap();
-    let place = lab.directory().join("regress");
-    stage(&paths::regression_tests().unwrap(), &place);
-    let results = place.join("results");
+    let directory = lab.directory().join("regress");
+    stage(&paths::regression_tests().unwrap(), &directory);
+    let results = directory.join("results");
     fs::create_dir(&results).unwrap();
     // The server writes there, too, by COPY.
-    for directory in [&place, &results] {
-        fs::set_permissions(directory, fs::Permissions::from_mode(0o777)).unwrap();
+    for written in [&directory, &results] {
+        fs::set_permissions(written, fs::Permissions::from_mode(0o777)).unwrap();
     }
-    let psql = program("psql").unwrap();
-    let text = |path: &Path| path.to_str().unwrap().to_owned();
-    let mut arguments = vec![
-        text(&program("../lib/pgxs/src/test/regress/pg_regress").unwrap()),
-        format!("--bindir={}", psql.parent().unwrap().display()),
-        format!("--inputdir={}", place.display()),
-        format!("--outputdir={}", place.display()),
-        format!("--dlpath={}", place.display()),
-        "--host=127.0.0.1".to_owned(),
-        format!("--port={}", lab.postgres.port()),
-        format!("--user={SUPERUSER}"),
-    ];
-    if env::var_os("LINEAL_TEST_FULL").is_some() {
-        arguments.push(format!("--schedule={}", place.join("parallel_schedule").display()));
-    } else {
-        arguments.extend(SAMPLE.split_whitespace().map(str::to_owned));
-    }
+    let arguments = arguments(&directory, lab.postgres.port());
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let mut command = match legs {
         Some(_) => lab.job("regress", &arguments).unwrap(),
@@ -120,8 +105,9 @@ fn run(legs: Option<&Legs>) -> BTreeMap<String, String> {
     command
         .env("PGPASSWORD", SUPERUSER_PASSWORD)
         .env("PGSSLMODE", legs.map_or("disable", |legs| legs.sslmode));
-    command.current_dir(&place).env_remove("PGDATABASE");
-    // It fails where a result is not as PostgreSQL's authors expect: what counts here is that both runs agree.
+    command.current_dir(&directory).env_remove("PGDATABASE");
+    // pg_regress exits with 1 where a result differs from PostgreSQL's own: here only the two runs must
+    // agree.
     let done = finish_within(&mut command, PATIENCE).unwrap();
     assert!(matches!(done.code, Some(0 | 1)), "{done:?}");
     if legs.is_some() {
@@ -134,19 +120,41 @@ fn run(legs: Option<&Legs>) -> BTreeMap<String, String> {
         if path.extension().is_some_and(|extension| extension == "out") {
             let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
             let text = String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned();
-            printed.insert(name, without_place(&text, &lab, &place));
+            printed.insert(name, without_location(&text, &lab, &directory));
         }
     }
     printed
 }
 
-/// What depends on where a lab lies and listens.
-fn without_place(text: &str, lab: &Lab, place: &Path) -> String {
-    text.replace(place.to_str().unwrap(), "PLACE")
+/// The command line of PostgreSQL's test driver.
+fn arguments(directory: &Path, port: u16) -> Vec<String> {
+    let psql = program("psql").unwrap();
+    let pg_regress = program("../lib/pgxs/src/test/regress/pg_regress").unwrap();
+    let mut arguments = vec![
+        pg_regress.to_str().unwrap().to_owned(),
+        format!("--bindir={}", psql.parent().unwrap().display()),
+        format!("--inputdir={}", directory.display()),
+        format!("--outputdir={}", directory.display()),
+        format!("--dlpath={}", directory.display()),
+        "--host=127.0.0.1".to_owned(),
+        format!("--port={port}"),
+        format!("--user={SUPERUSER}"),
+    ];
+    if env::var_os("LINEAL_TEST_FULL").is_some() {
+        arguments.push(format!("--schedule={}", directory.join("parallel_schedule").display()));
+    } else {
+        arguments.extend(SAMPLE.split_whitespace().map(str::to_owned));
+    }
+    arguments
+}
+
+/// The text without the lab's own directory and port, which differ between the runs.
+fn without_location(text: &str, lab: &Lab, directory: &Path) -> String {
+    text.replace(directory.to_str().unwrap(), "DIRECTORY")
         .replace(&format!("port {}", lab.postgres.port()), "port PORT")
 }
 
-/// Copies the tests to where the server may read them.
+/// Copies the tests to a directory that the server may read.
 fn stage(from: &Path, to: &PathBuf) {
     fs::create_dir(to).unwrap();
     for file in fs::read_dir(from).unwrap() {

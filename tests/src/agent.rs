@@ -5,10 +5,10 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -20,35 +20,35 @@ use crate::{
     server::{Server, Start},
 };
 
-/// How long it may take to load its programs and say that it is ready, and to drain.
+/// How long an agent may take to load its programs and report that it is ready, and to drain.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What an agent is told; everything lies in one directory.
+/// How an agent is configured. All of its files are in one directory.
 #[derive(Clone, Debug)]
 pub struct AgentOptions {
-    /// Where everything lies.
+    /// The directory of its configuration, state, policies and sockets.
     pub directory: PathBuf,
-    /// What it attaches to.
+    /// The cgroup that it attaches to.
     pub cgroup: PathBuf,
-    /// Where on bpffs it pins what must outlive it.
+    /// The directory on bpffs where it pins the maps and programs that outlive it.
     pub pins: PathBuf,
-    /// Whose tokens it believes.
+    /// The URL of the issuer whose tokens it accepts.
     pub issuer: String,
-    /// Whether it keeps a trail: false only in benches.
+    /// Whether it keeps an audit trail: false only in benches.
     pub audit: bool,
-    /// Where the trail goes.
+    /// The trail's directory.
     pub trail: PathBuf,
-    /// What becomes of literals in it: `keep` or `redact`.
+    /// What happens to literals of statements in the trail: `keep` or `redact`.
     pub literals: &'static str,
-    /// More of its `[kernel]` table.
+    /// TOML that ends the `[kernel]` table.
     pub kernel: &'static str,
-    /// More of `agent.toml`, at its end.
+    /// TOML that ends `agent.toml`; it begins inside the table of the issuer.
     pub more: String,
-    /// More of its environment.
+    /// Variables added to its environment.
     pub environment: Vec<(&'static str, String)>,
 }
 
-/// A running agent.
+/// A running agent; stopped when dropped.
 pub struct Agent {
     server: Server,
     control: PathBuf,
@@ -66,12 +66,12 @@ impl AgentOptions {
         self.directory.join("agent.toml")
     }
 
-    /// Where jobs find what to trust.
+    /// The directory in which jobs find the certificates to trust.
     pub fn trust(&self) -> PathBuf {
         self.directory.join("trust")
     }
 
-    /// The policy bundle.
+    /// The policy bundle's directory.
     pub fn policies(&self) -> PathBuf {
         self.directory.join("policies")
     }
@@ -109,7 +109,7 @@ impl AgentOptions {
         Ok(agent)
     }
 
-    /// The same, and returns at once, with where the agent says that it is ready.
+    /// The same, but returns at once, with the socket where the agent reports that it is ready.
     pub fn spawn(&self, cgroup: &Cgroup, logs: &Path) -> anyhow::Result<(Server, Notify)> {
         fs::write(self.config(), self.text()?)?;
         let socket = self.directory.join("agent.notify");
@@ -124,12 +124,12 @@ impl AgentOptions {
 }
 
 impl Agent {
-    /// Its process.
+    /// Its process id.
     pub fn pid(&self) -> u32 {
         self.server.pid()
     }
 
-    /// Where Prometheus would scrape.
+    /// The address and port that serve its metrics.
     pub fn metrics(&self) -> &str {
         &self.metrics
     }
@@ -151,15 +151,16 @@ impl Agent {
         finish(&mut command)?.json()?.into_iter().next().context("the agent has no status")
     }
 
-    /// Asks for the status until it is as wanted: for changes that are announced to nobody.
+    /// Asks for the status again and again until it is as wanted, and returns it: there is no event to
+    /// wait for.
     pub fn wait_for_status(&self, wanted: impl Fn(&Value) -> bool) -> anyhow::Result<Value> {
-        let deadline = std::time::Instant::now() + PATIENCE;
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let status = self.status()?;
             if wanted(&status) {
                 return Ok(status);
             }
-            anyhow::ensure!(std::time::Instant::now() < deadline, "waited in vain: the status is {status}");
+            ensure!(Instant::now() < deadline, "the status did not become as wanted; it is {status}");
         }
     }
 
@@ -168,12 +169,12 @@ impl Agent {
         self.server.signal(signal)
     }
 
-    /// Ends it as its service manager would.
+    /// Stops it as its service manager would, by SIGTERM.
     pub fn stop(mut self) -> anyhow::Result<()> {
         self.server.stop(Signal::TERM, PATIENCE).map(drop)
     }
 
-    /// Ends it as the kernel would when memory is short.
+    /// Kills it as the kernel would when memory is short, by SIGKILL.
     pub fn kill(mut self) -> anyhow::Result<()> {
         self.server.stop(Signal::KILL, PATIENCE).map(drop)
     }

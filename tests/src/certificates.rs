@@ -1,7 +1,8 @@
-//! Certificates for the lab: an authority of a company's own, its database server's, and a user's.
+//! Certificates for the lab: a company's own authority, its database server's certificate, and a user's.
 
 use std::{
     fs,
+    io::Write,
     net::{IpAddr, Ipv4Addr},
     os::unix::fs::{OpenOptionsExt, chown},
     path::Path,
@@ -14,11 +15,12 @@ use crate::postgres::account;
 
 /// The name in the server's certificate.
 pub const SERVER_NAME: &str = "db.lab.example";
-/// Who may log in by a certificate alone.
+/// The database user that logs in by a certificate alone.
 pub const CERTIFIED_USER: &str = "app_cert";
 
-/// Lays `ca.pem`, `server.pem` and `server.key`, `client.pem` and `client.key` into `directory`, and `other-ca.pem` of
-/// an authority that has vouched for nobody. The server's key is PostgreSQL's, the client's the caller's.
+/// Writes `ca.pem`, `server.pem`, `server.key`, `client.pem` and `client.key` into `directory`, and
+/// `other-ca.pem` of an authority that has signed no certificate. The file of the server's key belongs to
+/// PostgreSQL's account, that of the client's key to the caller.
 pub fn make(directory: &Path) -> anyhow::Result<()> {
     let authority = authority("lab authority")?;
     fs::write(directory.join("ca.pem"), authority.pem())?;
@@ -49,7 +51,6 @@ fn authority(name: &str) -> anyhow::Result<CertifiedIssuer<'static, KeyPair>> {
 }
 
 fn write_key(path: &Path, key: &KeyPair) -> anyhow::Result<()> {
-    use std::io::Write;
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     Ok(file.write_all(key.serialize_pem().as_bytes())?)
 }

@@ -1,5 +1,5 @@
-//! The lab's own cgroup: lineal attaches to it, so that nothing else on the machine is touched, and every
-//! process of the lab stands in it, so that all of them can be ended, wherever they hid.
+//! The lab's own cgroup. lineal attaches to it, so that nothing else on the machine is affected. Every
+//! process of the lab is in it, so that all of them can be killed together.
 
 use std::{
     fs,
@@ -29,7 +29,7 @@ impl Cgroup {
         &self.path
     }
 
-    /// The same command, started inside: the shell moves itself and then becomes the command.
+    /// The same command, started inside the cgroup: a shell moves itself there and then becomes the command.
     pub fn inside(&self, command: &Command) -> Command {
         let mut shell = Command::new("/bin/sh");
         shell.args(["-c", "echo $$ >\"$0\" && exec \"$@\""]);
@@ -46,14 +46,15 @@ impl Cgroup {
         shell
     }
 
-    /// The processes that stand directly in it.
+    /// The ids of the processes directly in it, without those in cgroups below.
     pub fn processes(&self) -> anyhow::Result<Vec<u32>> {
         let text = fs::read_to_string(self.path.join("cgroup.procs"))?;
         Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
     }
 }
 
-/// The root of the cgroup-v2 hierarchy: /sys/fs/cgroup, or beneath it on hybrid hosts.
+/// The root of the cgroup-v2 hierarchy: /sys/fs/cgroup, or a directory below it on hosts that also have
+/// cgroup v1.
 pub fn root() -> anyhow::Result<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts").context("cannot read /proc/self/mounts")?;
     mounts

@@ -4,6 +4,7 @@ use std::{
     io::Read,
     process::{Command, Stdio},
     sync::mpsc,
+    thread,
     time::Duration,
 };
 
@@ -15,19 +16,19 @@ use crate::server::wait;
 /// How long any one command may take.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What a command left.
+/// A command's exit status and output.
 #[derive(Clone, Debug)]
 pub struct Finished {
     /// Its exit status; none if a signal ended it.
     pub code: Option<i32>,
-    /// What it printed.
+    /// Its standard output.
     pub stdout: String,
-    /// What it complained about.
+    /// Its standard error.
     pub stderr: String,
 }
 
 impl Finished {
-    /// Its output, if it succeeded.
+    /// Its standard output; an error if it did not exit with 0.
     pub fn success(self) -> anyhow::Result<String> {
         if self.code == Some(0) {
             return Ok(self.stdout);
@@ -35,7 +36,7 @@ impl Finished {
         bail!("a command failed with {:?}:\n{}{}", self.code, self.stdout, self.stderr)
     }
 
-    /// Its output as one JSON object a line.
+    /// Its standard output as JSON, one object a line; an error if it did not exit with 0.
     pub fn json(self) -> anyhow::Result<Vec<Value>> {
         self.success()?
             .lines()
@@ -63,7 +64,7 @@ pub fn finish_within(command: &mut Command, patience: Duration) -> anyhow::Resul
     let text = |output: mpsc::Receiver<Vec<u8>>| {
         let bytes = output
             .recv_timeout(PATIENCE)
-            .with_context(|| format!("something that {command:?} started holds its output open"))?;
+            .with_context(|| format!("a process that {command:?} started holds its output open"))?;
         anyhow::Ok(String::from_utf8_lossy(&bytes).into_owned())
     };
     Ok(Finished { code: status.code(), stdout: text(stdout)?, stderr: text(stderr)? })
@@ -71,7 +72,7 @@ pub fn finish_within(command: &mut Command, patience: Duration) -> anyhow::Resul
 
 fn read_all(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> {
     let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || {
+    thread::spawn(move || {
         let mut bytes = Vec::new();
         if let Some(mut pipe) = pipe {
             let _ = pipe.read_to_end(&mut bytes);

@@ -1,5 +1,5 @@
-//! A port forwarder outside every job, as `ssh -L` on the host would be: a way around a policy that knows
-//! destinations by their addresses alone.
+//! A port forwarder outside every job, as an `ssh -L` on the host would be: another address that leads to a
+//! server.
 
 use std::{
     io,
@@ -8,27 +8,29 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    thread,
 };
 
-/// A forwarder; it goes on for as long as the process that made it.
+/// A forwarder; it works until the process that made it ends.
 pub struct Forwarder {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
 }
 
 impl Forwarder {
-    /// Forwards every connection to `upstream`.
+    /// Listens at a port of the system's choice and forwards every connection to `upstream`.
     pub fn to(upstream: &str) -> anyhow::Result<Self> {
         Self::from("127.0.0.1:0", upstream)
     }
 
-    /// Listens at an address of the calling thread's network namespace and forwards every connection to `upstream`.
+    /// Listens at an address of the calling thread's network namespace and forwards every connection to
+    /// `upstream`.
     pub fn from(address: &str, upstream: &str) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;
         let connections = Arc::new(AtomicUsize::new(0));
         let (counted, upstream) = (Arc::clone(&connections), upstream.to_owned());
-        std::thread::spawn(move || {
+        thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 counted.fetch_add(1, Ordering::SeqCst);
                 let _ = forward(client, &upstream);
@@ -42,7 +44,7 @@ impl Forwarder {
         self.address
     }
 
-    /// How many connections reached it so far.
+    /// How many connections it has accepted so far.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
@@ -51,7 +53,7 @@ impl Forwarder {
 fn forward(client: TcpStream, upstream: &str) -> io::Result<()> {
     let upstream = TcpStream::connect(upstream)?;
     let copy = |mut from: TcpStream, mut to: TcpStream| {
-        std::thread::spawn(move || {
+        thread::spawn(move || {
             let _ = io::copy(&mut from, &mut to);
             let _ = to.shutdown(Shutdown::Write);
         });

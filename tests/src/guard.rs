@@ -1,12 +1,12 @@
-//! What makes a lab leave nothing behind: a process of its own that outlives the owner just long enough to
-//! clean up, and a sweep at start for when even that one was killed.
+//! Makes sure that a lab leaves nothing behind. A guard process outlives the lab's owner just long enough to
+//! clean up after it. If the guard was killed too, the next lab's sweep cleans up at its start.
 
 use std::{
-    fs,
-    io::{BufRead, BufReader},
+    env, fs,
+    io::{BufRead, BufReader, ErrorKind},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{self, Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
@@ -17,7 +17,8 @@ use crate::{cgroup, paths, server::wait};
 
 /// Where bpffs is mounted.
 pub const BPFFS: &str = "/sys/fs/bpf";
-/// What the names of cgroups and directories begin with; the owner's process id and start time follow.
+/// What the names of a lab's cgroup, directory and pins begin with; its owner's process id and start time
+/// follow.
 const PREFIX: &str = "lineal-lab-";
 /// How long the guard may take to clean up.
 const CLEANING: Duration = Duration::from_secs(60);
@@ -28,7 +29,8 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Sets a guard over a cgroup, a directory and an agent's pins.
+    /// Starts a guard that kills what is in the cgroup and removes the cgroup, the directory and the agent's
+    /// pins when this process ends or drops the guard.
     pub fn set(cgroup: &Path, directory: &Path, pins: &Path) -> anyhow::Result<Self> {
         let mut child = Command::new("/usr/bin/python3")
             .arg(paths::lab_sources().join("guard.py"))
@@ -36,7 +38,7 @@ impl Guard {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
-            // Ctrl-C goes to the owner's process group and must not reach the guard.
+            // Ctrl-C signals the owner's whole process group, and must not reach the guard.
             .process_group(0)
             .spawn()
             .context("cannot start the lab's guard (/usr/bin/python3)")?;
@@ -56,15 +58,16 @@ impl Drop for Guard {
     }
 }
 
-/// A name that says who owns what bears it.
+/// A new name for a lab's cgroup, directory and pins, from which a sweep can tell whether their owner still
+/// runs.
 pub fn owned_name() -> anyhow::Result<String> {
     static LABS: AtomicU32 = AtomicU32::new(0);
-    let pid = std::process::id();
+    let pid = process::id();
     let started = start_time(pid).context("cannot read the start time of this process")?;
     Ok(format!("{PREFIX}{pid}-{started}-{}", LABS.fetch_add(1, Ordering::Relaxed)))
 }
 
-/// Removes what labs left whose owner and guard were both killed.
+/// Removes what a lab left behind whose owner and guard were both killed.
 pub fn sweep() -> anyhow::Result<()> {
     let cgroups = abandoned(&cgroup::root()?)?;
     for path in cgroups {
@@ -72,10 +75,10 @@ pub fn sweep() -> anyhow::Result<()> {
         drop(Guard::set(&path, nothing, nothing)?);
     }
     let pins = if Path::new(BPFFS).exists() { abandoned(Path::new(BPFFS))? } else { Vec::new() };
-    for path in abandoned(&std::env::temp_dir())?.into_iter().chain(pins) {
+    for path in abandoned(&env::temp_dir())?.into_iter().chain(pins) {
         match fs::remove_dir_all(&path) {
-            // Its guard may be at it too.
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            // Its guard, or another lab's sweep, may be removing it too.
+            Err(error) if error.kind() != ErrorKind::NotFound => {
                 return Err(error).with_context(|| format!("cannot remove {}", path.display()));
             }
             _ => {}
@@ -84,8 +87,9 @@ pub fn sweep() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn abandoned(place: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let entries = fs::read_dir(place).with_context(|| format!("cannot list {}", place.display()))?;
+/// The entries of a directory that belong to labs whose owner has ended.
+fn abandoned(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(directory).with_context(|| format!("cannot list {}", directory.display()))?;
     let is_abandoned = |name: &str| {
         let mut parts = name.strip_prefix(PREFIX)?.split('-').map(str::parse);
         let (pid, started): (u64, u64) = (parts.next()?.ok()?, parts.next()?.ok()?);
@@ -98,7 +102,8 @@ fn abandoned(place: &Path) -> anyhow::Result<Vec<PathBuf>> {
         .collect())
 }
 
-/// When a process started, in clock ticks since boot: with its id, this names it for good.
+/// When a process started, in clock ticks since boot. With its id this identifies it: ids are used again,
+/// pairs not.
 fn start_time(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // proc_pid_stat(5): the second field may hold spaces and parentheses; starttime is the 22nd.
@@ -110,19 +115,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_dead_process_owned_is_abandoned_and_what_a_live_one_owns_is_not() {
-        let place = tempfile::tempdir().unwrap();
+    fn only_what_dead_processes_owned_counts_as_abandoned() {
+        let directory = tempfile::tempdir().unwrap();
         let mine = owned_name().unwrap();
-        let pid = std::process::id();
+        let pid = process::id();
         for name in
             [mine.as_str(), &format!("{PREFIX}{pid}-1-0"), &format!("{PREFIX}4294967295-1-0"), "else", PREFIX]
         {
-            fs::create_dir(place.path().join(name)).unwrap();
+            fs::create_dir(directory.path().join(name)).unwrap();
         }
-        let mut found = abandoned(place.path()).unwrap();
+        let mut found = abandoned(directory.path()).unwrap();
         found.sort();
         let expect = [format!("{PREFIX}4294967295-1-0"), format!("{PREFIX}{pid}-1-0")];
-        let mut expect = expect.map(|name| place.path().join(name));
+        let mut expect = expect.map(|name| directory.path().join(name));
         expect.sort();
         assert_eq!(found, expect);
     }

@@ -1,4 +1,4 @@
-//! The little HTTP/1.1 that the lab needs to ask its own servers: one request a connection, on loopback.
+//! As much of an HTTP/1.1 client as the lab needs for its own servers: one request a connection, on loopback.
 
 use std::{
     io::{Read, Write},
@@ -8,10 +8,10 @@ use std::{
 
 use anyhow::{Context, bail};
 
-/// How long an answer may take.
+/// How long a response may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// `POST`s a body and returns the body of a 2xx answer. `address` is `host:port`.
+/// Sends a POST request and returns the body of its 2xx response. `address` is `host:port`.
 pub fn post(address: &str, path: &str, content_type: &str, body: &str) -> anyhow::Result<String> {
     let length = body.len();
     exchange(
@@ -23,7 +23,7 @@ pub fn post(address: &str, path: &str, content_type: &str, body: &str) -> anyhow
     )
 }
 
-/// `GET`s a path.
+/// Sends a GET request and returns the body of its 2xx response. `address` is `host:port`.
 pub fn get(address: &str, path: &str) -> anyhow::Result<String> {
     exchange(address, &format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"))
 }
@@ -33,10 +33,11 @@ fn exchange(address: &str, request: &str) -> anyhow::Result<String> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.write_all(request.as_bytes())?;
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).with_context(|| format!("{address} broke off"))?;
-    let (head, body) = answer.split_once("\r\n\r\n").with_context(|| format!("{address} speaks no HTTP"))?;
+    stream.read_to_string(&mut answer).with_context(|| format!("{address} broke off its response"))?;
+    let (head, body) =
+        answer.split_once("\r\n\r\n").with_context(|| format!("{address} does not answer in HTTP"))?;
     let body = if head.to_ascii_lowercase().contains("\r\ntransfer-encoding: chunked") {
-        unchunk(body).context("a chunked answer is cut short")?
+        unchunk(body).with_context(|| format!("{address}'s chunked response is cut short"))?
     } else {
         body.to_owned()
     };
@@ -46,7 +47,7 @@ fn exchange(address: &str, request: &str) -> anyhow::Result<String> {
     bail!("{address} answers {}: {body}", head.lines().next().unwrap_or_default())
 }
 
-/// RFC 9112 section 7.1.
+/// Joins the chunks of a body, RFC 9112 section 7.1; none if the last chunk is missing.
 fn unchunk(mut body: &str) -> Option<String> {
     let mut whole = String::new();
     loop {
@@ -65,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn chunks_are_joined_and_a_missing_end_is_noticed() {
+    fn chunks_are_joined_and_a_missing_end_is_an_error() {
         assert_eq!(unchunk("3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n").as_deref(), Some("abcde"));
         assert_eq!(unchunk("3\r\nabc\r\n"), None);
         assert_eq!(unchunk("5\r\nabc"), None);

@@ -1,4 +1,4 @@
-//! The lab's OpenID provider, a certified one, and the tokens it issues.
+//! The lab's OpenID provider, the certified `oidc-provider`, and the tokens it issues.
 
 use std::{path::Path, process::Command, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::{
     server::{Server, Start},
 };
 
-/// How long the provider may take to listen: it makes RSA keys first.
+/// How long the provider may take to listen: it generates RSA keys first.
 const READY: Duration = Duration::from_secs(60);
 
 /// A running provider.
@@ -46,7 +46,7 @@ impl Issuer {
         &self.url
     }
 
-    /// A token as the CI system of `client` would get it.
+    /// A token as a CI system would get it for a job; `client` is one of those that `provider.mjs` lists.
     pub fn token(&self, client: &str) -> anyhow::Result<String> {
         let secret = &self.client_secret;
         let form = format!("grant_type=client_credentials&client_id={client}&client_secret={secret}");
@@ -54,12 +54,13 @@ impl Issuer {
         member(&answer, "access_token")
     }
 
-    /// A token that no honest provider signs: see the head of `provider.mjs`.
+    /// A token with claims, header, algorithm or key of the test's choice, as no honest provider issues it:
+    /// the head of `provider.mjs` describes the request.
     pub fn mint(&self, request: &Value) -> anyhow::Result<String> {
         member(&self.post("/lab/mint", request)?, "token")
     }
 
-    /// New keys; the old ones are forgotten.
+    /// Replaces the provider's keys; it no longer publishes the old ones.
     pub fn rotate(&self) -> anyhow::Result<()> {
         self.post("/lab/rotate", &json!({})).map(drop)
     }
@@ -74,7 +75,7 @@ impl Issuer {
 }
 
 fn member(answer: &str, name: &str) -> anyhow::Result<String> {
-    let answer: Value = serde_json::from_str(answer).context("the provider's answer is no JSON")?;
+    let answer: Value = serde_json::from_str(answer).context("the provider's answer is not JSON")?;
     Ok(answer
         .get(name)
         .and_then(Value::as_str)

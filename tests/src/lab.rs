@@ -1,13 +1,17 @@
-//! A whole lab: PostgreSQL, an OpenID provider, policies and an agent, in a directory and a cgroup of their own.
+//! A whole lab: PostgreSQL, an OpenID provider, policies and an agent, in one directory and one cgroup.
 
 use std::{
+    env,
+    ffi::OsStr,
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
+    thread,
+    time::Instant,
 };
 
-use anyhow::Context;
+use anyhow::{Context, anyhow, ensure};
 use serde_json::{Value, json};
 
 use crate::{
@@ -21,25 +25,25 @@ use crate::{
     server::{Server, Start},
 };
 
-/// What can be chosen about a lab.
+/// How a lab differs from the default one. `LAB` in `agent_config`, `agent_environment` and `leg` stands for
+/// the lab's directory.
 #[derive(Clone, Debug)]
 pub struct LabOptions {
-    /// Whether the agent keeps a trail: false only in benches.
+    /// Whether the agent keeps an audit trail: false only in benches.
     pub audit: bool,
-    /// Where the trail goes; into the lab's directory unless given.
+    /// The trail's directory; one in the lab's directory unless given.
     pub trail: Option<PathBuf>,
-    /// What becomes of literals in the trail: `keep` or `redact`.
+    /// What happens to literals of statements in the trail: `keep` or `redact`.
     pub literals: &'static str,
-    /// More of the agent's `[kernel]` table.
+    /// TOML that ends the `[kernel]` table of the agent's configuration.
     pub kernel: &'static str,
-    /// More of the agent's configuration.
+    /// TOML that ends the agent's configuration; it begins inside the table of the issuer.
     pub agent_config: String,
-    /// More of its environment.
+    /// Variables added to the agent's environment.
     pub agent_environment: Vec<(&'static str, &'static str)>,
-    /// More upstreams, as TOML for `upstreams.toml`.
+    /// Upstreams beside the shop, as TOML for `upstreams.toml`.
     pub upstreams: String,
-    /// How the agent reaches the shop, as TOML in its `[[upstream]]`. `LAB` in it and in what the agent is given stands
-    /// for the lab's directory.
+    /// How the agent reaches the shop, as TOML in its `[[upstream]]`.
     pub leg: &'static str,
 }
 
@@ -58,17 +62,17 @@ impl Default for LabOptions {
     }
 }
 
-/// A running lab. Dropping it takes it down; so does the end of its owner, whatever kind of end.
+/// A running lab. It is taken down when this is dropped, and also when its owner ends in any other way.
 pub struct Lab {
     agent: Option<Agent>,
     agent_options: AgentOptions,
-    /// The server that jobs are after.
+    /// The database server that jobs connect to: the upstream `shop`.
     pub postgres: Postgres,
-    /// Who issues their tokens.
+    /// The issuer of the jobs' tokens.
     pub issuer: Issuer,
     directory: PathBuf,
     cgroup: Cgroup,
-    // Last: it removes what everything above stands on.
+    // Dropped last: it removes the directory and the cgroup that the parts above use.
     _guard: Guard,
 }
 
@@ -77,23 +81,23 @@ impl Lab {
     pub fn start(options: &LabOptions) -> anyhow::Result<Self> {
         guard::sweep()?;
         let name = guard::owned_name()?;
-        let directory = std::env::temp_dir().join(&name);
+        let directory = env::temp_dir().join(&name);
         fs::create_dir(&directory)?;
-        // PostgreSQL's account passes through.
+        // PostgreSQL's account must be able to enter its own directory in this one.
         fs::set_permissions(&directory, fs::Permissions::from_mode(0o755))?;
         let cgroup = Cgroup::create(&name)?;
         let pins = Path::new(guard::BPFFS).join(&name);
         let guard = Guard::set(cgroup.path(), &directory, &pins)?;
         let logs = directory.join("logs");
         fs::create_dir(&logs)?;
-        // Neither waits for the other; a lab is ready when the slower one is.
-        let (postgres, issuer) = std::thread::scope(|scope| {
+        // The two start at the same time, because neither needs the other.
+        let (postgres, issuer) = thread::scope(|scope| {
             let issuer = scope.spawn(|| Issuer::start(&cgroup, &logs));
             let postgres = Postgres::start(&directory, &cgroup, &logs);
             (postgres, issuer.join())
         });
         let postgres = postgres?;
-        let issuer = issuer.map_err(|_| anyhow::anyhow!("the provider's starter panicked"))??;
+        let issuer = issuer.map_err(|_| anyhow!("the thread that starts the OpenID provider panicked"))??;
         let agent_options = AgentOptions {
             directory: directory.clone(),
             cgroup: cgroup.path().to_owned(),
@@ -138,10 +142,11 @@ impl Lab {
         self.set_upstreams(&shop(&self.postgres.address(), leg))
     }
 
-    /// Writes a file of the host's, other than it is, and returns when the agent has taken it.
+    /// Replaces a file of the host's bundle, whose content must change, and returns when the agent has loaded
+    /// it.
     fn change_bundle(&mut self, file: &str, text: &str) -> anyhow::Result<()> {
         let before = self.agent()?.status()?.get("bundle").cloned();
-        // At once: half of it would be another bundle, and the whole one more.
+        // By a rename: the agent could load a half-written file as a bundle of its own.
         let host = self.policies().join("hosts/lab");
         let next = host.join(format!(".{file}"));
         fs::write(&next, text)?;
@@ -156,17 +161,18 @@ impl Lab {
             fs::remove_file(file?.path())?;
         }
         self.set_policies("@id(\"all\") permit (principal, action, resource);\n")?;
-        // The files may have been seen going one by one: now they are gone.
+        // The agent may have loaded, or refused, bundles with only some of the files removed: wait for the
+        // last one.
         let wanted = |status: &Value| status.get("bundle_error").is_some_and(Value::is_null);
         self.agent()?.wait_for_status(wanted).map(drop)
     }
 
-    /// Where everything of this lab lies.
+    /// The directory that holds all files of this lab.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// What the agent attaches to, and where every process of the lab stands.
+    /// The cgroup that the agent attaches to, and that every process of the lab is in.
     pub fn cgroup(&self) -> &Cgroup {
         &self.cgroup
     }
@@ -176,7 +182,7 @@ impl Lab {
         self.agent.as_mut().context("the agent is stopped")
     }
 
-    /// Takes the agent out, to stop or kill it.
+    /// Takes the agent out of the lab, to stop or kill it.
     pub fn take_agent(&mut self) -> anyhow::Result<Agent> {
         self.agent.take().context("the agent is stopped already")
     }
@@ -187,12 +193,13 @@ impl Lab {
         Ok(())
     }
 
-    /// The same, and returns at once: for an agent that is not to live long.
+    /// The same, but returns at once: for an agent that is expected to fail, or that is killed before it is
+    /// ready.
     pub fn start_agent_unready(&self) -> anyhow::Result<Server> {
         Ok(self.agent_options.spawn(&self.cgroup, &self.logs())?.0)
     }
 
-    /// How the agent is configured.
+    /// How the agent is configured; changes apply to the next one that is started.
     pub fn agent_options(&mut self) -> &mut AgentOptions {
         &mut self.agent_options
     }
@@ -207,19 +214,20 @@ impl Lab {
         self.agent_options.policies()
     }
 
-    /// A token file with any number of uses: its token names one CI run.
+    /// A file with a token that can be used any number of times, because it names a CI run.
     pub fn token_file(&self) -> PathBuf {
         self.directory.join("token")
     }
 
-    /// A `lineal` command that talks to this lab's agent, from inside the lab's cgroup.
-    pub fn lineal<I: AsRef<std::ffi::OsStr>>(&self, arguments: &[I]) -> anyhow::Result<Command> {
+    /// A `lineal` command that talks to this lab's agent, run in the lab's cgroup.
+    pub fn lineal<I: AsRef<OsStr>>(&self, arguments: &[I]) -> anyhow::Result<Command> {
         let mut command = Command::new(paths::lineal()?);
         command.args(arguments).env("LINEAL_CONTROL", self.agent_options.control());
         Ok(self.inside(&command))
     }
 
-    /// Any command, inside the lab's cgroup and outside every job, with libpq's variables for the shop.
+    /// A command run in the lab's cgroup and outside every job, with libpq's variables for the shop unless it
+    /// has its own.
     pub fn inside(&self, command: &Command) -> Command {
         let mut inside = self.cgroup.inside(command);
         let given: Vec<_> = command.get_envs().map(|(name, _)| name.to_owned()).collect();
@@ -232,11 +240,11 @@ impl Lab {
     }
 
     /// Runs a `lineal` command to its end.
-    pub fn ask<I: AsRef<std::ffi::OsStr>>(&self, arguments: &[I]) -> anyhow::Result<Finished> {
+    pub fn ask<I: AsRef<OsStr>>(&self, arguments: &[I]) -> anyhow::Result<Finished> {
         finish(&mut self.lineal(arguments)?)
     }
 
-    /// A command that `lineal run` becomes, under the lab's token.
+    /// A `lineal run` that starts a command as a job of this name, with the lab's token.
     pub fn job(&self, name: &str, command: &[&str]) -> anyhow::Result<Command> {
         let token = self.token_file();
         let token = token.to_str().context("the lab's directory is not text")?;
@@ -250,17 +258,17 @@ impl Lab {
         finish(&mut self.job(name, command)?)
     }
 
-    /// Starts a long-lived process that is talked to by lines.
+    /// Starts a long-lived process whose standard output is read line by line.
     pub fn converse(&self, name: &'static str, command: &Command) -> anyhow::Result<Server> {
         Start { name, cgroup: &self.cgroup, logs: &self.logs(), talks: true }.run(command)
     }
 
-    /// Starts a long-lived process that logs.
+    /// Starts a long-lived process whose standard output goes to its log.
     pub fn serve(&self, name: &'static str, command: &Command) -> anyhow::Result<Server> {
         Start { name, cgroup: &self.cgroup, logs: &self.logs(), talks: false }.run(command)
     }
 
-    /// What the trail holds of decisions, with `lineal audit query`'s own filters.
+    /// The trail's decisions, or other records, by the filters of `lineal audit query`.
     pub fn audit(&self, filters: &[&str]) -> anyhow::Result<Vec<Value>> {
         let trail = self.trail();
         let trail = trail.to_str().context("the lab's directory is not text")?;
@@ -269,20 +277,21 @@ impl Lab {
         self.ask(&arguments)?.json()
     }
 
-    /// Waits for something that announces itself to nobody, by asking again at once, for at most [`PATIENCE`].
+    /// Waits for something that no event announces, by asking again and again for at most [`PATIENCE`];
+    /// `what` names it in the error.
     pub fn wait_until(
         &self,
         what: &str,
         mut happened: impl FnMut() -> anyhow::Result<bool>,
     ) -> anyhow::Result<()> {
-        let deadline = std::time::Instant::now() + PATIENCE;
+        let deadline = Instant::now() + PATIENCE;
         while !happened()? {
-            anyhow::ensure!(std::time::Instant::now() < deadline, "waited in vain for {PATIENCE:?}: {what}");
+            ensure!(Instant::now() < deadline, "this did not happen within {PATIENCE:?}: {what}");
         }
         Ok(())
     }
 
-    /// What `cargo xtask lab --json` prints.
+    /// The lab's addresses, paths and passwords: what `cargo xtask lab --json` prints.
     pub fn describe(&mut self) -> anyhow::Result<Value> {
         Ok(json!({
             "lineal": paths::lineal()?,
@@ -311,16 +320,18 @@ impl Lab {
         variables
     }
 
+    /// The directory of the parts' logs.
     pub(crate) fn logs(&self) -> PathBuf {
         self.directory.join("logs")
     }
 }
 
+/// Puts the lab's directory in place of `LAB`.
 fn in_lab(text: &str, directory: &Path) -> String {
     text.replace("LAB", &directory.to_string_lossy())
 }
 
-/// The shipped policies, and this host's upstreams.
+/// Writes a bundle of the shipped policies and this host's upstreams.
 fn write_bundle(bundle: &Path, shop: &str, leg: &str, more: &str) -> anyhow::Result<()> {
     let shipped = paths::repository().join("policies/default");
     let default = bundle.join("default");
@@ -335,7 +346,7 @@ fn write_bundle(bundle: &Path, shop: &str, leg: &str, more: &str) -> anyhow::Res
     Ok(())
 }
 
-/// The shop as an upstream.
+/// The shop as an upstream, as TOML; `leg` is how the agent reaches it.
 fn shop(address: &str, leg: &str) -> String {
     format!("[[upstream]]\nname = \"shop\"\nprotocol = \"postgres\"\naddresses = [{address:?}]\n{leg}\n")
 }

@@ -1,5 +1,6 @@
-//! The lab: real parts raised on one machine for the demo, the tests and the benches, and taken down whatever
-//! ends their owner. It drives the `lineal` binary as anybody would, from outside, and must never use its code.
+//! The lab: real parts, raised on one machine for the demo, the tests and the benches, and taken down however
+//! their owner ends. It drives the `lineal` binary from outside, as any user would, and must never use its
+//! code.
 
 pub mod agent;
 pub mod certificates;

@@ -1,4 +1,4 @@
-//! Waits for a server to say that it is ready, in the words of sd_notify(3).
+//! Waits for a server to report that it is ready, by the protocol of sd_notify(3).
 
 use std::{
     fs,
@@ -12,9 +12,9 @@ use anyhow::{Context, bail};
 
 use crate::server::Server;
 
-/// A message is a few lines; a longer one is cut, as systemd does.
+/// The longest message that is read; the rest of a longer one is cut off, as systemd does.
 const MESSAGE_BYTES_MAX: usize = 4096;
-/// How often a server that says nothing is looked at: it may have ended.
+/// How often to check whether a server that reports nothing has ended.
 const ALIVE_CHECK: Duration = Duration::from_millis(100);
 
 /// A socket that one server reports to.
@@ -24,7 +24,7 @@ pub struct Notify {
 }
 
 impl Notify {
-    /// Listens at `path`, for a server of any user.
+    /// Listens at `path`, for a server that may run as any user.
     pub fn listen(path: &Path) -> anyhow::Result<Self> {
         let socket =
             UnixDatagram::bind(path).with_context(|| format!("cannot listen at {}", path.display()))?;
@@ -33,7 +33,7 @@ impl Notify {
         Ok(Self { socket, path: path.to_owned() })
     }
 
-    /// What `NOTIFY_SOCKET` must be.
+    /// The value of the server's `NOTIFY_SOCKET`.
     pub fn path(&self) -> &Path {
         &self.path
     }

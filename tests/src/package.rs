@@ -1,4 +1,4 @@
-//! The Debian package of the agent, from the sources and a binary.
+//! Builds the agent's Debian package from the sources and a binary.
 
 use std::{
     fs,
@@ -11,7 +11,7 @@ use anyhow::Context;
 
 use crate::{command::finish, paths};
 
-/// What is in it: where from, where to, and whether it is executed.
+/// The package's files beside the binary: the source, the path in the package, and whether it is executable.
 const FILES: [(&str, &str, bool); 8] = [
     ("deploy/lineal.service", "usr/lib/systemd/system/lineal.service", false),
     ("deploy/agent.toml", "etc/lineal/agent.toml", false),
@@ -23,7 +23,7 @@ const FILES: [(&str, &str, bool); 8] = [
     ("deploy/debian/prerm", "DEBIAN/prerm", true),
 ];
 
-/// Builds the package of `binary` in a directory; answers its file.
+/// Builds the package of `binary` in a directory, and returns the package's path.
 pub fn build(binary: &Path, into: &Path) -> anyhow::Result<PathBuf> {
     let root = into.join("package");
     if root.exists() {
@@ -53,7 +53,7 @@ pub fn build(binary: &Path, into: &Path) -> anyhow::Result<PathBuf> {
     Ok(package)
 }
 
-/// Everything under /etc, a line each: what the administrator changes stays.
+/// The paths of all files under /etc, a line each: dpkg keeps an administrator's changes to them.
 fn configuration(root: &Path) -> anyhow::Result<String> {
     let mut found = Vec::new();
     let mut unseen = vec![root.join("etc")];
@@ -80,7 +80,7 @@ fn put(from: &Path, to: &Path, executed: bool) -> anyhow::Result<()> {
         }
         return Ok(());
     }
-    let above = to.parent().context("a file is in a directory")?;
+    let above = to.parent().with_context(|| format!("{} has no directory", to.display()))?;
     fs::create_dir_all(above)?;
     fs::copy(from, to).with_context(|| format!("cannot copy {}", from.display()))?;
     let mode = if executed { 0o755 } else { 0o644 };

@@ -1,4 +1,4 @@
-//! Where things are: the sources, the binary under test, what set-up made.
+//! Paths of the sources, of the binary under test, and of what `cargo xtask setup` installed.
 
 use std::{
     env,
@@ -13,7 +13,7 @@ pub const LINEAL_VARIABLE: &str = "LINEAL_BIN";
 
 static CHOSEN: OnceLock<PathBuf> = OnceLock::new();
 
-/// Makes every lab of this process use this binary. The first choice holds.
+/// Makes every lab of this process use this `lineal` binary. Only the first call has an effect.
 pub fn use_lineal(path: PathBuf) {
     let _ = CHOSEN.set(path);
 }
@@ -37,18 +37,19 @@ pub fn profile_dir() -> anyhow::Result<PathBuf> {
     Ok(if test { holder.parent().unwrap_or(holder) } else { holder }.to_owned())
 }
 
-/// What `cargo xtask setup` leaves for the lab.
+/// The directory of what `cargo xtask setup` installed for the lab.
 pub fn lab_tools() -> anyhow::Result<PathBuf> {
     let profile = profile_dir()?;
     Ok(profile.parent().context("the running program is in no target directory")?.join("lab"))
 }
 
-/// PostgreSQL's own regression tests, which `cargo xtask setup` leaves for the lab.
+/// The directory of PostgreSQL's own regression tests, which `cargo xtask test` fetches.
 pub fn regression_tests() -> anyhow::Result<PathBuf> {
     Ok(lab_tools()?.join("regress"))
 }
 
-/// The binary under test.
+/// The `lineal` binary under test: the one that [`use_lineal`] chose, or [`LINEAL_VARIABLE`] names, or that
+/// was built beside the running program.
 pub fn lineal() -> anyhow::Result<PathBuf> {
     let path = match (CHOSEN.get(), env::var_os(LINEAL_VARIABLE)) {
         (Some(path), _) => path.clone(),

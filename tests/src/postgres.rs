@@ -1,4 +1,4 @@
-//! A PostgreSQL cluster of the lab's own, from Debian's packages, with a made-up shop in it.
+//! The lab's own PostgreSQL server, from Debian's packages, with a made-up shop as its database.
 
 use std::{
     fs,
@@ -26,58 +26,41 @@ use crate::{
 
 /// The account that PostgreSQL runs as: it refuses root.
 pub const ACCOUNT: &str = "postgres";
-/// How long it may take to start, and to stop.
+/// How long the server may take to start, and to stop.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// The database that the lab is about.
+/// The shop's database.
 pub const DATABASE: &str = "shop";
-/// Who reads and writes its tables and owns nothing.
+/// The database user of jobs, which reads and writes the shop's tables and owns none.
 pub const USER: &str = "app";
-/// Its password.
+/// The password of [`USER`].
 pub const PASSWORD: &str = "app-lab-password";
-/// Who the agent may log in as, and no job: nothing but the agent is told the password.
+/// The database user that the agent logs in as; no job is given its password.
 pub const AGENT_USER: &str = "app_agent";
-/// Its password.
+/// The password of [`AGENT_USER`].
 pub const AGENT_PASSWORD: &str = "agent-lab-password";
-/// Who may do everything.
+/// The database's superuser.
 pub const SUPERUSER: &str = "lab_admin";
-/// Its password.
+/// The password of [`SUPERUSER`].
 pub const SUPERUSER_PASSWORD: &str = "admin-lab-password";
 
-/// A running cluster.
+/// A running server; stopped when dropped.
 pub struct Postgres {
     server: Server,
     port: u16,
-    // Bound and never listening: keeps everybody else from taking the port before the server has.
+    // Bound and never listening: no other process can take the port before the server does.
     _reservation: OwnedFd,
 }
 
 impl Postgres {
-    /// Makes a cluster in `directory`, starts it and fills it.
+    /// Initialises a server in `directory`, starts it and fills the shop's tables.
     pub fn start(directory: &Path, cgroup: &Cgroup, logs: &Path) -> anyhow::Result<Self> {
         let home = directory.join("postgres");
-        fs::create_dir(&home)?;
-        let (uid, gid) = account()?;
-        chown(&home, Some(uid), Some(gid))?;
-        let data = home.join("data");
-        let passwords = home.join("superuser.password");
-        fs::write(&passwords, SUPERUSER_PASSWORD)?;
-        chown(&passwords, Some(uid), Some(gid))?;
-        let mut initdb = as_user(ACCOUNT, program("initdb")?);
-        initdb.arg("--pgdata").arg(&data).arg("--pwfile").arg(&passwords).current_dir(&home);
-        initdb.args([
-            "--no-sync",
-            "--encoding=UTF8",
-            "--locale=C.UTF-8",
-            "--auth=scram-sha-256",
-            "--username",
-        ]);
-        finish(initdb.arg(SUPERUSER)).and_then(|done| done.success()).context("initdb failed")?;
-        fs::write(data.join("pg_hba.conf"), HOST_RULES)?;
+        let data = initialise(&home)?;
         certificates::make(directory)?;
 
         let (reservation, port) = reserve_port()?;
         let mut command = Command::new("unshare");
-        // Its own IPC namespace: System V segments of a killed server vanish with it.
+        // In an IPC namespace of its own, the System V segments of a killed server vanish with it.
         command.args(["--ipc", "--"]);
         let server = as_user(ACCOUNT, program("postgres")?);
         command.arg(server.get_program()).args(server.get_args()).arg("-D").arg(&data).current_dir(&home);
@@ -99,24 +82,25 @@ impl Postgres {
         Ok(postgres)
     }
 
-    /// Where it listens.
+    /// The port at which it listens on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Where it listens.
+    /// The address and port at which it listens.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Runs SQL as the superuser, straight at the server, and returns unaligned rows.
+    /// Runs SQL as the superuser, directly at the server and outside every job; returns psql's unaligned
+    /// rows.
     pub fn admin(&self, database: &str, sql: &str) -> anyhow::Result<String> {
         let mut psql = self.psql(database, SUPERUSER, SUPERUSER_PASSWORD)?;
         let output = finish(psql.args(["-v", "ON_ERROR_STOP=1", "-c", sql]))?.success();
         Ok(output.with_context(|| format!("the superuser's SQL failed: {sql}"))?.trim().to_owned())
     }
 
-    /// A psql for one user, quiet and unaligned.
+    /// A psql command for one user that connects directly to the server and prints unaligned rows only.
     pub fn psql(&self, database: &str, user: &str, password: &str) -> anyhow::Result<Command> {
         let mut psql = Command::new("psql");
         psql.arg("-XAtq").env("PGPASSWORD", password);
@@ -126,7 +110,7 @@ impl Postgres {
         Ok(psql)
     }
 
-    /// What libpq reads, without the password.
+    /// The environment variables that libpq reads for a connection, without the password.
     pub fn variables(&self, database: &str, user: &str) -> [(&'static str, String); 5] {
         [
             ("PGHOST", "127.0.0.1".to_owned()),
@@ -151,19 +135,36 @@ impl Postgres {
             &format!("agent_password={AGENT_PASSWORD}"),
         ]);
         psql.arg("-f").arg(paths::lab_sources().join("shop.sql"));
-        finish(&mut psql)?.success().context("the shop can't be filled")?;
+        finish(&mut psql)?.success().context("cannot fill the shop's tables")?;
         Ok(())
     }
 }
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        // "Fast shutdown": connected clients don't hold it up.
+        // SIGINT is PostgreSQL's fast shutdown, which does not wait for connected clients.
         let _ = self.server.stop(Signal::INT, PATIENCE);
     }
 }
 
-/// Who may log in how: each kind of authentication that lineal relays has a user.
+/// Makes an empty database cluster in a new directory, and returns its data directory.
+fn initialise(home: &Path) -> anyhow::Result<PathBuf> {
+    fs::create_dir(home)?;
+    let (uid, gid) = account()?;
+    chown(home, Some(uid), Some(gid))?;
+    let data = home.join("data");
+    let passwords = home.join("superuser.password");
+    fs::write(&passwords, SUPERUSER_PASSWORD)?;
+    chown(&passwords, Some(uid), Some(gid))?;
+    let mut initdb = as_user(ACCOUNT, program("initdb")?);
+    initdb.arg("--pgdata").arg(&data).arg("--pwfile").arg(&passwords).current_dir(home);
+    initdb.args(["--no-sync", "--encoding=UTF8", "--locale=C.UTF-8", "--auth=scram-sha-256", "--username"]);
+    finish(initdb.arg(SUPERUSER)).and_then(|done| done.success()).context("initdb failed")?;
+    fs::write(data.join("pg_hba.conf"), HOST_RULES)?;
+    Ok(data)
+}
+
+/// pg_hba.conf: each authentication method that lineal relays has a user of its own.
 const HOST_RULES: &str = "\
 host    all app_md5       127.0.0.1/32 md5
 host    all app_cleartext 127.0.0.1/32 password
@@ -172,10 +173,11 @@ host    all app_cert      127.0.0.1/32 reject
 host    all all           127.0.0.1/32 scram-sha-256
 ";
 
+/// The server's settings; durability is off because no lab outlives its tests.
 const SETTINGS: [&str; 10] = [
     "listen_addresses=127.0.0.1",
     "ssl=on",
-    // A job that can reach it by a path in the file system would not be captured.
+    // Connections over a Unix socket would not pass lineal.
     "unix_socket_directories=",
     "dynamic_shared_memory_type=mmap",
     "shared_buffers=64MB",
@@ -186,7 +188,7 @@ const SETTINGS: [&str; 10] = [
     "log_min_messages=warning",
 ];
 
-/// The newest installed version's program.
+/// The path of a program of the newest installed PostgreSQL.
 pub fn program(name: &str) -> anyhow::Result<PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut found: Vec<_> = versions
@@ -203,6 +205,7 @@ pub fn program(name: &str) -> anyhow::Result<PathBuf> {
         .1)
 }
 
+/// The user and group id of [`ACCOUNT`].
 pub(crate) fn account() -> anyhow::Result<(u32, u32)> {
     let accounts = fs::read_to_string("/etc/passwd")?;
     let fields = accounts.lines().map(|line| line.split(':').collect::<Vec<_>>());
@@ -213,8 +216,9 @@ pub(crate) fn account() -> anyhow::Result<(u32, u32)> {
     fields.filter_map(ids).next().context("there is no account `postgres`: run `cargo xtask setup`")
 }
 
-/// A port that stays ours until the server listens on it: both sockets set SO_REUSEADDR, and while neither
-/// listens Linux lets them share the port with nobody else.
+/// Reserves a free port until a server of ours listens on it. The reservation and the server's socket both
+/// set SO_REUSEADDR, so Linux lets them share the port while the reservation does not listen; nobody else is
+/// given it.
 pub fn reserve_port() -> anyhow::Result<(OwnedFd, u16)> {
     let reservation = socket(AddressFamily::INET, SocketType::STREAM, None)?;
     sockopt::set_socket_reuseaddr(&reservation, true)?;

@@ -1,4 +1,4 @@
-//! A long-lived process of the lab: started in the lab's cgroup, logging to a file, ended with the lab.
+//! A long-lived process of the lab: started in the lab's cgroup, with a log file, and killed with the lab.
 
 use std::{
     ffi::OsStr,
@@ -7,33 +7,35 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     sync::{Mutex, PoisonError, mpsc},
+    thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, anyhow, bail};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
     process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open},
 };
 
 use crate::cgroup::Cgroup;
 
-/// What of a log an error shows.
+/// How much of a log's end an error shows.
 const LOG_BYTES_SHOWN: usize = 4_000;
 
-/// How to start a server.
+/// How to start a long-lived process.
 pub struct Start<'a> {
-    /// What errors call it.
+    /// Its name in errors and of its log.
     pub name: &'static str,
-    /// Where it stands.
+    /// The cgroup that it is started in.
     pub cgroup: &'a Cgroup,
-    /// Where its log goes: `NAME.log` in here.
+    /// The directory of its log, `NAME.log`.
     pub logs: &'a Path,
-    /// Its standard output is read by the lab instead of logged.
+    /// Whether its standard output is read line by line, instead of going to its log.
     pub talks: bool,
 }
 
-/// A running server; killed when dropped.
+/// A long-lived process; killed when dropped.
 pub struct Server {
     name: &'static str,
     child: Child,
@@ -55,8 +57,8 @@ impl Start<'_> {
             .with_context(|| format!("cannot start {} ({:?})", self.name, command.get_program()))?;
         let lines = child.stdout.take().map(|stdout| {
             let (sender, lines) = mpsc::channel();
-            // Ends with the server: its end of the pipe closes.
-            std::thread::spawn(move || {
+            // The thread ends when the process, and all that inherited its output, have ended.
+            thread::spawn(move || {
                 for line in BufReader::new(stdout).lines().map_while(Result::ok) {
                     if sender.send(line).is_err() {
                         return;
@@ -70,12 +72,12 @@ impl Start<'_> {
 }
 
 impl Server {
-    /// What errors call it.
+    /// Its name in errors.
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// Its process.
+    /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -87,44 +89,52 @@ impl Server {
         String::from_utf8_lossy(shown).into_owned()
     }
 
-    /// How it ended, if it has.
+    /// Its exit status, if it has ended.
     pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
         self.child.try_wait()
     }
 
-    /// The next line of its standard output.
+    /// The next line of its standard output, which it must print within `patience`.
     pub fn line(&mut self, patience: Duration) -> anyhow::Result<String> {
-        let lines = self.lines.as_mut().with_context(|| format!("nobody listens to {}", self.name))?;
-        let lines = lines.get_mut().unwrap_or_else(PoisonError::into_inner);
-        match lines.recv_timeout(patience) {
+        match self.lines()?.recv_timeout(patience) {
             Ok(line) => Ok(line),
             Err(mpsc::RecvTimeoutError::Timeout) => {
-                Err(anyhow!("{} said nothing for {patience:?}:\n{}", self.name, self.log()))
+                Err(anyhow!("{} printed nothing for {patience:?}:\n{}", self.name, self.log()))
             }
             Err(mpsc::RecvTimeoutError::Disconnected) => {
                 let ended = self.wait(patience).map(|status| status.to_string());
                 let status = ended.unwrap_or_else(|_| "still running".to_owned());
-                Err(anyhow!("{} has nothing more to say ({status}):\n{}", self.name, self.log()))
+                Err(anyhow!("{} closed its output ({status}):\n{}", self.name, self.log()))
             }
         }
     }
 
-    /// Waits until nobody can say anything more: it, and all that had its standard output from it, have ended.
+    /// Waits until it and every process that inherited its standard output have ended; fails if one prints a
+    /// line.
     pub fn silence(&mut self, patience: Duration) -> anyhow::Result<()> {
-        let lines = self.lines.as_mut().with_context(|| format!("nobody listens to {}", self.name))?;
-        let lines = lines.get_mut().unwrap_or_else(PoisonError::into_inner);
-        match lines.recv_timeout(patience) {
+        match self.lines()?.recv_timeout(patience) {
             Err(mpsc::RecvTimeoutError::Disconnected) => Ok(()),
-            Err(mpsc::RecvTimeoutError::Timeout) => bail!("{} is not silent after {patience:?}", self.name),
-            Ok(line) => bail!("{} says {line:?}", self.name),
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                bail!("a process holds {}'s output open after {patience:?}", self.name)
+            }
+            Ok(line) => bail!("{} printed {line:?}", self.name),
         }
+    }
+
+    fn lines(&mut self) -> anyhow::Result<&mut mpsc::Receiver<String>> {
+        let lines =
+            self.lines.as_mut().with_context(|| format!("the output of {} goes to its log", self.name))?;
+        Ok(lines.get_mut().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Writes a line to its standard input.
     pub fn say(&mut self, line: &str) -> anyhow::Result<()> {
-        let stdin = self.stdin.as_mut().with_context(|| format!("{} listens no more", self.name))?;
+        let stdin = self
+            .stdin
+            .as_mut()
+            .with_context(|| format!("the standard input of {} is closed already", self.name))?;
         writeln!(stdin, "{line}")
-            .with_context(|| format!("{} listens no more:\n{}", self.name, self.log.display()))
+            .with_context(|| format!("{} closed its input; its log: {}", self.name, self.log.display()))
     }
 
     /// Closes its standard input.
@@ -137,13 +147,13 @@ impl Server {
         kill_process(pid(self.pid())?, signal).with_context(|| format!("cannot signal {}", self.name))
     }
 
-    /// Waits for its end.
+    /// Waits for it to end, and fails if it takes longer than `patience`.
     pub fn wait(&mut self, patience: Duration) -> anyhow::Result<ExitStatus> {
         wait(&mut self.child, patience)?
             .with_context(|| format!("{} did not end within {patience:?}", self.name))
     }
 
-    /// Asks it to end by `signal` and waits.
+    /// Closes its standard input, sends it `signal` and waits for it to end.
     pub fn stop(&mut self, signal: Signal, patience: Duration) -> anyhow::Result<ExitStatus> {
         self.hang_up();
         if let Some(status) = self.ended()? {
@@ -162,7 +172,7 @@ impl Drop for Server {
     }
 }
 
-/// Waits for a child's end, for at most `patience`.
+/// Waits for a child process to end; none if that takes longer than `patience`.
 pub fn wait(child: &mut Child, patience: Duration) -> anyhow::Result<Option<ExitStatus>> {
     if let Some(status) = child.try_wait()? {
         return Ok(Some(status));
@@ -173,7 +183,7 @@ pub fn wait(child: &mut Child, patience: Duration) -> anyhow::Result<Option<Exit
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
         match poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&timeout)) {
-            Err(rustix::io::Errno::INTR) => {}
+            Err(Errno::INTR) => {}
             Err(error) => bail!("cannot wait for a child process: {error}"),
             Ok(0) => return Ok(None),
             Ok(_) => return Ok(Some(child.wait()?)),
@@ -182,10 +192,11 @@ pub fn wait(child: &mut Child, patience: Duration) -> anyhow::Result<Option<Exit
 }
 
 fn pid(number: u32) -> anyhow::Result<Pid> {
-    i32::try_from(number).ok().and_then(Pid::from_raw).with_context(|| format!("{number} is no process id"))
+    let pid = i32::try_from(number).ok().and_then(Pid::from_raw);
+    pid.with_context(|| format!("{number} is not a process id"))
 }
 
-/// A command run as another user, whose environment is what is given and a plain PATH.
+/// A command that runs a program as another user, with that user's groups.
 pub fn as_user(user: &str, program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--reuid", user, "--regid", user, "--init-groups", "--"]).arg(program);

@@ -1,5 +1,5 @@
-//! The story that the demo prints and a test asserts: a contractor's nightly job is followed, held to policy,
-//! recorded and, when the contractor leaves, cut off. Every line told here is checked before it is told.
+//! The story that `cargo xtask demo` prints and a test asserts: a contractor's nightly job is followed, held
+//! to policy, recorded and, when the contractor leaves, cut off. Every outcome is checked before it is told.
 
 use std::{
     fs,
@@ -8,47 +8,47 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 
 use crate::{
-    command::{PATIENCE, finish},
+    command::{Finished, PATIENCE, finish},
     lab::Lab,
     paths,
     server::Server,
     tunnel::Tunnel,
 };
 
-/// Under whose credential the job runs.
+/// The subject of the token that the lab's jobs run with.
 pub const SUBJECT: &str = "contractor:dana";
 /// The job's name.
 const JOB: &str = "nightly";
-/// Why access ends.
+/// The reason that the revocation gives.
 const REASON: &str = "dana left the company";
-/// How soon an open session is cut once access has ended.
+/// How soon after a revocation an open session must be cut.
 const CUT_WITHIN: Duration = Duration::from_secs(1);
-/// What marks the outsider's statement, to look for it in the trail.
+/// A comment in the outsider's statement, by which the trail is searched for it.
 const OUTSIDER_MARK: &str = "outside every job";
-/// What SQL calls a refusal: insufficient_privilege.
+/// The SQLSTATE of a denial: insufficient_privilege.
 const REFUSED: &str = "42501";
 
 /// One thing that the story tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Telling {
-    /// A new part begins.
+    /// The title of a new chapter.
     Chapter(&'static str),
-    /// What the part is about.
-    Meaning(&'static str),
-    /// Who did what.
-    Deed(String),
-    /// What came of it: checked.
+    /// What happens in the chapter, and why it matters.
+    Explanation(&'static str),
+    /// A command or a statement that is run.
+    Action(String),
+    /// What the action led to, which was checked.
     Outcome(String),
 }
 
-/// Who hears the story.
+/// A function that the story is told to.
 pub type Listener<'a> = dyn FnMut(Telling) + 'a;
 
-/// What the job's Python is expected to come to, in its order: a statement, and the policy that denies it.
+/// The statements of `report.py` in its order, each with the policy that must deny it.
 const STATEMENTS: [(&str, Option<&str>); 7] = [
     ("SELECT count(*) FROM orders", None),
     ("UPDATE orders SET status = 'reviewed' WHERE id = %s", None),
@@ -62,7 +62,8 @@ const STATEMENTS: [(&str, Option<&str>); 7] = [
     ("SELECT count(*) FROM orders", None),
 ];
 
-/// Tells the whole story in a lab of its own: at its end the contractor is revoked there.
+/// Tells the whole story in a lab that nothing else uses: at its end the contractor's access is revoked
+/// there.
 pub fn tell(lab: &Lab, listener: &mut Listener<'_>) -> anyhow::Result<()> {
     let ssh = Tunnel::open(lab, &lab.postgres.address())?;
     let mut job = start(lab, &ssh, listener)?;
@@ -78,32 +79,39 @@ pub fn tell(lab: &Lab, listener: &mut Listener<'_>) -> anyhow::Result<()> {
 
 fn start(lab: &Lab, ssh: &Tunnel, listener: &mut Listener<'_>) -> anyhow::Result<Server> {
     listener(Telling::Chapter("A contractor's nightly job starts"));
-    listener(Telling::Meaning(
-        "`lineal run` shows the agent the job's OIDC token, is tagged in the kernel, and then becomes the job's \
-         own program. The program is an ordinary shell script; it knows nothing of lineal.",
+    listener(Telling::Explanation(
+        "`lineal run` sends the job's OIDC token to the agent. The agent verifies the token and tags the \
+         process in the kernel; then the process becomes the job's own program. That program is an ordinary \
+         shell script, which knows nothing of lineal. It starts psql, and later a Python program.",
     ));
-    listener(Telling::Deed("lineal run --token-file token -- ./nightly.sh".to_owned()));
+    listener(Telling::Action("lineal run --token-file token -- ./nightly.sh".to_owned()));
     let script = paths::lab_sources().join("story/nightly.sh");
     let script = script.to_str().context("the project's path is not text")?;
     let mut command = lab.job(JOB, &[script])?;
     command.env("TUNNEL", ssh.address().to_string());
     let mut job = lab.converse("nightly", &command)?;
     let said = hear(&mut job)?;
-    ensure!(text(&said, "/who") == "nightly.sh" && text(&said, "/value") == "5000", "the shell said {said}");
-    listener(Telling::Outcome(format!("nightly.sh runs as {SUBJECT}; its psql reads 5000 orders")));
+    ensure!(
+        text(&said, "/who") == "nightly.sh" && text(&said, "/value") == "5000",
+        "nightly.sh was to count 5000 orders, but printed: {said}"
+    );
+    listener(Telling::Outcome(format!(
+        "nightly.sh runs with the credential {SUBJECT}; its psql counted 5000 orders"
+    )));
     Ok(job)
 }
 
 fn statements(job: &mut Server, listener: &mut Listener<'_>) -> anyhow::Result<()> {
-    listener(Telling::Chapter("Its Python works on the database"));
-    listener(Telling::Meaning(
-        "Each statement is read with PostgreSQL's own grammar and decided by Cedar policies before the server \
-         sees it. What is denied fails with SQLSTATE 42501 and the policy's name, and the session goes on.",
+    listener(Telling::Chapter("The job's Python program works on the database"));
+    listener(Telling::Explanation(
+        "Before a statement reaches the server, lineal parses it by PostgreSQL's own grammar and decides on \
+         it by Cedar policies. A denied statement fails with SQLSTATE 42501 and the name of the policy, and \
+         the session stays usable. All seven statements run over one session.",
     ));
     for (statement, policy) in STATEMENTS {
         let said = hear(job)?;
-        ensure!(text(&said, "/statement") == statement, "instead of {statement}, the job said {said}");
-        listener(Telling::Deed(statement.to_owned()));
+        ensure!(text(&said, "/statement") == statement, "instead of {statement}, the job printed {said}");
+        listener(Telling::Action(statement.to_owned()));
         match policy {
             None => {
                 ensure!(said.get("sqlstate").is_none(), "{statement} was to be allowed, but: {said}");
@@ -126,10 +134,11 @@ fn statements(job: &mut Server, listener: &mut Listener<'_>) -> anyhow::Result<(
 }
 
 fn helper(job: &mut Server, listener: &mut Listener<'_>) -> anyhow::Result<()> {
-    listener(Telling::Chapter("It daemonises a helper"));
-    listener(Telling::Meaning(
-        "Two forks, a session of its own, the parent gone: the usual way out of a supervisor's sight. The tag is \
-         inherited in the kernel at every fork, before the child first runs.",
+    listener(Telling::Chapter("The Python program starts a daemon"));
+    listener(Telling::Explanation(
+        "The daemon is forked twice, has a session of its own, and its parent has exited: the usual way to \
+         get out of a supervisor's sight. The kernel copies the job's tag at every fork, before the child \
+         first runs, so the daemon belongs to the job like any other of its processes.",
     ));
     let said = hear(job)?;
     let lines: Vec<&str> = said
@@ -140,32 +149,33 @@ fn helper(job: &mut Server, listener: &mut Listener<'_>) -> anyhow::Result<()> {
         .filter_map(Value::as_str)
         .collect();
     let [customers, refusal, products] = lines.as_slice() else {
-        anyhow::bail!("the helper was to say three lines, but: {said}");
+        bail!("the daemon was to print three lines, but: {said}");
     };
-    listener(Telling::Deed("psql --host 127.0.0.1: SELECT count(*) FROM customers".to_owned()));
-    ensure!(*customers == "2000", "the helper's first SELECT was to be allowed, but: {said}");
+    listener(Telling::Action("psql --host 127.0.0.1: SELECT count(*) FROM customers".to_owned()));
+    ensure!(*customers == "2000", "the daemon's first SELECT was to be allowed, but: {said}");
     listener(Telling::Outcome("allowed".to_owned()));
-    listener(Telling::Deed("psql --host 127.0.0.1: DROP TABLE customers".to_owned()));
+    listener(Telling::Action("psql --host 127.0.0.1: DROP TABLE customers".to_owned()));
     ensure!(refusal.starts_with(REFUSED) && refusal.contains("no-ddl"), "DROP was to be denied, but: {said}");
     listener(Telling::Outcome(format!("denied: {}", refusal.trim_start_matches(REFUSED).trim())));
-    listener(Telling::Deed("psql --host 127.0.0.1: SELECT count(*) FROM products".to_owned()));
-    ensure!(*products == "200", "the helper's session was to go on, but: {said}");
-    listener(Telling::Outcome("allowed: the session went on".to_owned()));
+    listener(Telling::Action("psql --host 127.0.0.1: SELECT count(*) FROM products".to_owned()));
+    ensure!(*products == "200", "the daemon's session was to stay usable, but: {said}");
+    listener(Telling::Outcome("allowed: the session stayed usable".to_owned()));
     Ok(())
 }
 
 fn tunnel(lab: &Lab, job: &mut Server, ssh: &Tunnel, listener: &mut Listener<'_>) -> anyhow::Result<()> {
-    listener(Telling::Chapter("It tries a tunnel"));
-    listener(Telling::Meaning(
-        "Somebody's `ssh -L` on this machine leads to the same server under another address, and works for whoever \
-         connects. No policy declares that address, so the job's connection is refused and recorded.",
+    listener(Telling::Chapter("The Python program tries a tunnel"));
+    listener(Telling::Explanation(
+        "Somebody left an `ssh -L` open on this machine. It leads to the same database server from another \
+         address, and works for any process outside the job. The policies declare no upstream at that \
+         address, so lineal refuses the job's connection and records it.",
     ));
     let address = ssh.address().to_string();
     let mut psql = Command::new("psql");
     psql.args(["-XAtqc", "SELECT 1"]).env("PGPORT", ssh.address().port().to_string());
     finish(&mut lab.inside(&psql))?.success().context("the tunnel was to lead to PostgreSQL")?;
-    ensure!(ssh.connections()? == 1, "the tunnel does not tell who used it");
-    listener(Telling::Deed(format!("connect to {address}, where ssh -L begins")));
+    ensure!(ssh.connections()? == 1, "ssh's log does not show the connection through the tunnel");
+    listener(Telling::Action(format!("connect to {address}, where ssh -L listens")));
     let said = hear(job)?;
     ensure!(text(&said, "/tunnel") == "refused", "the tunnel was to be refused, but: {said}");
     ensure!(ssh.connections()? == 1, "the job got into the tunnel");
@@ -178,26 +188,28 @@ fn tunnel(lab: &Lab, job: &mut Server, ssh: &Tunnel, listener: &mut Listener<'_>
 }
 
 fn outsider(lab: &Lab, listener: &mut Listener<'_>) -> anyhow::Result<()> {
-    listener(Telling::Chapter("Meanwhile, outside the job"));
-    listener(Telling::Meaning("A process that descends from no job is neither redirected nor recorded."));
+    listener(Telling::Chapter("A process outside every job"));
+    listener(Telling::Explanation(
+        "A process that does not descend from a job is neither redirected nor recorded.",
+    ));
     let statement = format!("BEGIN; DELETE FROM orders /* {OUTSIDER_MARK} */; ROLLBACK");
-    listener(Telling::Deed(format!("psql: {statement}")));
+    listener(Telling::Action(format!("psql: {statement}")));
     let mut psql = Command::new("psql");
     psql.args(["-Xq", "-v", "ON_ERROR_STOP=1", "-c", &statement]);
-    finish(&mut lab.inside(&psql))?.success().context("the outsider was to be left alone")?;
+    finish(&mut lab.inside(&psql))?.success().context("a process outside every job was to be left alone")?;
     let trail = read_all(&lab.trail())?;
     ensure!(!contains(&trail, OUTSIDER_MARK.as_bytes()), "the outsider's statement is in the trail");
-    listener(Telling::Outcome("done by the server as always; the trail holds nothing of it".to_owned()));
+    listener(Telling::Outcome("the server ran it as ever; the trail does not contain it".to_owned()));
     Ok(())
 }
 
 fn trail(lab: &Lab, listener: &mut Listener<'_>) -> anyhow::Result<()> {
-    listener(Telling::Chapter("What the audit trail says"));
-    listener(Telling::Meaning(
-        "Each statement, under the credential that started the job, with the ancestry from the job's root to the \
-         process that connected.",
+    listener(Telling::Chapter("What the audit trail shows"));
+    listener(Telling::Explanation(
+        "For each statement: the credential that the job was started with, the process ancestry from the \
+         job's root to the process that connected, the decision, and the text.",
     ));
-    listener(Telling::Deed(format!("lineal audit query --job {JOB}")));
+    listener(Telling::Action(format!("lineal audit query --job {JOB}")));
     let rows = lab.audit(&["--job", JOB])?;
     let expected: [(&str, &str, &[&str]); 10] = [
         ("SELECT count(*) FROM orders", "allow", &["nightly.sh", "psql"]),
@@ -236,13 +248,16 @@ fn trail(lab: &Lab, listener: &mut Listener<'_>) -> anyhow::Result<()> {
 }
 
 fn proof(lab: &Lab, listener: &mut Listener<'_>) -> anyhow::Result<()> {
-    listener(Telling::Chapter("The trail proves itself"));
-    listener(Telling::Meaning("Each record holds the hash of the one before; checkpoints are signed."));
+    listener(Telling::Chapter("The trail can be verified"));
+    listener(Telling::Explanation(
+        "Each record holds the hash of the record before it, and checkpoints are signed. Changing a single \
+         byte breaks the chain.",
+    ));
     let trail = lab.trail();
-    listener(Telling::Deed("lineal audit verify".to_owned()));
+    listener(Telling::Action("lineal audit verify".to_owned()));
     verify(lab, &trail)?.success().context("the trail was to verify")?;
-    listener(Telling::Outcome("unbroken".to_owned()));
-    listener(Telling::Deed("the same on a copy with one byte changed".to_owned()));
+    listener(Telling::Outcome("the chain is unbroken".to_owned()));
+    listener(Telling::Action("lineal audit verify, on a copy with one byte changed".to_owned()));
     let copy = lab.directory().join("forged");
     forge(&trail, &copy)?;
     let verified = verify(lab, &copy)?;
@@ -254,20 +269,23 @@ fn proof(lab: &Lab, listener: &mut Listener<'_>) -> anyhow::Result<()> {
 
 fn offboarding(lab: &Lab, job: &mut Server, listener: &mut Listener<'_>) -> anyhow::Result<()> {
     listener(Telling::Chapter("The contractor is offboarded while the job runs"));
-    listener(Telling::Meaning("Access ends now, for sessions that are open as well as for new ones."));
+    listener(Telling::Explanation(
+        "A revocation ends the access of every job of the subject at once: open sessions are cut, and new \
+         ones are refused.",
+    ));
     let said = hear(job)?;
     ensure!(
         said.get("waiting") == Some(&Value::Bool(true)),
         "the job was to hold its session open, but: {said}"
     );
-    listener(Telling::Deed(format!("lineal revoke --subject {SUBJECT} --reason '{REASON}'")));
+    listener(Telling::Action(format!("lineal revoke --subject {SUBJECT} --reason '{REASON}'")));
     let asked = Instant::now();
     lab.ask(&["revoke", "--subject", SUBJECT, "--reason", REASON])?.success()?;
     let said = hear(job)?;
     let took = asked.elapsed();
     ensure!(said.get("cut") == Some(&Value::Bool(true)), "the job's session was to be cut, but: {said}");
-    ensure!(took < CUT_WITHIN, "the job's session was cut after {took:?} only");
-    listener(Telling::Outcome("its open session is cut within a second".to_owned()));
+    ensure!(took < CUT_WITHIN, "the job's session was cut late, after {took:?}");
+    listener(Telling::Outcome("the job's open session is cut within a second".to_owned()));
     let said = hear(job)?;
     ensure!(
         text(&said, "/message").contains(REASON),
@@ -280,18 +298,19 @@ fn offboarding(lab: &Lab, job: &mut Server, listener: &mut Listener<'_>) -> anyh
         text(&said, "/message").contains(REASON),
         "the next connect was to fail with the reason, but: {said}"
     );
-    listener(Telling::Outcome(format!("its next connect fails: {}", first_line(text(&said, "/message")))));
+    listener(Telling::Outcome(format!("its next connection fails: {}", first_line(text(&said, "/message")))));
     let status = job.wait(PATIENCE)?;
-    ensure!(status.success(), "the job was to end by itself: {status}\n{}", job.log());
+    ensure!(status.success(), "the job was to end by itself, with success: {status}\n{}", job.log());
     Ok(())
 }
 
 fn next_night(lab: &Lab, listener: &mut Listener<'_>) -> anyhow::Result<()> {
     listener(Telling::Chapter("The next night"));
-    listener(Telling::Meaning(
-        "The CI system still issues tokens to the contractor's job. The agent refuses them.",
+    listener(Telling::Explanation(
+        "The CI system still issues tokens for the contractor's job. The agent refuses to start a job with \
+         them.",
     ));
-    listener(Telling::Deed("lineal run --token-file new-token -- ./nightly.sh".to_owned()));
+    listener(Telling::Action("lineal run --token-file new-token -- ./nightly.sh".to_owned()));
     let token = lab.directory().join("next-token");
     fs::write(&token, lab.issuer.token("nightly")?)?;
     let started = lab.directory().join("started");
@@ -305,12 +324,13 @@ fn next_night(lab: &Lab, listener: &mut Listener<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The job's next word.
+/// The next JSON object that the job prints.
 fn hear(job: &mut Server) -> anyhow::Result<Value> {
     let line = job.line(PATIENCE)?;
     serde_json::from_str(&line).with_context(|| format!("not a JSON object: {line}"))
 }
 
+/// The string at a JSON pointer; empty if the value has no string there.
 fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
@@ -319,7 +339,8 @@ fn first_line(text: &str) -> &str {
     text.trim().lines().next().unwrap_or_default()
 }
 
-/// Whether the ancestry runs through these programs: the first at its root, the last at its end.
+/// Whether a record's ancestry contains these programs in this order, the first as its root and the last as
+/// its end.
 fn is_lineage(row: &Value, generations: &[&str]) -> bool {
     let Some(ancestry) = row.pointer("/process/ancestry").and_then(Value::as_array) else { return false };
     let is = |process: &Value, program: &str| {
@@ -332,7 +353,7 @@ fn is_lineage(row: &Value, generations: &[&str]) -> bool {
     placed && generations.iter().all(|program| left.by_ref().any(|process| is(process, program)))
 }
 
-/// Rows as an error shows them.
+/// Records as an error shows them, a line each.
 fn listing(rows: &[Value]) -> String {
     let row = |row: &Value| {
         let ancestry = row.pointer("/process/ancestry").cloned().unwrap_or_default();
@@ -341,7 +362,7 @@ fn listing(rows: &[Value]) -> String {
     rows.iter().map(row).collect::<Vec<_>>().join("\n")
 }
 
-fn verify(lab: &Lab, trail: &Path) -> anyhow::Result<crate::command::Finished> {
+fn verify(lab: &Lab, trail: &Path) -> anyhow::Result<Finished> {
     lab.ask(&[Path::new("audit"), "verify".as_ref(), "--dir".as_ref(), trail])
 }
 
@@ -366,6 +387,7 @@ fn forge(trail: &Path, copy: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The bytes of all files in a directory.
 fn read_all(directory: &Path) -> anyhow::Result<Vec<u8>> {
     let mut all = Vec::new();
     for file in fs::read_dir(directory)? {

@@ -1,6 +1,7 @@
-//! A real `ssh -L` outside every job: a way around a policy that knows destinations by their addresses alone.
+//! A real `ssh -L` outside every job: another address that leads to a server which policies declare.
 //!
-//! ssh and sshd speak through a pipe, so there is no sshd for anybody else to reach, and its keys are this lab's.
+//! ssh and sshd speak through a pipe, so there is no sshd for anybody else to reach, and its keys are this
+//! lab's.
 
 use std::{
     fs::{self, Permissions},
@@ -19,11 +20,11 @@ use crate::{
     server::Server,
 };
 
-/// What ssh calls the other end; it is no host's name.
+/// The name of the other end in ssh's configuration; no host has it.
 const HOST: &str = "lab";
-/// How ssh's log begins the line on each connection through the tunnel; the number of the port follows.
+/// How ssh's log begins the line about each connection through the tunnel; the port's number follows.
 const USED: &str = "Connection to port ";
-/// What ssh says once the tunnel is open.
+/// What ssh prints once the tunnel is open.
 const OPEN: &str = "the tunnel is open";
 
 /// An open tunnel; closed when dropped.
@@ -35,12 +36,12 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    /// Opens a tunnel to `upstream`, an address and port as sshd is to reach it.
+    /// Opens a tunnel to `upstream`, the address and port that sshd connects to.
     pub fn open(lab: &Lab, upstream: &str) -> anyhow::Result<Self> {
         let directory = lab.directory().join("tunnel");
         fs::create_dir(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
         let daemon = daemon(&directory)?;
-        // ssh takes no port 0 here. It sets SO_REUSEADDR, as the reservation does.
+        // ssh does not take port 0 for a forward. Its socket sets SO_REUSEADDR, as the reservation does.
         let (reservation, port) = postgres::reserve_port()?;
         let mut ssh = Command::new("ssh");
         ssh.args(["-F", "none", "-N", "-v", "-i"]).arg(directory.join("client"));
@@ -53,7 +54,7 @@ impl Tunnel {
             "GlobalKnownHostsFile=none",
             "StrictHostKeyChecking=yes",
             "ExitOnForwardFailure=yes",
-            // Run once the forward listens.
+            // LocalCommand runs once the forward listens.
             "PermitLocalCommand=yes",
             &known,
             &said,
@@ -67,13 +68,13 @@ impl Tunnel {
             .arg(format!("{}@{HOST}", postgres::ACCOUNT));
         let mut ssh = lab.converse("ssh", &ssh)?;
         let line = ssh.line(PATIENCE)?;
-        ensure!(line == OPEN, "ssh said {line}:\n{}", ssh.log());
+        ensure!(line == OPEN, "ssh did not open the tunnel but printed {line}:\n{}", ssh.log());
         drop(reservation);
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         Ok(Self { _ssh: ssh, log: lab.logs().join("ssh.log"), address })
     }
 
-    /// Where it begins.
+    /// The address and port at which ssh listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -85,14 +86,16 @@ impl Tunnel {
     }
 }
 
-/// Makes keys for both ends, and returns the command that is sshd for one connection, on its standard streams.
+/// Makes keys for both ends, and returns the command that is sshd for one connection, on its standard
+/// streams.
 ///
-/// It runs as PostgreSQL's account: without root it wants neither /run/sshd nor an account of its own.
+/// It runs as PostgreSQL's account, because sshd without root needs neither /run/sshd nor an account of its
+/// own.
 fn daemon(directory: &Path) -> anyhow::Result<String> {
     for key in ["client", "host"] {
         let mut keygen = Command::new("ssh-keygen");
         keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", HOST, "-f"]).arg(directory.join(key));
-        finish(&mut keygen)?.success().context("ssh has no key")?;
+        finish(&mut keygen)?.success().context("cannot make a key for ssh")?;
     }
     let (uid, gid) = postgres::account()?;
     chown(directory.join("host"), Some(uid), Some(gid))?;
@@ -101,8 +104,9 @@ fn daemon(directory: &Path) -> anyhow::Result<String> {
     let shown = directory.display();
     let configuration = directory.join("sshd_config");
     let text = format!(
-        "HostKey {shown}/host\nAuthorizedKeysFile {shown}/client.pub\nPidFile none\nUsePAM no\nStrictModes no\n\
-         PasswordAuthentication no\nKbdInteractiveAuthentication no\nAllowTcpForwarding local\n"
+        "HostKey {shown}/host\nAuthorizedKeysFile {shown}/client.pub\nPidFile none\nUsePAM no\n\
+         StrictModes no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n\
+         AllowTcpForwarding local\n"
     );
     fs::write(&configuration, text)?;
     for readable in [directory, &directory.join("client.pub"), &configuration] {

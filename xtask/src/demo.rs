@@ -1,6 +1,9 @@
-//! `cargo xtask demo`: tells the story on real parts. Every outcome printed was checked first.
+//! `cargo xtask demo`: tells the story on real parts. It prints no outcome that was not checked first.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    time::Instant,
+};
 
 use lineal_tests::{
     Lab, LabOptions,
@@ -10,20 +13,25 @@ use lineal_tests::{
 use crate::{
     build::{self, Profile},
     setup::Purpose,
+    shell::{Took, say, step},
 };
 
-/// How wide explanations are set.
+/// The width that explanations are wrapped to.
 const COLUMNS: usize = 96;
 
-/// Tells the story, and fails where the parts don't live up to it.
+/// Sets up what is missing, raises a lab and tells the story; fails where an outcome is not as told.
 pub(crate) fn demo() -> anyhow::Result<()> {
-    build::agent(Purpose::Lab, Profile::Dev)?;
+    let begun = Instant::now();
+    build::agent(Purpose::Demo, Profile::Dev)?;
+    let lab = step("raising PostgreSQL, an OpenID provider and an agent", "about 10 seconds", || {
+        Lab::start(&LabOptions::default())
+    })?;
     let mut out = io::stdout().lock();
-    writeln!(out, "Raising PostgreSQL, an OpenID provider and an agent …")?;
-    let lab = Lab::start(&LabOptions::default())?;
     let mut written = Ok(());
     let told = tell(&lab, &mut |telling| {
-        written = show(&mut out, &telling);
+        if written.is_ok() {
+            written = show(&mut out, &telling);
+        }
     });
     written?;
     told?;
@@ -31,14 +39,16 @@ pub(crate) fn demo() -> anyhow::Result<()> {
         out,
         "\nEvery outcome above was checked. `cargo xtask lab` leaves these parts running for you."
     )?;
+    drop(lab);
+    say(format_args!("the demo, with all that it needed, took {}", Took(begun.elapsed())));
     Ok(())
 }
 
 fn show(out: &mut impl Write, telling: &Telling) -> io::Result<()> {
     match telling {
         Telling::Chapter(title) => writeln!(out, "\n== {title}"),
-        Telling::Meaning(text) => wrapped(out, text).and_then(|()| writeln!(out)),
-        Telling::Deed(text) => writeln!(out, "  $ {text}"),
+        Telling::Explanation(text) => wrapped(out, text).and_then(|()| writeln!(out)),
+        Telling::Action(text) => writeln!(out, "  $ {text}"),
         Telling::Outcome(text) => writeln!(out, "      {text}"),
     }?;
     out.flush()

@@ -10,20 +10,23 @@ use serde_json::Value;
 use crate::{
     build::{self, Profile},
     setup::Purpose,
+    shell::step,
 };
 
-/// How the lab presents itself.
+/// What `cargo xtask lab` prints.
 #[derive(Args)]
 pub(crate) struct LabArgs {
-    /// Print one JSON object when all is up, and nothing else.
+    /// Print one JSON object when everything is up, and nothing else.
     #[arg(long)]
     json: bool,
 }
 
 /// Raises a lab and waits for the end of standard input.
 pub(crate) fn lab(args: &LabArgs) -> anyhow::Result<()> {
-    build::agent(Purpose::Lab, Profile::Dev)?;
-    let mut lab = Lab::start(&LabOptions::default())?;
+    build::agent(Purpose::Demo, Profile::Dev)?;
+    let mut lab = step("raising PostgreSQL, an OpenID provider and an agent", "about 10 seconds", || {
+        Lab::start(&LabOptions::default())
+    })?;
     let description = lab.describe()?;
     let mut out = io::stdout().lock();
     if args.json {

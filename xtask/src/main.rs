@@ -3,26 +3,25 @@
 mod bench;
 mod build;
 mod demo;
+mod deny;
 mod lab;
 mod regress;
 mod setup;
+mod shell;
 mod test;
+mod tidy;
 #[allow(
     dead_code,
-    reason = "set-up asks what is there; the agent's build script, which shares this, uses it"
+    reason = "the agent's build script shares this file and uses all of it; set-up only asks what is there"
 )]
 #[path = "../../agent/build/toolchain.rs"]
 mod toolchain;
 
-use std::{
-    fmt,
-    io::{self, Write},
-    process::{Command, Stdio},
-};
-
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 use lineal_tests::{package, paths};
+
+use crate::{build::Profile, setup::Purpose, shell::say};
 
 /// The project's chores.
 #[derive(Parser)]
@@ -34,8 +33,12 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Chore {
-    /// Install what building and testing takes. The other chores do it for what they need.
-    Setup,
+    /// Install what a purpose needs. The other chores do it for what they need.
+    Setup {
+        /// What it is for.
+        #[arg(value_enum, default_value_t = Purpose::All)]
+        purpose: Purpose,
+    },
     /// Tell the story of a contractor's nightly job, on real parts.
     Demo,
     /// Raise the demo's parts, leave them running, and print what to try.
@@ -46,42 +49,27 @@ enum Chore {
     Bench(bench::BenchArgs),
     /// Build the Debian package.
     Package,
-    /// Check licences, sources and advisories of all dependencies.
+    /// Check the licences, sources and known vulnerabilities of all dependencies.
     Deny,
 }
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().chore {
-        Chore::Setup => setup::setup(setup::Purpose::Bench),
+        Chore::Setup { purpose } => setup::setup(purpose),
         Chore::Demo => demo::demo(),
         Chore::Lab(args) => lab::lab(&args),
         Chore::Test(args) => test::test(&args),
         Chore::Bench(args) => bench::bench(&args),
         Chore::Package => package(),
-        Chore::Deny => test::deny(),
+        Chore::Deny => deny::deny(),
     }
 }
 
 /// Builds the package beside the agent.
 fn package() -> anyhow::Result<()> {
-    build::agent(setup::Purpose::Build, build::Profile::Release)?;
+    build::agent(Purpose::Build, Profile::Release)?;
     let binary = paths::lineal()?;
-    let package = package::build(&binary, binary.parent().context("the agent is in no directory")?)?;
+    let package = package::build(&binary, binary.parent().context("the agent's path has no directory")?)?;
     say(format_args!("{}", package.display()));
     Ok(())
-}
-
-/// Says what is being done: on standard error, for standard output may be read by a program.
-fn say(what: fmt::Arguments<'_>) {
-    let _ = writeln!(io::stderr(), "xtask: {what}");
-}
-
-/// Runs a command that must succeed; its output goes where [`say`] goes.
-fn run(command: &mut Command) -> anyhow::Result<()> {
-    let status = command
-        .stdin(Stdio::null())
-        .stdout(io::stderr())
-        .status()
-        .with_context(|| format!("cannot start {:?}", command.get_program()))?;
-    if status.success() { Ok(()) } else { bail!("failed ({status}): {command:?}") }
 }

@@ -1,5 +1,6 @@
-//! PostgreSQL's own regression tests, for the lab: their SQL from Debian's source package, and the C functions that
-//! they call, compiled against Debian's headers. Everything lands in the target directory; nothing is installed.
+//! Fetches PostgreSQL's own regression tests for the lab: their SQL from Debian's source package, and the C
+//! functions that they call, compiled against Debian's headers. Everything goes into the target directory;
+//! nothing is installed.
 
 use std::{
     fs,
@@ -10,17 +11,17 @@ use std::{
 use anyhow::{Context, ensure};
 use lineal_tests::{paths, postgres};
 
-use crate::{run, say};
+use crate::shell::{run, say};
 
-/// What a regression run takes of the source tree, below `src/test/regress`.
+/// What a regression run uses of the source tree, below `src/test/regress`.
 const PARTS: [&str; 4] = ["sql", "expected", "data", "parallel_schedule"];
-/// Where both archives' keys are on Debian.
+/// The keys of both Debian archives.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// Makes sure that the tests are in [`paths::regression_tests`].
+/// Makes sure that the tests are in [`paths::regression_tests`]. Silent and quick when they are.
 pub(crate) fn fetch() -> anyhow::Result<()> {
-    let place = paths::regression_tests()?;
-    let stamp = place.join("complete");
+    let directory = paths::regression_tests()?;
+    let stamp = directory.join("complete");
     if stamp.is_file() {
         return Ok(());
     }
@@ -31,13 +32,17 @@ pub(crate) fn fetch() -> anyhow::Result<()> {
         .and_then(Path::file_name)
         .and_then(|name| name.to_str())
         .context("the server's path names no version")?;
-    say(format_args!("apt-get source: PostgreSQL {major}'s own regression tests, into {}", place.display()));
-    let _ = fs::remove_dir_all(&place);
-    let work = place.join("work");
+    say(format_args!(
+        "apt-get source: PostgreSQL {major}'s own regression tests, into {}",
+        directory.display()
+    ));
+    let _ = fs::remove_dir_all(&directory);
+    let work = directory.join("work");
     fs::create_dir_all(&work)?;
     let apt = Apt::new(&work)?;
     run(apt.get().args(["--quiet", "update"]))?;
-    // Of whatever minor versions: what the functions use of the server does not change within a major one.
+    // Their minor versions may differ: what the functions use of the server is the same within a major
+    // version.
     let version = apt.newest(&["source", "--download-only"], &format!("postgresql-{major}"))?;
     apt.newest(&["download"], &format!("postgresql-server-dev-{major}"))?;
 
@@ -47,35 +52,38 @@ pub(crate) fn fetch() -> anyhow::Result<()> {
     run(tar.args(["--strip-components=4", "*/src/test/regress/*"]))?;
     run(Command::new("dpkg-deb").arg("--extract").arg(the_one(&work, ".deb")?).arg(work.join("headers")))?;
     let mut compile = Command::new("gcc");
-    compile.args(["-O1", "-fPIC", "-shared", "-w", "-o"]).arg(place.join("regress.so"));
+    compile.args(["-O1", "-fPIC", "-shared", "-w", "-o"]).arg(directory.join("regress.so"));
     compile.arg("-I").arg(work.join(format!("headers/usr/include/postgresql/{major}/server")));
     run(compile.arg(work.join("regress.c")))?;
     for part in PARTS {
-        fs::rename(work.join(part), place.join(part)).with_context(|| format!("the source has no {part}"))?;
+        fs::rename(work.join(part), directory.join(part))
+            .with_context(|| format!("the source has no {part}"))?;
     }
     fs::remove_dir_all(&work)?;
     fs::write(stamp, version)?;
     Ok(())
 }
 
-/// apt with lists of its own, sources among them: the machine's stay as they are.
+/// apt with package lists of its own, source packages included. The machine's own lists stay as they are.
 struct Apt {
     directory: PathBuf,
 }
 
 impl Apt {
     fn new(directory: &Path) -> anyhow::Result<Self> {
-        let release = fs::read_to_string("/etc/os-release").context("which Debian this is can't be told")?;
+        let release =
+            fs::read_to_string("/etc/os-release").context("/etc/os-release names no Debian version")?;
         let suite = release
             .lines()
             .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
-            .context("which Debian this is can't be told")?;
+            .context("/etc/os-release names no Debian version")?;
         let apt = Self { directory: directory.to_owned() };
         fs::create_dir_all(directory.join("sources"))?;
         fs::create_dir_all(directory.join("lists/partial"))?;
         let entry = |uri: &str, suites: String| {
             format!(
-                "Types: deb deb-src\nURIs: {uri}\nSuites: {suites}\nComponents: main\nSigned-By: {KEYRING}\n\n"
+                "Types: deb deb-src\nURIs: {uri}\nSuites: {suites}\nComponents: main\n\
+                 Signed-By: {KEYRING}\n\n"
             )
         };
         let sources = entry("http://deb.debian.org/debian", format!("{suite} {suite}-updates"))
@@ -92,7 +100,7 @@ impl Apt {
             format!("Dir::Etc::SourceParts={}", at("sources")),
             format!("Dir::State::Lists={}", at("lists")),
             format!("Dir::Cache={}", at("cache")),
-            // Downloads go to a directory that apt's own user need not be able to enter.
+            // apt's own user may not be able to enter the directory that downloads go to.
             "APT::Sandbox::User=root".to_owned(),
         ] {
             command.args(["-o", &option]);
@@ -105,7 +113,8 @@ impl Apt {
         self.command("apt-get")
     }
 
-    /// Downloads the newest version of a package that can be had: mirrors list some that they no longer hold.
+    /// Downloads the newest version of a package that the mirror still has: it lists some that it no longer
+    /// has.
     fn newest(&self, verb: &[&str], package: &str) -> anyhow::Result<String> {
         let output = self.command("apt-cache").args(["madison", package]).output()?;
         let text = String::from_utf8(output.stdout).context("apt-cache printed no text")?;
@@ -116,7 +125,9 @@ impl Apt {
             if get.status()?.success() {
                 return Ok(version.to_owned());
             }
-            say(format_args!("{package} {version} is listed and can't be had; trying the next"));
+            say(format_args!(
+                "{package} {version} is listed but can't be downloaded; trying the next version"
+            ));
         }
         anyhow::bail!("no version of {package} can be downloaded")
     }
@@ -130,6 +141,11 @@ fn the_one(directory: &Path, suffix: &str) -> anyhow::Result<PathBuf> {
             found.push(path);
         }
     }
-    ensure!(found.len() == 1, "{} files of {} end with {suffix}", found.len(), directory.display());
+    ensure!(
+        found.len() == 1,
+        "{} has {} files that end with {suffix}, instead of one",
+        directory.display(),
+        found.len()
+    );
     Ok(found.remove(0))
 }

@@ -1,9 +1,7 @@
-//! `cargo xtask test`: every tier, or one. A tier that can't run fails; none is skipped in silence.
+//! `cargo xtask test`: runs every tier, or one. A tier that can't run fails; none is skipped silently.
 
 use std::{
     fmt,
-    path::PathBuf,
-    process::Command,
     time::{Duration, Instant},
 };
 
@@ -12,22 +10,22 @@ use lineal_tests::paths;
 
 use crate::{
     build::{self, Profile},
-    regress, run, say,
-    setup::{self, Purpose, cargo},
-    toolchain,
+    deny::deny,
+    regress,
+    setup::{self, Purpose},
+    shell::{Took, cargo, run, say},
+    tidy::{style, tidy},
 };
 
 /// The crates whose tests need neither root nor a kernel.
-const PURE: [&str; 5] = ["agent-abi", "agent-core", "agent-sql", "agent-policy", "agent"];
-/// The version of cargo-deny that `deny.toml` is written for.
-const DENY_VERSION: &str = "0.20.2";
+const PURE: [&str; 6] = ["agent-abi", "agent-core", "agent-sql", "agent-policy", "agent", "xtask"];
 
 /// What to test.
 #[derive(Args)]
 pub(crate) struct TestArgs {
-    /// One tier alone; all unless given.
+    /// Only this tier; without it, all of them.
     tier: Option<Tier>,
-    /// Full sizes, and what takes too long for every change: the release build, licences and advisories.
+    /// Also what takes too long for every change: full sizes, the release build, licences and advisories.
     #[arg(long)]
     full: bool,
 }
@@ -35,9 +33,9 @@ pub(crate) struct TestArgs {
 /// A kind of test.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Tier {
-    /// Format, lints, shipped policies.
+    /// House style, format, lints, shipped policies.
     Tidy,
-    /// Beside the code; no root.
+    /// Unit tests, which need no root.
     Pure,
     /// Real eBPF, real servers, real clients.
     E2e,
@@ -49,7 +47,7 @@ enum Tier {
     Regress,
 }
 
-/// The tiers that raise labs.
+/// The tiers that raise labs, in the order in which they run.
 const LAB_TIERS: [Tier; 4] = [Tier::E2e, Tier::Escape, Tier::Crash, Tier::Regress];
 
 impl fmt::Display for Tier {
@@ -65,7 +63,7 @@ impl fmt::Display for Tier {
     }
 }
 
-/// How long each phase took.
+/// The phases that have passed, and how long each took.
 #[derive(Default)]
 struct Phases(Vec<(String, Duration)>);
 
@@ -84,13 +82,17 @@ impl Phases {
     }
 }
 
-/// Sets up and runs tests.
+/// Sets up what the wanted tiers need, builds, and runs them.
 pub(crate) fn test(args: &TestArgs) -> anyhow::Result<()> {
     let started = Instant::now();
     let mut phases = Phases::default();
     let wanted = |tier| args.tier.is_none_or(|only| only == tier);
     let lab = LAB_TIERS.into_iter().any(wanted);
-    phases.run("setup", || setup::setup(if lab { Purpose::Lab } else { Purpose::Build }))?;
+    if wanted(Tier::Tidy) {
+        // It takes a second and needs nothing, so it is the first to fail.
+        phases.run("house style", style::check)?;
+    }
+    phases.run("setup", || setup::setup(if lab { Purpose::Test } else { Purpose::Build }))?;
     if wanted(Tier::Regress) {
         phases.run("fetch", regress::fetch)?;
     }
@@ -122,34 +124,22 @@ pub(crate) fn test(args: &TestArgs) -> anyhow::Result<()> {
     for (phase, took) in &phases.0 {
         say(format_args!("{:>7.1} s  {phase}", took.as_secs_f64()));
     }
-    say(format_args!("all passed in {:.0} s", started.elapsed().as_secs_f64()));
+    say(format_args!("all passed in {}", Took(started.elapsed())));
     Ok(())
 }
 
 fn pure() -> anyhow::Result<()> {
-    let mut test = in_repository(cargo());
+    let mut test = cargo();
     test.args(["test", "--quiet"]);
     for package in PURE {
         test.args(["--package", package]);
     }
     run(&mut test)?;
-    run(in_repository(cargo()).args(["test", "--quiet", "--package", "lineal-tests", "--lib"]))
-}
-
-fn tidy() -> anyhow::Result<()> {
-    run(in_repository(cargo()).args(["fmt", "--all", "--", "--check"]))?;
-    run(in_repository(cargo()).args(["fmt", "--manifest-path", "agent-ebpf/Cargo.toml", "--", "--check"]))?;
-    let mut clippy = in_repository(cargo());
-    clippy.args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]);
-    run(&mut clippy)?;
-    for subcommand in ["check", "test"] {
-        run(in_repository(Command::new(paths::lineal()?)).args(["policy", subcommand, "policies"]))?;
-    }
-    Ok(())
+    run(cargo().args(["test", "--quiet", "--package", "lineal-tests", "--lib"]))
 }
 
 fn lab_tier(tier: Tier, profile: Profile, full: bool) -> anyhow::Result<()> {
-    let mut test = in_repository(cargo());
+    let mut test = cargo();
     test.args(["test", "--quiet", "--package", "lineal-tests", "--test", &tier.to_string()]);
     if profile == Profile::Release {
         test.env(paths::LINEAL_VARIABLE, paths::lineal()?);
@@ -158,29 +148,8 @@ fn lab_tier(tier: Tier, profile: Profile, full: bool) -> anyhow::Result<()> {
         test.env("LINEAL_TEST_FULL", "1");
     }
     if tier == Tier::Crash {
-        // Its seed is to be seen, also when all is well.
+        // It prints its seed, which must be visible even if it passes.
         test.args(["--", "--nocapture"]);
     }
     run(&mut test)
-}
-
-/// Runs cargo-deny, installing it where it is not.
-pub(crate) fn deny() -> anyhow::Result<()> {
-    if toolchain::tool("cargo-deny").is_none() {
-        say(format_args!("cargo install cargo-deny {DENY_VERSION}: some minutes"));
-        run(cargo().args(["install", "cargo-deny", "--version", DENY_VERSION, "--locked"]))?;
-    }
-    // The advisories come over the network: what needs none is told first.
-    for checks in [&["bans", "licenses", "sources"][..], &["advisories"]] {
-        run(in_repository(cargo()).args(["deny", "check"]).args(checks))?;
-        run(in_repository(cargo())
-            .args(["deny", "--manifest-path", "agent-ebpf/Cargo.toml", "check"])
-            .args(checks))?;
-    }
-    Ok(())
-}
-
-fn in_repository(mut command: Command) -> Command {
-    command.current_dir(PathBuf::from(paths::repository()));
-    command
 }

@@ -1,8 +1,11 @@
 //! The pure part of identity: what a verified token says, and where it may be used again.
 //!
-//! Nothing here checks a signature, reads a clock or talks to an issuer: the `agent` crate does that and
-//! hands over claims that are proven. [`claims`] turns them into a [`Credential`](crate::credential::Credential),
-//! [`replay`] decides whether the token may be used here and now. [`token`] keeps the token itself unprintable.
+//! Nothing here verifies a signature, reads a clock or talks to an issuer. The `agent` crate does, and hands
+//! over claims that are verified.
+//!
+//! - [`claims`] makes a [`Credential`](crate::credential::Credential)'s content of a token's claims.
+//! - [`replay`] decides whether a token may be used here and now.
+//! - [`token`] holds the token itself, and keeps it from being printed.
 
 pub mod claims;
 pub mod replay;

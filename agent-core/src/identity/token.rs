@@ -1,21 +1,22 @@
-//! The token itself, and its name once it is gone.
+//! The token itself, and the id that it is remembered by.
 //!
-//! A [`Token`] must never be printed, logged, stored or compared: whoever holds its text holds the job's
-//! identity until it expires. What is kept of it is its [`TokenId`].
+//! A [`Token`] must never be printed, logged, stored or compared: whoever has its text can act as the job
+//! until it expires. Only its [`TokenId`] is kept.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// A token as it was presented. `Debug` shows nothing of it, and its memory is overwritten when it is dropped.
+/// A token, as it was presented. `Debug` shows nothing of it, and its memory is overwritten when it is
+/// dropped.
 pub struct Token(Vec<u8>);
 
-/// The longest token that is looked at. GitHub's have about 2 KiB, Kubernetes' about 1 KiB.
+/// The longest token that is accepted. GitHub's have about 2 KiB, Kubernetes' about 1 KiB.
 pub const TOKEN_BYTES_MAX: usize = 16 * 1024;
 
 impl Token {
-    /// Takes the token's text; surrounding white space, such as a file's last newline, is no part of it.
+    /// A token of this text, without surrounding white space, such as a file's last newline.
     pub fn new(text: String) -> Self {
         let mut bytes = text.into_bytes();
         let end = bytes.trim_ascii_end().len();
@@ -27,16 +28,16 @@ impl Token {
 
     /// The token's text. The caller must neither keep nor print it.
     pub fn reveal(&self) -> &str {
-        // `new` took the bytes from a `String` and cut ASCII only, so they are UTF-8.
+        // The bytes are UTF-8: `new` took them from a `String`, and cut off ASCII alone.
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 
-    /// Its length.
+    /// Its length in bytes.
     pub fn bytes(&self) -> usize {
         self.0.len()
     }
 
-    /// True if there is nothing but white space in it.
+    /// Whether nothing is left of it without white space.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -45,7 +46,7 @@ impl Token {
 impl Drop for Token {
     fn drop(&mut self) {
         self.0.fill(0);
-        // Keeps the compiler from seeing that nobody reads the zeros.
+        // Keeps the compiler from leaving the zeros out because nobody reads them.
         std::hint::black_box(&self.0);
     }
 }
@@ -56,35 +57,35 @@ impl fmt::Debug for Token {
     }
 }
 
-/// What a token is remembered by. It can't be turned back into a token.
+/// What a token is remembered by. The token can't be computed from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct TokenId([u8; TokenId::BYTES]);
 
-/// A text that is no [`TokenId`].
+/// A text is not a [`TokenId`].
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("a token id is 64 hexadecimal digits, this is not")]
+#[error("a token id is 64 hexadecimal digits, and this is not")]
 pub struct BadTokenId;
 
 impl TokenId {
     const BYTES: usize = 32;
 
-    /// The id of a token that names itself: RFC 7519 section 4.1.7 makes `jti` unique for its issuer.
-    /// Hashed, so that the issuer doesn't choose how much is remembered.
+    /// The id of a token with a `jti`, which is unique for its issuer (RFC 7519, section 4.1.7). It is
+    /// hashed, so that the issuer does not choose how many bytes are remembered.
     pub fn from_jti(issuer: &str, jti: &str) -> Self {
         Self::digest(b"jti", issuer.as_bytes(), jti.as_bytes())
     }
 
-    /// The id of a token without a `jti`: a digest of what its signature covers. The signature is left out
-    /// on purpose: an ECDSA signature can be rewritten into another valid one by anybody, and so can the
-    /// last character of its base64, and either would make one token pass for two.
+    /// The id of a token without a `jti`: a hash of what its signature covers, and not of the signature.
+    /// Anybody can turn an ECDSA signature into another valid one, or change the unused bits in the last
+    /// character of its base64; either would make one token pass for two.
     pub fn from_signing_input(issuer: &str, signing_input: &str) -> Self {
         Self::digest(b"signing-input", issuer.as_bytes(), signing_input.as_bytes())
     }
 
     fn digest(domain: &[u8], issuer: &[u8], text: &[u8]) -> Self {
         let mut hasher = Sha256::new();
-        // URLs hold no zero byte, so nothing can be moved across the borders.
+        // A URL holds no zero byte, so that no two different inputs are hashed as the same bytes.
         for part in [domain, b"\0", issuer, b"\0", text] {
             hasher.update(part);
         }
@@ -125,19 +126,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_shows_nothing_of_itself() {
+    fn debug_shows_nothing_of_a_token() {
         assert_eq!(format!("{:?}", Token::new("eyJhbGciOi".to_owned())), "Token(redacted)");
     }
 
     #[test]
-    fn white_space_around_a_token_is_no_part_of_it() {
+    fn white_space_around_a_token_is_dropped() {
         let token = Token::new(" \n abc.def \n".to_owned());
         assert_eq!((token.reveal(), token.bytes()), ("abc.def", 7));
         assert!(Token::new(" \n".to_owned()).is_empty());
     }
 
     #[test]
-    fn ids_differ_by_issuer_kind_and_text_and_survive_their_spelling() {
+    fn ids_differ_by_issuer_kind_and_text_and_are_read_back_as_printed() {
         let ids = [
             TokenId::from_jti("https://a", "x"),
             TokenId::from_jti("https://b", "x"),
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_64_hexadecimal_digits_is_no_id() {
+    fn only_64_hexadecimal_digits_are_an_id() {
         for text in ["", "ab", &"g".repeat(64), &"a".repeat(63), &"é".repeat(32)] {
             assert_eq!(TokenId::try_from(text.to_owned()), Err(BadTokenId), "{text}");
         }

@@ -1,14 +1,14 @@
 //! Why a session had to end: what was wrong, and on whose side.
 //!
-//! A violation is final: the session that returned one returns it for ever. Texts here reach the client
-//! and the audit trail; they must never carry statement text, parameters or key material.
+//! A violation is final: the session that returned one returns it to every later call. The texts here reach
+//! the client and the agent's log; they must never carry statement text, parameters or key material.
 
 use super::wire::{self, Severity};
 
-/// A session that cannot go on. Show it to the client as [`Violation::to_client`].
+/// Why a session cannot go on. Show it to the client as [`Violation::to_client`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
-    /// The client broke the protocol, or asked for something lineal does not relay.
+    /// The client broke the protocol, or asked for something that lineal does not relay.
     #[error("client: {0}")]
     Client(#[from] ClientFault),
     /// The upstream broke the protocol, or is in a state in which lineal cannot decide.
@@ -31,7 +31,7 @@ impl Violation {
         }
     }
 
-    /// The FATAL ErrorResponse that tells the client; only to be sent at a message boundary, see
+    /// The FATAL ErrorResponse for the client. It may be sent at a message boundary only: see
     /// [`super::Session::at_boundary`].
     pub fn to_client(&self) -> Vec<u8> {
         let text = match self {
@@ -43,17 +43,17 @@ impl Violation {
     }
 }
 
-/// A FATAL ErrorResponse.
+/// A FATAL ErrorResponse with this SQLSTATE and message.
 pub fn fatal_error(sqlstate: [u8; 5], message: &str) -> Vec<u8> {
     let mut out = Vec::new();
     wire::put_error(&mut out, Severity::Fatal, sqlstate, message, None, None);
     out
 }
 
-/// What the client did.
+/// What the client did wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClientFault {
-    /// The first packet's length is outside the server's own limits.
+    /// The first packet's length is outside PostgreSQL's own limits.
     #[error("startup packet of {length} bytes: between 8 and {max} are accepted")]
     StartupLength {
         /// Its length word.
@@ -64,7 +64,7 @@ pub enum ClientFault {
     /// The first packet cannot be read.
     #[error("malformed startup packet: {0}")]
     StartupMalformed(&'static str),
-    /// Not version 3.
+    /// The protocol's major version is not 3.
     #[error("protocol version {major}.{minor} is not supported: use 3.0 or 3.2")]
     ProtocolVersion {
         /// Major version.
@@ -72,24 +72,25 @@ pub enum ClientFault {
         /// Minor version.
         minor: u16,
     },
-    /// A walsender session: its commands are not SQL, and nobody could decide them.
+    /// The client asked for a replication session: its commands are not SQL, and lineal cannot decide on
+    /// them.
     #[error("replication connections are refused: remove the startup parameter `replication`")]
     Replication,
     /// More than one SSLRequest or GSSENCRequest.
     #[error("encryption was requested more than once")]
     EncryptionRepeated,
-    /// The client means to bind its proof to a TLS connection that is not the upstream's.
+    /// The client binds its SCRAM proof to its own TLS connection, which is not the upstream's.
     #[error(
         "the client uses SCRAM channel binding, which cannot hold through a proxy: connect with \
-         channel_binding=disable (PGCHANNELBINDING=disable), or have the administrator configure a credential for \
-         this upstream"
+         channel_binding=disable (PGCHANNELBINDING=disable), or have the administrator configure \
+         a credential for this upstream"
     )]
     ChannelBinding,
-    /// Bytes sent before the answer to an SSLRequest or GSSENCRequest: they would be taken for encrypted
-    /// ones (CVE-2021-23214).
+    /// Bytes that were sent before the answer to an SSLRequest or GSSENCRequest: they would be taken for
+    /// encrypted ones (CVE-2021-23214).
     #[error("data behind an encryption request, before its answer")]
     DataBehindEncryptionRequest,
-    /// A message type that has no business here.
+    /// A message of a type that is not allowed at this point.
     #[error("unexpected message of type {} {phase}", tag.escape_ascii())]
     MessageType {
         /// Its type byte.
@@ -97,7 +98,7 @@ pub enum ClientFault {
         /// Where in the session.
         phase: &'static str,
     },
-    /// A length that the server would refuse as well.
+    /// A length that PostgreSQL would refuse as well.
     #[error("message of type {} has the invalid length {length}", tag.escape_ascii())]
     MessageLength {
         /// Its type byte.
@@ -105,7 +106,7 @@ pub enum ClientFault {
         /// Its length word.
         length: u32,
     },
-    /// The body does not have the fields it should.
+    /// The body does not have the fields that its type requires.
     #[error("malformed message of type {}: {what}", tag.escape_ascii())]
     Malformed {
         /// Its type byte.
@@ -113,7 +114,7 @@ pub enum ClientFault {
         /// What is wrong.
         what: &'static str,
     },
-    /// A statement or portal name far beyond what the server distinguishes.
+    /// A statement or portal name far longer than what PostgreSQL compares.
     #[error("message of type {} has a name of more than {max} bytes", tag.escape_ascii())]
     NameLength {
         /// The message's type byte.
@@ -121,8 +122,8 @@ pub enum ClientFault {
         /// The limit.
         max: usize,
     },
-    /// The portal name that denials rely on.
-    #[error("the name `lineal_denied_` is reserved")]
+    /// The statement or portal name that poison relies on.
+    #[error("the name `lineal_denied_` is reserved: choose another")]
     ReservedName,
     /// Too many portals at once.
     #[error("more than {max} portals are open: close portals, or end the transaction")]
@@ -130,24 +131,24 @@ pub enum ClientFault {
         /// The limit.
         max: usize,
     },
-    /// Something other than data while the server reads `COPY … FROM STDIN`; the server would end the
+    /// Something other than data while the upstream reads `COPY … FROM STDIN`. PostgreSQL would end the
     /// session too.
     #[error("unexpected message of type {} during COPY from stdin", tag.escape_ascii())]
     DuringCopy {
         /// Its type byte.
         tag: u8,
     },
-    /// Commands pipelined behind a `COPY … FROM STDIN` that failed: whether the server skips or runs
+    /// Commands were pipelined behind a `COPY … FROM STDIN` that failed. Whether the upstream skips or runs
     /// them depends on how far it had read, which no reply tells.
-    #[error("commands were sent behind a COPY from stdin that had not been ended, and it failed")]
+    #[error("commands were sent behind a COPY from stdin that had not been ended, and the COPY failed")]
     BehindFailedCopy,
 }
 
-/// What the upstream did.
+/// What the upstream did wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UpstreamFault {
     /// A message that answers nothing the client sent.
-    #[error("the server sent a message of type {} while {awaiting}", tag.escape_ascii())]
+    #[error("the upstream sent a message of type {} while {awaiting}", tag.escape_ascii())]
     Unexpected {
         /// Its type byte.
         tag: u8,
@@ -155,67 +156,72 @@ pub enum UpstreamFault {
         awaiting: &'static str,
     },
     /// An impossible length.
-    #[error("the server's message of type {} has the invalid length {length}", tag.escape_ascii())]
+    #[error("the upstream's message of type {} has the invalid length {length}", tag.escape_ascii())]
     MessageLength {
         /// Its type byte.
         tag: u8,
         /// Its length word.
         length: u32,
     },
-    /// A body without the fields it should have.
-    #[error("the server's message of type {} is malformed: {what}", tag.escape_ascii())]
+    /// The body does not have the fields that its type requires.
+    #[error("the upstream's message of type {} is malformed: {what}", tag.escape_ascii())]
     Malformed {
         /// Its type byte.
         tag: u8,
         /// What is wrong.
         what: &'static str,
     },
-    /// The command that stands in for a denied one was not refused by the server.
-    #[error("the server accepted the stand-in for a denied command")]
+    /// The upstream accepted a poison, which it should have refused.
+    #[error("the upstream accepted the poison that was sent in place of a denied command")]
     PoisonAccepted,
     /// A setting that changes how text is read has a value under which lineal cannot read it.
     #[error("setting {name} is {value}: lineal reads statements only under {accepted}")]
     Setting {
         /// The setting.
         name: &'static str,
-        /// Its value, as reported, cut short.
+        /// Its value as reported, cut short.
         value: Box<str>,
-        /// What would be accepted.
+        /// Which values are accepted.
         accepted: &'static str,
     },
-    /// The server became ready without reporting a setting that decides how text is read.
-    #[error("the server did not report its setting {0}")]
+    /// The upstream became ready without reporting a setting that decides how text is read.
+    #[error("the upstream did not report its setting {0}")]
     SettingUnreported(&'static str),
-    /// The server settled on a protocol that lineal does not know.
+    /// The upstream settled on a protocol version or option that lineal does not know.
     #[error("protocol negotiation: {0}")]
     Negotiation(&'static str),
     /// An authentication method that cannot be relayed.
     #[error("authentication request {0} is not supported")]
     Authentication(u32),
     /// Replication started, although no replication session was asked for.
-    #[error("the server started a replication stream")]
+    #[error("the upstream started a replication stream")]
     CopyBoth,
-    /// It offers only what lineal cannot relay.
+    /// The upstream offers only authentication mechanisms that lineal cannot relay.
     #[error(
-        "the server authenticates by {0} alone, which cannot be relayed: have the administrator configure a \
-         credential for this upstream"
+        "the upstream authenticates by {0} alone, which cannot be relayed: have the administrator configure \
+         a credential for this upstream"
     )]
     Mechanisms(Box<str>),
-    /// It asked for more after the executor had been told that all was well.
-    #[error("the server asks to be authenticated again")]
+    /// The upstream asked for authentication although the executor had already logged in.
+    #[error("the upstream asks for authentication again")]
     AskedAgain,
-    /// Bytes after a FATAL error, which is the last thing a server says.
-    #[error("the server went on after a FATAL error")]
+    /// Bytes after a FATAL error, which is the last thing that an upstream sends.
+    #[error("the upstream went on after a FATAL error")]
     AfterFatal,
 }
 
-/// What the executor did.
+/// What the executor did wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Misuse {
-    /// A verdict for a command that awaits none.
-    #[error("verdict for command {0}, which awaits none")]
-    Verdict(u64),
+    /// A ruling on a command that awaits none, or none of this kind.
+    #[error("ruling on command {0}, which awaits no such ruling")]
+    Ruling(u64),
     /// The client's buffer no longer starts with bytes it started with before.
-    #[error("the client's buffer was cut in front of a message under judgement")]
+    #[error("the client's buffer was cut in front of a message that awaits its ruling")]
     Buffer,
+}
+
+/// The upstream sent a message of type `tag` while something else was expected.
+pub(super) fn unexpected(tag: u8, awaiting: &'static str) -> Violation {
+    UpstreamFault::Unexpected { tag, awaiting }.into()
 }

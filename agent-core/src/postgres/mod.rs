@@ -1,8 +1,11 @@
 //! The PostgreSQL protocol, version 3, as a state machine without I/O.
 //!
-//! A [`Session`] stands between a client (the job) and an upstream (the real server). It decides nothing:
-//! it finds the commands in the client's bytes, asks about each, and carries the verdict out so that client
-//! and server stay in step. It must never forward a Query, Parse, Execute or FunctionCall without an Allow.
+//! A [`Session`] stands between a *client* (the job) and an *upstream* (the real server). It decides nothing.
+//! It finds the commands in the client's bytes, asks its *executor* (the code that owns the sockets) about
+//! each, and carries the ruling out so that client and upstream stay in step. It must never forward a Query,
+//! Parse, Execute or FunctionCall without the permit of a recorded decision ([`crate::ruling`]). A denied
+//! message is replaced by *poison*: a message that the upstream is certain to refuse. Comments say PostgreSQL
+//! where they rely on what its server does by documentation or source.
 //!
 //! # How the executor drives it
 //!
@@ -13,69 +16,74 @@
 //!                  |                                                       |
 //!   NeedMore  read until the buffer holds bytes_min     NeedMore  read until the buffer holds bytes_min
 //!   Wait      read nothing; call again after a          Forward   client  <- buf[..bytes], drop them
-//!             verdict or an upstream step               Replace   client  <- client, drop consumed
+//!             ruling or an upstream step                Replace   client  <- client, drop consumed
 //!   Forward   upstream <- buf[..bytes], drop them       Err(v)    as on the left
 //!   Replace   upstream <- upstream, drop consumed
 //!   Reply     client   <- client,   drop consumed       After every call, BEFORE sending what the step
-//!   Judge     decide, audit, session.verdict(command)   says: drain session.next_event().
-//!   Cancel    pass on if the key is this job's; close     CancelKey: commit it to the key map
-//!   End       take no more from the client                Outcome:   audit, by command number
-//!   Err(v)    if at_boundary(): client <- v.to_client()   Ready, Parameter, Authenticated, Fatal
-//!             close; finish(); drain events
+//!   Judge     decide, record, session.allow(permit)     says: drain session.next_event().
+//!   Cancel    pass on if the key is this job's; close     CancelKey:     enter it in the key map
+//!   End       take no more from the client                Outcome:       audit, by command number
+//!   Err(v)    if at_boundary(): client <- v.to_client()   UpstreamFatal: log the upstream's reason
+//!             close; finish(); drain events               Ready
 //! ```
 //!
-//! - **Start of the buffer.** A call's buffer begins where the last step left off. After `Forward`,
-//!   `Replace` and `Reply` drop exactly the bytes the step says; after all others, none. Reading more to
-//!   the end of it is always fine.
-//! - **Order.** Carry a step out before the next call in the same direction. The two directions are
-//!   otherwise independent: go on with `upstream` while a verdict is pending.
-//! - **Runs.** Messages that need no verdict, and messages that were allowed, gather at the start of the
-//!   buffer and come out as one `Forward`. So after `Judge` and `verdict(Allow)` call `client` again with
-//!   the same buffer. Before a long wait (a hold), [`Session::take_ready`] lets go of what stands in front
-//!   of the judged message.
-//! - **Buffers.** The client's must be able to grow to a little more than the largest of [`Limits`]; the upstream's has
-//!   [`Limits::UPSTREAM_BUFFER_BYTES`] or more and never grows. Longer messages are streamed.
-//! - **Encryption.** [`Session::offer_tls`] grants the client's SSLRequest ([`ClientStep::Tls`]), otherwise it is answered
-//!   `N`. [`Session::begun_with_tls`] says that TLS came first; [`Session::upstream_encrypted`] that the other leg has it.
-//! - **Startup** is a question too ([`Question::Startup`]). Connect upstream before ruling Allow; the next
-//!   `Forward` is the StartupMessage. With [`Ruling::AllowAuthenticated`] there is none: the executor has logged in.
-//!   A Deny comes back as `Reply` with a FATAL error, then `End`.
-//! - **Wait on upstream.** When the upstream closes: [`Session::finish`], drain the events, close the
+//! - **Start of the buffer.** The buffer passed to a call begins where the last step left off. After
+//!   `Forward`, `Replace` and `Reply` remove exactly the bytes that the step names; after all other steps,
+//!   none. Appending more bytes at the end is always allowed.
+//! - **Order.** Carry a step out before the next call in the same direction. The two directions are otherwise
+//!   independent: go on with `upstream` while a ruling is pending.
+//! - **Runs.** Messages that need no ruling, and messages that were allowed, gather at the start of the
+//!   buffer and come out as one `Forward`. So after `Judge` and [`Session::allow`] call `client` again with
+//!   the same buffer. Before a long wait (a hold), [`Session::take_ready`] releases the bytes in front of the
+//!   message that awaits its ruling.
+//! - **Buffers.** The client's must be able to grow to a little more than the largest of [`Limits`]. The
+//!   upstream's has [`Limits::UPSTREAM_BUFFER_BYTES`] or more, and never grows. Longer messages are streamed.
+//! - **Encryption.** [`Session::offer_tls`] makes the session grant the client's SSLRequest
+//!   ([`ClientStep::Tls`]); otherwise it answers `N`. [`Session::begun_with_tls`] says that the client began
+//!   with TLS, [`Session::upstream_encrypted`] that the connection to the upstream is encrypted.
+//! - **Startup** is a question too ([`Question::Startup`]). Connect upstream before [`Session::admit`]; the
+//!   next `Forward` is the StartupMessage. After [`Session::admit_logged_in`] there is no such `Forward`,
+//!   because the executor has logged in. A denial comes back as `Reply` with a FATAL error, then `End`.
+//! - **End of the upstream.** When the upstream closes: [`Session::finish`], drain the events, close the
 //!   client.
 //! - **Revocation.** [`Session::terminate`], send what it returns, close both.
-//! - **SQL that changes names.** If a judged text contains `PREPARE` or `DECLARE`, or may run code that
-//!   does, call [`Session::sql_prepared`] or [`Session::sql_declared`] before the verdict.
+//! - **SQL that changes names.** If a text under judgement contains `PREPARE` or `DECLARE`, or may run code
+//!   that does, call [`Session::sql_prepared`] or [`Session::sql_declared`] before the ruling.
 //!
-//! # Who does what
+//! # Where things are
 //!
-//! `startup` reads the packets before the command phase, `settings` what they set. `client` and `commands` are the client's half,
-//! `upstream` the other. `replies` knows which reply answers which message (`copy_in`: and what COPY does
-//! to that); `namespace` which text an Execute will run; `poison` what is sent in place of a denied
-//! message.
+//! `session` is the interface that the executor drives, with `question` and `step` for what it is asked and
+//! told, `event` for what it learns, `fault` for how a session fails, and `limits` for its bounds. `state` is
+//! what the two halves share: `client` takes the client's bytes, `upstream` the upstream's. `startup` reads
+//! the packets before the command phase. `replies` knows which reply answers which message, `namespace` which
+//! text an Execute will run, `statements` what Parse and Bind leave behind, `poison` what is sent in place of
+//! a denied message, `cancel` what a CancelRequest presents. `wire` reads and writes the format of messages.
 
-pub use event::{CancelKey, Ending, Event, Outcome, ServerError, Tag, Transaction};
+pub use cancel::CancelKey;
+pub use event::{Ending, Event, Outcome, Tag, Transaction, UpstreamError};
 pub use fault::{ClientFault, Misuse, UpstreamFault, Violation, fatal_error};
+pub use limits::Limits;
 pub use poison::Denial;
-pub use question::{Candidates, ClientStep, Excess, Question, Ruling};
-pub use session::{Limits, Session};
-pub use settings::{OtherSwitch, Setting};
-pub use startup::Startup;
-pub use statements::{Parameter, Parameters, Statement};
-pub use upstream::UpstreamStep;
+pub use question::{Excess, Question};
+pub use startup::{Setting, Startup, UnsupportedOption};
+pub use state::Session;
+pub use statements::{Candidates, Parameter, Parameters, Statement};
+pub use step::{ClientStep, UpstreamStep};
 
+mod cancel;
 mod client;
-mod commands;
-mod copy_in;
 mod event;
 mod fault;
+mod limits;
 mod namespace;
 mod poison;
 mod question;
 mod replies;
 mod session;
-mod settings;
 mod startup;
+mod state;
 mod statements;
+mod step;
 mod upstream;
 mod wire;
 

@@ -1,50 +1,50 @@
-//! What a name means at the server: one namespace for prepared statements, one for portals.
+//! What a name means to the upstream. A session has one namespace for prepared statements and one for
+//! portals.
 //!
 //! The client may send Parse, Bind and Execute in one go, long before any reply tells whether the first of
-//! them worked. An Execute must nevertheless be judged by what the server will run. The argument, on which
-//! the whole attribution rests:
+//! them worked. An Execute must nevertheless be decided on by what PostgreSQL will run. All attribution of
+//! statements rests on this argument:
 //!
-//! 1. The server handles messages in order, and after an error skips everything up to the next Sync. So if
-//!    it reaches an Execute, every Parse, Bind and Close before it *in the same segment* (since the last
-//!    Sync) has worked, and the newest of them that touches a name says what the name means. That is
-//!    `tentative`.
-//! 2. For a change in an *earlier* segment, not yet answered, nothing is known: it may have failed and been
-//!    skipped, and the Sync in between ended the skipping. Then the answer is [`Lookup::Unsettled`]: wait.
-//!    The wait ends, because that segment's Sync is on its way and the server answers a Sync without being
+//! 1. PostgreSQL handles messages in order, and after an error skips everything up to the next Sync. So if it
+//!    reaches an Execute, every Parse, Bind and Close before it *in the same segment* (since the last Sync)
+//!    has worked, and the newest of them that touches a name says what the name means. That is `tentative`.
+//! 2. A change in an *earlier* segment that is not answered yet may have failed or been skipped, and the Sync
+//!    in between ended the skipping. Its effect is unknown, and the answer is [`Lookup::Unsettled`]: wait.
+//!    The wait ends, because that segment's Sync is on its way, and PostgreSQL answers a Sync without being
 //!    asked again.
-//! 3. With nothing unanswered, what the replies confirmed (`settled`) is what the server has, except for
-//!    what SQL did to the same names (`DEALLOCATE`, `PREPARE`, `CLOSE`, `DECLARE`). A name that SQL removed
-//!    makes the server fail: harmless. A name that SQL gave a new meaning after the registry learnt the old
-//!    one is marked: both are then candidates.
-//! 4. A name that is not here may still be known to the server, from SQL: [`Lookup::Absent`] is a question
-//!    for the executor, never a licence.
+//! 3. When nothing is unanswered, PostgreSQL has what the replies confirmed (`settled`), except for what SQL
+//!    did to the same names (`DEALLOCATE`, `PREPARE`, `CLOSE`, `DECLARE`). A name that SQL removed makes
+//!    PostgreSQL fail, which is harmless. A name that SQL gave another meaning, after the protocol gave it
+//!    one, is marked: both meanings are then candidates.
+//! 4. PostgreSQL may know a name that is not here, from SQL. [`Lookup::Absent`] is a question for the
+//!    executor; it must never be taken for an allowance.
 //!
-//! The server compares names by their first 63 bytes (`NAMEDATALEN - 1`; its hash tables cut longer keys),
-//! and so does this file: otherwise two spellings of one statement could be told apart here and not there.
+//! PostgreSQL compares names by their first 63 bytes (`NAMEDATALEN - 1`; its hash tables cut longer keys),
+//! and so does this file. Otherwise two spellings of one name would be two names here and one there.
 
 use std::collections::HashMap;
 
-/// How many bytes of a name the server looks at.
+/// How many bytes of a name PostgreSQL compares.
 const NAME_BYTES: usize = 63;
 
-/// The part of a name that counts.
-pub(super) fn key(name: &[u8]) -> &[u8] {
+/// The part of a name that PostgreSQL compares.
+fn key(name: &[u8]) -> &[u8] {
     name.get(..NAME_BYTES).unwrap_or(name)
 }
 
-/// The order in which changes were sent.
+/// A position in the order in which changes were sent.
 pub(super) type Order = u64;
 
 /// What is known of one name.
 #[derive(Debug)]
 struct Slot<V> {
-    /// What the server confirmed, and when that was sent.
+    /// What the upstream confirmed, and when that change was sent.
     settled: Option<(Order, V)>,
-    /// What the newest unanswered change makes of the name; its segment.
+    /// The newest unanswered change: when it was sent, in which segment, and what it makes of the name.
     tentative: Option<(Order, u64, Option<V>)>,
     /// How many changes of this name are unanswered.
     unsettled: u32,
-    /// When SQL last gave the name a meaning.
+    /// When SQL may last have given the name a meaning.
     sql: Order,
 }
 
@@ -57,11 +57,11 @@ impl<V> Default for Slot<V> {
 /// What a name means to a message that is about to be sent.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Lookup<'a, V> {
-    /// This, if the server gets that far; or, where `or_sql`, something SQL made since.
+    /// This value, if PostgreSQL gets as far as the message; or, if `or_sql`, something that SQL made since.
     Known { value: &'a V, or_sql: bool },
-    /// Nothing the protocol made; perhaps something SQL made.
+    /// Nothing that the protocol made; perhaps something that SQL made.
     Absent,
-    /// An earlier segment's reply will tell.
+    /// Unknown until an earlier segment is answered.
     Unsettled,
 }
 
@@ -72,7 +72,7 @@ pub(super) struct Full;
 /// Names and their meanings.
 #[derive(Debug)]
 pub(super) struct Namespace<V> {
-    /// The unnamed statement or portal is in nearly every message: no hashing for it.
+    /// The unnamed statement or portal is in nearly every message, so it is not looked up in a hash table.
     unnamed: Slot<V>,
     named: HashMap<Box<[u8]>, Slot<V>>,
     names_max: usize,
@@ -93,7 +93,7 @@ impl<V: Clone> Namespace<V> {
         name.is_empty() || self.named.len() < self.names_max || self.named.contains_key(name)
     }
 
-    /// Notes a change that is about to be sent in `segment`: to `value`, or away.
+    /// Notes a change that is about to be sent in `segment`: the name gets `value`, or loses its meaning.
     pub(super) fn change(&mut self, name: &[u8], segment: u64, value: Option<V>) -> Result<Order, Full> {
         if !self.has_room(name) {
             return Err(Full);
@@ -113,7 +113,7 @@ impl<V: Clone> Namespace<V> {
         Ok(order)
     }
 
-    /// The server confirmed a change. Answers come in the order of the changes.
+    /// The upstream confirmed a change. Answers come in the order of the changes.
     pub(super) fn settle(&mut self, name: &[u8], order: Order, value: Option<V>) {
         self.update(name, |slot| {
             slot.settled = value.map(|value| (order, value));
@@ -121,17 +121,17 @@ impl<V: Clone> Namespace<V> {
         });
     }
 
-    /// The server refused or skipped a change: what was there before still is.
+    /// The upstream refused or skipped a change: the name keeps its earlier meaning.
     pub(super) fn revoke(&mut self, name: &[u8]) {
         self.update(name, Slot::answered);
     }
 
-    /// The server dropped what it had confirmed under this name.
+    /// The upstream dropped what it had confirmed under this name.
     pub(super) fn forget(&mut self, name: &[u8]) {
         self.update(name, |slot| slot.settled = None);
     }
 
-    /// The server dropped all it had confirmed.
+    /// The upstream dropped all that it had confirmed.
     pub(super) fn forget_all(&mut self) {
         self.unnamed.settled = None;
         if !self.named.is_empty() {
@@ -142,12 +142,12 @@ impl<V: Clone> Namespace<V> {
         }
     }
 
-    /// A statement about to be sent may give this name, or any name, a meaning by SQL.
+    /// A statement that is about to be sent may give this name, or any name for `None`, a meaning by SQL.
     pub(super) fn note_sql(&mut self, name: Option<&[u8]>) {
         self.clock += 1;
         match name {
             None => self.sql_any = self.clock,
-            // Absence already stands for "perhaps SQL made it": only known names need the mark.
+            // Absence already says "perhaps SQL made it", so only known names need the mark.
             Some(name) => {
                 let now = self.clock;
                 self.update(name, |slot| slot.sql = now);
@@ -186,8 +186,8 @@ impl<V: Clone> Namespace<V> {
 }
 
 impl<V> Slot<V> {
-    /// One change was answered. The newest one is `tentative`, and answers come in order, so it stays until
-    /// the last.
+    /// One change was answered. `tentative` is the newest change and answers come in order, so it stays until
+    /// the last answer.
     fn answered(&mut self) {
         self.unsettled = self.unsettled.saturating_sub(1);
         if self.unsettled == 0 {
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_the_server_cannot_tell_apart_are_one_name() {
+    fn names_that_postgresql_cannot_tell_apart_are_one_name() {
         let mut names = Namespace::new(4);
         let long = [b'a'; 70];
         let order = names.change(&long, 0, Some("a")).unwrap();
@@ -249,11 +249,11 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_sql_may_have_reused_since_has_two_candidates() {
+    fn a_name_that_sql_may_have_reused_has_two_candidates() {
         let mut names = Namespace::new(4);
         let a = names.change(b"x", 0, Some("a")).unwrap();
         names.note_sql(Some(b"x"));
-        // The confirmation is of the older change: it does not clear the mark.
+        // This confirms the older change, so it does not clear the mark.
         names.settle(b"x", a, Some("a"));
         assert_eq!(names.look_up(b"x", 1), Lookup::Known { value: &"a", or_sql: true });
         let b = names.change(b"x", 1, Some("b")).unwrap();
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_mean_nothing_take_no_room() {
+    fn names_without_a_meaning_take_no_room() {
         let mut names = Namespace::new(1);
         let a = names.change(b"x", 0, Some("a")).unwrap();
         assert_eq!(names.change(b"y", 0, Some("b")), Err(Full));
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn the_unnamed_one_is_never_made_by_sql() {
+    fn sql_never_gives_the_unnamed_one_a_meaning() {
         let mut names = Namespace::new(1);
         let a = names.change(b"", 0, Some("a")).unwrap();
         names.settle(b"", a, Some("a"));

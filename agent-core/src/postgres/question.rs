@@ -1,68 +1,15 @@
-//! What the session asks of its executor, and what the executor is to do with the client's bytes.
+//! What the session asks its executor to decide, and the ruling that it expects.
+//!
+//! A question's `Debug` output must never hold statement texts or values.
 
 use std::fmt;
 
-use super::event::CancelKey;
-use super::poison::Denial;
-use super::startup::Startup;
-use super::statements::{Parameters, Statement};
+use super::{
+    startup::Startup,
+    statements::{Candidates, Parameters, Statement},
+};
 
-/// What to do after looking at the client's bytes. "The buffer" is what was passed in.
-#[derive(Debug)]
-pub enum ClientStep<'a> {
-    /// The buffer must hold this many bytes before there is more to say.
-    NeedMore {
-        /// Bytes in all, from the start of the buffer.
-        bytes_min: usize,
-    },
-    /// Nothing to do before the upstream has said something, or the verdict asked for has come. Do not read
-    /// more from the client meanwhile.
-    Wait,
-    /// Send the first `bytes` of the buffer upstream as they are, and remove them.
-    Forward {
-        /// How many.
-        bytes: usize,
-    },
-    /// Remove `consumed` bytes, and send `upstream` in their place. Either may be empty.
-    Replace {
-        /// How many bytes to remove.
-        consumed: usize,
-        /// What to send.
-        upstream: &'a [u8],
-    },
-    /// Remove `consumed` bytes, and answer the client with `client`.
-    Reply {
-        /// How many bytes to remove.
-        consumed: usize,
-        /// What to send to the client.
-        client: &'a [u8],
-    },
-    /// Remove `consumed` bytes, answer `S` and negotiate TLS as its server; the next bytes are what comes through
-    /// it. There is nothing else in the buffer.
-    Tls {
-        /// How many bytes to remove.
-        consumed: usize,
-    },
-    /// Decide, record, and call [`super::Session::verdict`]. Nothing is consumed.
-    Judge {
-        /// The command's number in this session.
-        command: u64,
-        /// What it is.
-        question: Question<'a>,
-        /// Bytes in front of it that may be sent already; see [`super::Session::take_ready`].
-        ready_bytes: usize,
-    },
-    /// The connection is a CancelRequest, and nothing else. Pass it on if the key is one of this job's;
-    /// close in any case, without an answer.
-    Cancel {
-        /// The key presented.
-        key: CancelKey,
-    },
-    /// Nothing more is taken from the client: it said Terminate, or its startup was refused.
-    End,
-}
-
-/// What is to be decided.
+/// What is to be decided about one message of the client's.
 pub enum Question<'a> {
     /// May this client connect as this user to this database?
     Startup(&'a Startup),
@@ -71,57 +18,47 @@ pub enum Question<'a> {
         /// The text, without NUL, not necessarily UTF-8.
         text: &'a [u8],
     },
-    /// A Parse message. Nothing runs yet; but the Bind that follows may not be asked about, and it plans the
-    /// statement, which evaluates immutable functions; and SQL `EXECUTE` runs a statement that has a name. So a
-    /// statement must be allowed here as well as at its Execute.
+    /// A Parse message. It runs nothing yet, but the statement must be allowed here as well as at its
+    /// Execute, for two reasons: the Bind that follows plans the statement, which evaluates immutable
+    /// functions, and no question is asked about a Bind to the unnamed portal; and SQL `EXECUTE` can run a
+    /// statement that has a name.
     Prepare {
         /// The statement's name; empty for the unnamed one.
         name: &'a [u8],
         /// Its text.
         statement: &'a Statement,
     },
-    /// A Bind message that names its portal: SQL `FETCH` runs it by that name.
+    /// A Bind message that names its portal: SQL `FETCH` can run the portal by that name.
     Bind {
         /// The portal's name, never empty.
         portal: &'a [u8],
-        /// What the portal may run. Allowed only if each of them is.
+        /// What the portal may run. The Bind may be allowed only if every candidate is.
         candidates: Candidates<'a>,
-        /// The values bound, where kept.
+        /// The values that were bound, if they are kept.
         parameters: Option<&'a Parameters>,
     },
-    /// An Execute message: a portal runs, or goes on.
+    /// An Execute message: a portal runs, or continues.
     Execute {
         /// The portal's name; empty for the unnamed one.
         portal: &'a [u8],
-        /// What the server may run. Allowed only if each of them is.
+        /// What the upstream may run. The Execute may be allowed only if every candidate is.
         candidates: Candidates<'a>,
-        /// The values bound, where kept.
+        /// The values that were bound, if they are kept.
         parameters: Option<&'a Parameters>,
     },
-    /// A FunctionCall message: a function is called by its OID, with no text at all.
+    /// A FunctionCall message: a function is called by its OID, without any text.
     Function {
-        /// The function.
+        /// The function's OID.
         oid: u32,
     },
-    /// A message beyond a bound. It is denied whatever the verdict; a [`Ruling::Deny`] can word the denial.
+    /// A message beyond a bound. It is denied whatever the ruling; [`super::Session::deny`] can word the
+    /// denial.
     Excess {
-        /// Which bound.
+        /// The bound that it exceeds.
         excess: Excess,
-        /// The message's length.
+        /// The message's length, header included.
         bytes: usize,
     },
-}
-
-/// What an Execute may run. More than one where SQL may have reused a name, none where nothing of that name
-/// was ever made by the protocol or could have been made by SQL.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Candidates<'a> {
-    /// The text that Parse left under the statement's name when the portal was bound.
-    pub parsed: Option<&'a Statement>,
-    /// A statement of this name made by SQL `PREPARE`.
-    pub sql_prepared: Option<&'a [u8]>,
-    /// A cursor of this name made by SQL `DECLARE`, or by a function.
-    pub sql_cursor: Option<&'a [u8]>,
 }
 
 /// Which bound a message exceeds.
@@ -140,11 +77,11 @@ pub enum Excess {
 }
 
 impl Excess {
-    /// Why the message is denied, and what to do.
+    /// Why the message is denied, and what the client can do about it.
     pub fn reason(self) -> &'static str {
         match self {
             Self::Query | Self::Parse | Self::FunctionCall => {
-                "the message is longer than what is decided on: send it in parts"
+                "the message is longer than lineal can judge: send it in parts"
             }
             Self::Statements => "too many prepared statements: deallocate some",
             Self::KeptBytes => "the session's prepared statements take too much memory: close some",
@@ -152,21 +89,8 @@ impl Excess {
     }
 }
 
-/// The verdict on a command.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ruling {
-    /// Forward it.
-    Allow,
-    /// Of a StartupMessage: do not forward it. The executor has sent one of its own, has answered what the
-    /// upstream asked of it, and starts the upstream's buffer with what comes before AuthenticationOk, or with
-    /// that.
-    AllowAuthenticated,
-    /// Keep it back, and tell the client this.
-    Deny(Denial),
-}
-
 impl fmt::Debug for Question<'_> {
-    /// Texts are the client's data: only their sizes.
+    /// Prints only the sizes of texts and values: they are the client's data.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Startup(startup) => write!(f, "Startup of {} on {}", startup.user, startup.database),

@@ -1,22 +1,27 @@
-//! What Parse and Bind leave behind: statement texts, portals, parameter values; and how many bytes of them
-//! a session keeps.
+//! What Parse and Bind leave behind: statement texts, portals and parameter values; and how many bytes of
+//! them a session keeps.
 //!
-//! Texts and values are the client's data: they are never part of a `Debug` output.
+//! Texts and values are the client's data: they must never be part of a `Debug` output.
 
-use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
-use super::{question::Candidates, wire::Fields};
+use super::wire::Fields;
 
-/// The bytes a session keeps at this moment, whoever holds them.
+/// Counts the bytes of texts and values that a session keeps, whoever holds them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Meter(Arc<AtomicUsize>);
 
 impl Meter {
-    /// Bytes kept now.
+    /// How many bytes are kept now.
     pub(super) fn bytes(&self) -> usize {
-        // A statistic of one thread's own doing, not a synchronisation: no ordering is needed.
+        // The session's own thread alone counts; nothing else is synchronised by it, so no ordering is
+        // needed.
         self.0.load(Ordering::Relaxed)
     }
 
@@ -26,7 +31,7 @@ impl Meter {
     }
 }
 
-/// Bytes that count towards the session's bound until the last holder lets go.
+/// Bytes that count towards the session's bound until their last holder drops them.
 struct Kept {
     bytes: Box<[u8]>,
     meter: Meter,
@@ -38,7 +43,7 @@ impl Drop for Kept {
     }
 }
 
-/// The text that a Parse message had. Cheap to clone.
+/// The text of a Parse message. Cheap to clone.
 #[derive(Clone)]
 pub struct Statement(Arc<(u64, Kept)>);
 
@@ -47,8 +52,8 @@ impl Statement {
         Self(Arc::new((id, meter.keep(text))))
     }
 
-    /// A number for this text, unique in the session: whatever was found out about the text can be kept
-    /// under it. One text may have several numbers; one number has one text.
+    /// A number for this text, unique in the session: what was found out about the text can be cached under
+    /// it. One text may have several numbers; one number has one text.
     pub fn id(&self) -> u64 {
         self.0.0
     }
@@ -85,17 +90,18 @@ pub struct Parameter<'a> {
 }
 
 impl Parameters {
-    /// `tail` is what follows the names in the Bind message.
+    /// Keeps the values; `tail` is what follows the names in the Bind message.
     pub(super) fn new(tail: &[u8], meter: &Meter) -> Self {
         Self(Arc::new(meter.keep(tail)))
     }
 
-    /// The values in order, or `None` where the message was malformed; the server refuses it then.
+    /// The values in order; `None` if the message was malformed, in which case PostgreSQL refuses it.
     pub fn values(&self) -> Option<Vec<Parameter<'_>>> {
         let mut fields = Fields::new(&self.0.bytes);
         let formats = usize::from(fields.int16()?);
         let codes = fields.bytes(formats.checked_mul(2)?)?;
-        // "none: all text; one: it goes for all; else one for each" (manual, Bind).
+        // No format code: all values are text. One: it applies to all values. Otherwise one for each value
+        // (manual, Bind).
         let format = |nth: usize| {
             let at = if formats == 1 { 0 } else { nth };
             let (&code, _) = codes.get(at.checked_mul(2)?..)?.split_first_chunk()?;
@@ -131,16 +137,16 @@ impl fmt::Debug for Parameter<'_> {
 /// What a Bind made.
 #[derive(Clone, Debug)]
 pub(super) struct Portal {
-    /// The statement a Parse left under the name that was bound, if one did.
+    /// The statement that a Parse left under the name that was bound, if one did.
     pub(super) statement: Option<Statement>,
-    /// That name, where SQL may have made the statement.
+    /// The name that was bound, if SQL may have prepared a statement under it.
     pub(super) sql_statement: Option<Box<[u8]>>,
-    /// The values, where they are kept.
+    /// The values, if they are kept.
     pub(super) parameters: Option<Parameters>,
 }
 
 impl Portal {
-    /// What it may run.
+    /// What the portal may run.
     pub(super) fn candidates(&self) -> Candidates<'_> {
         Candidates {
             parsed: self.statement.as_ref(),
@@ -150,12 +156,24 @@ impl Portal {
     }
 }
 
+/// What an Execute may run. There is more than one candidate if SQL may have given a name another meaning.
+/// There is none if the protocol never gave the name a meaning and SQL cannot have.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Candidates<'a> {
+    /// The text that Parse left under the statement's name when the portal was bound.
+    pub parsed: Option<&'a Statement>,
+    /// The name of a statement that SQL `PREPARE` may have made.
+    pub sql_prepared: Option<&'a [u8]>,
+    /// The name of a cursor that SQL `DECLARE`, or a function, may have made.
+    pub sql_cursor: Option<&'a [u8]>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn bytes_count_until_the_last_holder_lets_go() {
+    fn bytes_count_until_their_last_holder_drops_them() {
         let meter = Meter::default();
         let statement = Statement::new(1, b"select 1", &meter);
         let held = statement.clone();
@@ -166,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn parameter_values_have_the_format_that_bind_gives_them() {
+    fn parameter_values_have_the_format_that_their_bind_gives() {
         type Values<'a> = Vec<(u16, Option<&'a [u8]>)>;
         let check = |tail: &[u8], expect: Option<Values<'_>>| {
             let parameters = Parameters::new(tail, &Meter::default());
@@ -188,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn no_text_or_value_is_printed() {
+    fn debug_output_holds_no_text_and_no_value() {
         let meter = Meter::default();
         let portal = Portal {
             statement: Some(Statement::new(1, b"select 'hunter2'", &meter)),

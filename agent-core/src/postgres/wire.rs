@@ -1,12 +1,13 @@
-//! The wire format: message headers, the fields inside a body, and the few messages lineal writes itself.
+//! The wire format: message headers, the fields inside a body, and the few messages that lineal writes
+//! itself.
 //!
-//! It knows bytes, never meaning, and it must never trust a length: every read is checked, and what is
-//! missing is `None`. Formats are those of the PostgreSQL manual, "Message Formats".
+//! This file knows bytes, never what they mean. It must never trust a length: every read is checked, and a
+//! field that is cut short is `None`. Formats are those of the PostgreSQL manual, "Message Formats".
 
 /// A message's type byte and length word.
 pub(super) const HEADER_BYTES: usize = 5;
 
-/// The length word counts itself: no smaller value is valid.
+/// The length word counts itself, so no smaller value is valid.
 const LENGTH_WORD_BYTES: u32 = 4;
 
 /// The header of a typed message.
@@ -19,13 +20,13 @@ pub(super) struct Header {
 }
 
 impl Header {
-    /// Reads a header, if all of it is there.
+    /// Reads the header at the start of `bytes`, if all of it is there.
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
         let [tag, a, b, c, d, ..] = *bytes else { return None };
         Some(Self { tag, length: u32::from_be_bytes([a, b, c, d]) })
     }
 
-    /// How many bytes follow the header; `None` where the length word is impossible.
+    /// How many bytes follow the header; `None` if the length word is impossible.
     pub(super) fn body_bytes(self) -> Option<usize> {
         // PostgreSQL reads the word as a signed 32-bit integer.
         if self.length > i32::MAX.unsigned_abs() {
@@ -40,7 +41,7 @@ impl Header {
 pub(super) struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
-    /// Starts at the body's first byte.
+    /// A reader that starts at the body's first byte.
     pub(super) fn new(body: &'a [u8]) -> Self {
         Self(body)
     }
@@ -50,7 +51,7 @@ impl<'a> Fields<'a> {
         self.0
     }
 
-    /// Whether everything has been read: the server refuses messages with bytes left over, and so does
+    /// Whether everything has been read. PostgreSQL refuses messages with bytes left over, and so does
     /// lineal.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -84,7 +85,7 @@ impl<'a> Fields<'a> {
         Some(u32::from_be_bytes(head))
     }
 
-    /// A `String`: bytes up to a NUL, which is read but not returned.
+    /// A `String`: the bytes up to a NUL, which is read but not returned.
     pub(super) fn string(&mut self) -> Option<&'a [u8]> {
         let end = self.0.iter().position(|&byte| byte == 0)?;
         let string = self.bytes(end)?;
@@ -93,10 +94,10 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Appends a message whose body is `parts`, one after the other.
+/// Appends a message whose body is `parts`, one after another.
 pub(super) fn put(out: &mut Vec<u8>, tag: u8, parts: &[&[u8]]) {
     let body: usize = parts.iter().map(|part| part.len()).sum();
-    // Bodies written here are small: names, messages of bounded length.
+    // Bodies written here are small: names, and error messages of bounded length.
     let length = u32::try_from(body).unwrap_or(u32::MAX).saturating_add(LENGTH_WORD_BYTES);
     out.reserve(HEADER_BYTES + body);
     out.push(tag);
@@ -118,7 +119,8 @@ pub(super) enum Severity {
 /// The longest text in one field of an ErrorResponse that lineal writes.
 const ERROR_FIELD_BYTES_MAX: usize = 8 * 1024;
 
-/// Appends an ErrorResponse: severity twice (localised and not), SQLSTATE, message, and what else is given.
+/// Appends an ErrorResponse: the severity twice (localised and not), SQLSTATE, message, and the detail and
+/// hint that are given.
 pub(super) fn put_error(
     out: &mut Vec<u8>,
     severity: Severity,
@@ -134,7 +136,7 @@ pub(super) fn put_error(
     let mut body = Vec::with_capacity(message.len() + 64);
     let mut field = |code: u8, text: &[u8]| {
         body.push(code);
-        // A NUL would end the field early and turn the rest of the text into fields of its own.
+        // A NUL would end the field early, and the rest of the text would be read as further fields.
         body.extend(text.iter().take(ERROR_FIELD_BYTES_MAX).map(|&byte| if byte == 0 { b'?' } else { byte }));
         body.push(0);
     };
@@ -156,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_length_word_that_does_not_even_count_itself_is_impossible() {
+    fn a_length_word_is_impossible_if_it_does_not_count_itself_or_is_negative() {
         let check = |length: u32, expect: Option<usize>| {
             assert_eq!(Header { tag: b'Q', length }.body_bytes(), expect, "{length}");
         };
@@ -169,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_that_is_cut_short_is_absent() {
+    fn a_field_that_is_cut_short_is_none() {
         assert_eq!(Fields::new(b"abc").string(), None);
         assert_eq!(Fields::new(&[0]).int16(), None);
         assert_eq!(Fields::new(&[0, 0, 0]).int32(), None);
@@ -178,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_cannot_be_split_into_other_fields_by_a_nul_in_its_text() {
+    fn a_nul_in_an_errors_text_does_not_start_another_field() {
         let mut out = Vec::new();
         put_error(&mut out, Severity::Error, *b"42501", "a\0Cb", None, None);
         assert_eq!(&out[HEADER_BYTES..], b"SERROR\0VERROR\0C42501\0Ma?Cb\0\0");

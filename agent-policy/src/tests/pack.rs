@@ -1,15 +1,16 @@
-//! The shipped pack: it loads, its cases pass, and no policy is without a case.
+//! The shipped policies (`policies/default`): they load, their cases pass, and every policy has a case.
 //!
-//! Here alone, and for tests alone, this crate knows `agent-sql`: a case says what a statement comes to.
+//! Only here, and only for tests, this crate uses `agent-sql`: cases give statements.
 
-use std::collections::BTreeSet;
-use std::fs;
-use std::path::Path;
+use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
 
-use agent_core::decision::Verdict;
+use agent_core::{
+    decision::Effect,
+    facts::{Access, Action, SqlFacts, SqlResource},
+};
 
-use super::*;
-use crate::{CaseResult, Undeclared, run_cases};
+use super::fixtures::{bare, decider, decision, facts, plain_sql};
+use crate::{Bundle, CaseResult, Source, Undeclared, run_cases};
 
 fn sources() -> Vec<Source> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies/default");
@@ -28,7 +29,7 @@ fn pack() -> Arc<Bundle> {
     Arc::new(Bundle::load(&sources()).unwrap_or_else(|error| panic!("{error}")))
 }
 
-/// The cases' results, their statements read as the agent reads them: on a stack that the grammar can use.
+/// The cases' results, on a stack that is large enough for the grammar.
 fn results() -> Vec<CaseResult> {
     let run = || {
         run_cases(&pack(), &sources(), &|statement| agent_sql::analyze(statement.as_bytes()).facts)
@@ -54,28 +55,27 @@ fn every_policy_has_a_case_that_names_it() {
 }
 
 #[test]
-fn nothing_is_declared_and_the_undeclared_is_refused() {
+fn no_upstream_is_declared_and_undeclared_destinations_are_refused() {
     assert_eq!(pack().upstreams().count(), 0);
     assert_eq!(pack().undeclared(), Undeclared::Deny);
 }
 
 #[test]
-fn every_decision_outlives_its_moment() {
-    let session = session(&pack(), &["ci"]);
+fn no_policy_reads_the_time_or_the_approvals() {
+    let decider = decider(&pack(), &["ci"]);
     for action in Action::ALL {
-        let facts =
-            Facts { accesses: vec![Access { action: *action, resource: Resource::Database }], sql: None };
-        assert!(session.is_lasting(&facts), "{action:?}");
+        let access = Access { action: *action, resource: SqlResource::Database.into() };
+        assert!(decider.is_lasting(&bare(access)), "{action:?}");
     }
 }
 
 #[test]
-fn every_kind_of_administration_is_refused_to_everyone() {
-    let session = session(&pack(), &["ci", "contractors", "migrations"]);
+fn administration_is_denied_to_every_group() {
+    let decider = decider(&pack(), &["ci", "contractors", "migrations"]);
     for name in ["sql:unparsed", "sql:other", "sql:call", "sql:server", "sql:grant", "sql:set", "sql:notify"]
     {
-        // A sql:set without settings says what is so anyway.
+        // `SET` of a setting that already has the value comes without settings, and is allowed.
         let sql = SqlFacts { settings: ["work_mem".into()].into(), ..plain_sql() };
-        assert_eq!(session.decide(&facts(&[name], sql), NOON, &[]).verdict, Verdict::Deny, "{name}");
+        assert_eq!(decision(&decider, &facts(&[name], sql)).effect, Effect::Deny, "{name}");
     }
 }

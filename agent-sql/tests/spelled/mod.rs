@@ -1,9 +1,9 @@
-//! Accesses as text.
+//! Accesses as text, for tables of expectations.
 
-use agent_core::facts::{Access, Facts, Resource};
+use agent_core::facts::{Access, Facts, Resource, SqlResource};
 use agent_sql::{Analysis, analyze};
 
-/// `action` on the database, or `action schema.name`, as `spell` writes them, in order.
+/// All accesses, sorted: `action` for one on the database, `action schema.name` for one on a table.
 pub fn spelled(facts: &Facts) -> Vec<String> {
     let mut spelled: Vec<_> = facts.accesses.iter().map(spell).collect();
     spelled.sort();
@@ -14,8 +14,8 @@ fn spell(Access { action, resource }: &Access) -> String {
     let action = action.name().trim_start_matches("sql:");
     match resource {
         Resource::Upstream => format!("{action} @upstream"),
-        Resource::Database => action.to_owned(),
-        Resource::Table(table) => match &table.schema {
+        Resource::Sql(SqlResource::Database) => action.to_owned(),
+        Resource::Sql(SqlResource::Table(table)) => match &table.schema {
             Some(schema) => format!("{action} {schema}.{}", table.name),
             None => format!("{action} {}", table.name),
         },

@@ -5,6 +5,7 @@
 
 mod config;
 mod error;
+mod ledger;
 mod read;
 #[cfg(test)]
 mod samples;

@@ -8,7 +8,7 @@ use std::{
 
 use agent_core::{
     audit::{Record, record::*},
-    decision::Verdict,
+    decision::Effect,
     facts::Action,
 };
 
@@ -87,7 +87,7 @@ pub(super) fn closed<'a>(session: &'a str, job: &'a str) -> Record<'a> {
     Record::Session(SessionRecord::Closed { session, job, reason: "the client closed it" })
 }
 
-pub(super) fn decided<'a>(session: &'a str, command: u64, decision: Verdict, text: &'a str) -> Record<'a> {
+pub(super) fn decided<'a>(session: &'a str, command: u64, decision: Effect, text: &'a str) -> Record<'a> {
     Record::Decision(DecisionRecord {
         session,
         command,

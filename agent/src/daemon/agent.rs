@@ -13,7 +13,7 @@ use crate::{
     kernel::{Kernel, Rules},
     metrics::Metrics,
     policy::PolicyStore,
-    proxy::{Listeners, Proxy},
+    proxy::{Proxy, accept::Listeners},
     tls::Authority,
 };
 

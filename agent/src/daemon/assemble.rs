@@ -21,13 +21,16 @@ use crate::{
     bounds::Bound,
     config::Config,
     control,
-    credentials::Credentials,
     identity::{uses::UseStore, verify::Verifier},
     jobs::{Adopted, JobStore, Registry, RegistryConfig, RevocationList, RevocationStore},
     kernel::{self, EventStream, Kernel, Rules},
+    logins::Logins,
     metrics::{self, Metrics},
     policy::PolicyStore,
-    proxy::{self, Drain, Listeners, Proxy, ProxyParts, Workers},
+    proxy::{
+        self, Drain, Proxy, ProxyParts,
+        accept::{Listeners, Workers},
+    },
     tls::{Authority, Connector},
 };
 
@@ -61,7 +64,7 @@ struct Opened {
     metrics: Arc<Metrics>,
     authority: Arc<Authority>,
     connector: Arc<Connector>,
-    credentials: Arc<Credentials>,
+    logins: Arc<Logins>,
     policy: Arc<PolicyStore>,
     verifier: Verifier,
     uses: UseStore,
@@ -82,8 +85,8 @@ impl Opened {
         let made_anew = metrics.bound(Bound::Certificates);
         let authority = Arc::new(Authority::open(&config.state_dir, &config.tls, made_anew)?);
         let connector = Arc::new(Connector::new());
-        let credentials = Arc::new(Credentials::new(&config.credentials)?);
-        let check = proxy::usable(Arc::clone(&connector), Arc::clone(&credentials));
+        let logins = Arc::new(Logins::new(&config.logins)?);
+        let check = proxy::reachable(Arc::clone(&connector), Arc::clone(&logins));
         let policy = Arc::new(PolicyStore::open(&config.policy_dir, &host, check)?);
         let verifier = Verifier::new(&config.issuers)?;
         let uses = UseStore::open(&config.state_dir)?;
@@ -105,7 +108,7 @@ impl Opened {
             metrics,
             authority,
             connector,
-            credentials,
+            logins,
             policy,
             verifier,
             uses,
@@ -148,10 +151,10 @@ impl Opened {
             literals: config.audit.literals,
             authority: Arc::clone(&authority),
             connector: self.connector,
-            credentials: self.credentials,
+            logins: self.logins,
             drain,
         }));
-        let connections = Box::pin(Arc::clone(&proxy).run(accepted, Arc::new(workers)));
+        let connections = Box::pin(proxy::accept::run(Arc::clone(&proxy), accepted, workers));
         let agent = Arc::new(Agent {
             rules,
             admins: config.admins.clone(),

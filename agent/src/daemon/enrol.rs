@@ -15,7 +15,7 @@ use crate::{
         server::Handler,
     },
     identity::uses::enroller,
-    jobs::{Enrolment, Job, Tree, Whole},
+    jobs::{Completeness, Enrolment, Job, Tree},
     tls::Trust,
 };
 
@@ -68,7 +68,7 @@ impl Agent {
     /// Enrols a running tree while it is stopped. Returns its job and how many processes it has.
     fn enrol_tree(&self, enrolment: Enrolment, root: &Peer) -> Result<(Arc<Job>, usize), String> {
         let followed = |pid| self.standpoint(pid) == Standpoint::Inside;
-        let mut tree = Tree::hold(root.pid, Whole::OrNothing, self.kernel.processes_max(), followed)
+        let mut tree = Tree::hold(root.pid, Completeness::Required, self.kernel.processes_max(), followed)
             .map_err(|error| self.refusal(&error))?;
         // If a rule may have begun a job in this tree, its processes must not be untagged when the enrolment
         // fails.

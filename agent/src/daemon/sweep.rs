@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::agent::Agent;
-use crate::jobs::{Job, Tree, Whole, has_ended, processes, user_of};
+use crate::jobs::{Completeness, Job, Tree, has_ended, processes, user_of};
 
 /// How often `/proc` is searched before a process that cannot be followed keeps the agent from starting.
 const SWEEPS_MAX: usize = 8;
@@ -53,7 +53,7 @@ impl Agent {
 
     fn enrol_running(&self, pid: u32, uid: u32, rule: &str) -> Result<(Arc<Job>, usize), String> {
         let followed = |pid| self.kernel.tag_of(pid).is_some();
-        let mut tree = Tree::hold(pid, Whole::OrWhatThereIs, self.kernel.processes_max(), followed)
+        let mut tree = Tree::hold(pid, Completeness::BestEffort, self.kernel.processes_max(), followed)
             .map_err(|error| self.refusal(&error))?;
         let job = self.registry.enrol_by_rule(pid, uid, rule).map_err(|error| self.refusal(&error))?;
         match self.take_in(&job, &mut tree, followed) {

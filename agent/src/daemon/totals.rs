@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::agent::Agent;
-use crate::metrics::raise_to;
+use crate::{kernel::refusals, metrics::raise_to};
 
 impl Agent {
     /// Brings the metrics up to date.
@@ -20,9 +20,8 @@ impl Agent {
 
     fn refresh_kernel_metrics(&self) {
         let kernel = self.kernel.statistics();
-        let reasons = ["socket_kind", "datagram", "no_listener", "no_lease", "no_storage"];
-        for (reason, total) in reasons.into_iter().zip(kernel.refused) {
-            raise_to(&self.metrics.kernel_refusals.with_label_values(&[reason]), total);
+        for (refusal, total) in kernel.refused {
+            raise_to(&self.metrics.kernel_refusals.with_label_values(&[refusals::label(refusal)]), total);
         }
         for (bound, total) in [
             ("events", kernel.events_lost),

@@ -5,16 +5,16 @@
 
 use std::fmt;
 
-use agent_core::identity::claims::ClaimsError;
-use agent_core::identity::token::TOKEN_BYTES_MAX;
+use agent_core::identity::{claims::ClaimsError, token::TOKEN_BYTES_MAX};
 
 use super::fetch::FetchError;
 
-/// Text from a token or an issuer that was not proven: escaped and cut, so that it can't forge a log line.
+/// Text from a token or an issuer that has not been verified: escaped and cut, so that it can't forge a log
+/// line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Shown(String);
 
-/// How much of an unproven text is shown.
+/// How much of such a text is shown.
 const SHOWN_CHARS_MAX: usize = 120;
 
 impl Shown {
@@ -36,44 +36,48 @@ impl fmt::Display for Shown {
 /// Why a token was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IdentityError {
-    /// There is nothing in it.
+    /// The token is empty.
     #[error("the token is empty")]
     Empty,
-    /// More than [`TOKEN_BYTES_MAX`].
+    /// It is longer than [`TOKEN_BYTES_MAX`].
     #[error("the token has {bytes} bytes, at most {TOKEN_BYTES_MAX} are accepted")]
     TooLong {
         /// Its size.
         bytes: usize,
     },
-    /// It is no JSON Web Token.
+    /// It is not a JSON Web Token.
     #[error("the token is not a JSON Web Token: {what}")]
     Malformed {
-        /// Which part of it, in our own words.
+        /// What is wrong with it. Quotes nothing of the token.
         what: &'static str,
     },
     /// `alg` is `none`, or the signature is missing.
     #[error("unsigned tokens are not accepted")]
     Unsigned,
-    /// Signed with an algorithm that is not on the list; with a shared secret above all.
+    /// It is signed with an algorithm that is not on the list, such as one with a shared secret.
     #[error("tokens signed with `{alg}` are not accepted, only those signed with {accepted}")]
     Algorithm {
-        /// The one it names.
+        /// The algorithm that it names.
         alg: Shown,
-        /// The ones accepted.
+        /// The accepted algorithms.
         accepted: &'static str,
     },
-    /// `typ`, `cty` or `crit` say that it is something else than an ID token.
+    /// `typ`, `cty` or `crit` say that it is not an ID token.
     #[error(
-        "the token's header says that it is no plain ID token (its `typ` must be JWT or absent; no `cty`, no `crit`)"
+        "the token's header says that it is not a plain ID token (its `typ` must be JWT or absent; no `cty`, \
+         no `crit`)"
     )]
     Type,
     /// No issuer of that URL is configured.
-    #[error("the token is from issuer {issuer}, which this host is not configured to believe")]
+    #[error(
+        "the token is from issuer {issuer}, which this host is not configured to believe; if it should be, \
+         add an [[issuer]] with this `url`"
+    )]
     UnknownIssuer {
         /// Its `iss`.
         issuer: Shown,
     },
-    /// It isn't for this host, or not for it alone.
+    /// Its audience is not this host, or not this host alone.
     #[error("the token is for audience {found}, this host expects {expected} alone")]
     Audience {
         /// Its `aud`.
@@ -81,74 +85,76 @@ pub(crate) enum IdentityError {
         /// The configured one.
         expected: String,
     },
-    /// `exp`, with the skew, is past.
-    #[error("the token expired {ago_s} s ago")]
+    /// Its `exp` has passed, clock skew considered.
+    #[error("the token expired {ago_s} s ago; request a new one for this job")]
     Expired {
         /// How long ago.
         ago_s: i64,
     },
-    /// `nbf`, with the skew, is to come.
+    /// Its `nbf` has not come yet, clock skew considered.
     #[error("the token is not valid for another {in_s} s; are this host's and the issuer's clocks right?")]
     NotYetValid {
         /// How long from now.
         in_s: i64,
     },
-    /// `iat`, with the skew, is to come.
+    /// Its `iat` has not come yet, clock skew considered.
     #[error("the token was issued {in_s} s in the future; are this host's and the issuer's clocks right?")]
     IssuedInFuture {
         /// How long from now.
         in_s: i64,
     },
-    /// The signature doesn't fit the key it names.
+    /// The signature does not verify with the key that it names.
     #[error("the token's signature is wrong: it was not made by issuer `{issuer}`, or the token was changed")]
     Signature {
         /// The issuer's configured name.
         issuer: String,
     },
-    /// The issuer publishes no such key, as far as is known.
+    /// The issuer published no such key when it was last asked.
     #[error(
-        "the token is signed with a key that issuer `{issuer}` does not publish (its keys were last asked for {asked_s} s ago)"
+        "the token is signed with a key that issuer `{issuer}` does not publish (its keys were last asked \
+         for {asked_s} s ago)"
     )]
     UnknownKey {
         /// The issuer's configured name.
         issuer: String,
-        /// How long ago its keys were asked for.
+        /// Seconds since its keys were last asked for.
         asked_s: i64,
     },
-    /// The token names no key, and more than one would do.
+    /// The token names no key, and several of the issuer's could have signed it.
     #[error("the token does not say which of the keys of issuer `{issuer}` signed it")]
     AmbiguousKey {
         /// The issuer's configured name.
         issuer: String,
     },
-    /// The issuer's keys can't be had.
-    #[error("the keys of issuer `{issuer}` can't be had: {reason}")]
+    /// The issuer's keys are not available.
+    #[error("the keys of issuer `{issuer}` are not available: {reason}")]
     Keys {
         /// The issuer's configured name.
         issuer: String,
-        /// Why not.
+        /// Why.
         reason: KeysError,
     },
-    /// Its claims make no credential.
+    /// Its claims are not those of a credential.
     #[error(transparent)]
     Claims(#[from] ClaimsError),
 }
 
-/// Why an issuer's keys can't be had. `Clone`, since it is kept to answer until they may be asked for again.
+/// Why an issuer's keys are not available. Kept, and given to everybody who needs them until they may be
+/// asked for again.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum KeysError {
-    /// No usable answer over the network.
+    /// The request failed.
     #[error("{url}: {error}")]
     Fetch {
-        /// What was asked for.
+        /// What was requested.
         url: String,
-        /// What came.
+        /// What went wrong.
         error: FetchError,
     },
-    /// The discovery document isn't one.
+    /// The answer is not a discovery document.
     #[error("{url} is not a discovery document with `issuer` and `jwks_uri`")]
     Discovery {
-        /// Where it is.
+        /// Where it was found.
         url: String,
     },
     /// The discovery document is another issuer's (OpenID Connect Discovery 1.0 section 4.3).
@@ -159,13 +165,13 @@ pub(crate) enum KeysError {
         /// The configured URL.
         expected: String,
     },
-    /// Its `jwks_uri` may not be asked.
+    /// The discovery document's `jwks_uri` is not secure.
     #[error("the discovery document's jwks_uri {found} is not an https URL")]
     InsecureKeys {
         /// What it says.
         found: Shown,
     },
-    /// What should be a key set isn't.
+    /// The keys are not a JSON Web Key Set.
     #[error("{place} is not a JSON Web Key Set")]
     KeySet {
         /// A URL or a path.
@@ -176,20 +182,20 @@ pub(crate) enum KeysError {
     KeyCount {
         /// A URL or a path.
         place: String,
-        /// How many.
+        /// How many keys.
         count: usize,
-        /// Of how many at most.
+        /// The most that are accepted.
         count_max: usize,
     },
-    /// The task that asked for them was ended: the agent is stopping.
-    #[error("asking for them was interrupted; retry")]
+    /// The task that fetched them was stopped, because the agent is stopping.
+    #[error("the request was interrupted; retry")]
     Interrupted,
     /// A file can't be read.
     #[error("{path} can't be read: {reason}")]
     File {
-        /// Which.
+        /// The file.
         path: String,
-        /// The system's answer.
+        /// What the system said.
         reason: String,
     },
 }

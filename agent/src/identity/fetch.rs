@@ -1,21 +1,18 @@
-//! The one way this module asks an issuer anything: bounded in time and size, and never elsewhere than asked.
+//! HTTP requests to issuers: bounded in time and size, and only to the URL that was asked for.
 //!
-//! Redirects are refused, not followed: a key set must come from where the configuration or the discovery
-//! document says, and a redirect would let whoever can set one choose the keys, or aim the agent at its
-//! own network.
+//! Redirects are never followed. Keys must come from where the configuration or the discovery document says;
+//! a redirect would let whoever can make one choose the keys, or send the agent's request into its own
+//! network.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::time::Duration;
+use std::{future::Future, pin::Pin, time::Duration};
 
 use openidconnect::{AsyncHttpClient, HttpRequest, HttpResponse, http};
-use reqwest::redirect::Policy;
-use reqwest::{Certificate, Client, Url};
+use reqwest::{Certificate, Client, Url, redirect::Policy};
 
-/// The largest answer that is read.
+/// The largest answer, or file of keys or certificates, that is read.
 pub(crate) const BODY_BYTES_MAX: usize = 1024 * 1024;
 
-/// Why there is no usable answer.
+/// Why a request failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum FetchError {
     #[error("no answer within {timeout_s} s")]
@@ -50,18 +47,18 @@ impl Fetcher {
         let mut builder = Client::builder()
             .redirect(Policy::none())
             .timeout(timeout)
-            // Asked minutes apart: a connection that was kept would have been closed by then.
+            // Requests are minutes apart: a kept connection would have been closed by then.
             .pool_max_idle_per_host(0)
             .referer(false)
             .user_agent(concat!("lineal/", env!("CARGO_PKG_VERSION")));
         if is_loopback_http(origin) {
-            // A proxy's loopback is another one.
+            // The loopback address is meant to be this host's, not the proxy's.
             builder = builder.no_proxy();
         } else {
             builder = builder.https_only(true);
         }
         if !roots.is_empty() {
-            // A private CA stands instead of the public ones, not beside them.
+            // A private authority replaces the public ones.
             builder = builder.tls_built_in_root_certs(false);
         }
         for root in roots {
@@ -70,7 +67,7 @@ impl Fetcher {
         Ok(Self { client: builder.build()?, timeout })
     }
 
-    /// Asks, and reads no more of the answer than is allowed.
+    /// Sends a request, and reads at most [`BODY_BYTES_MAX`] of its answer.
     pub(crate) async fn fetch(&self, request: HttpRequest) -> Result<HttpResponse, FetchError> {
         let request = request.try_into().map_err(|error| self.explain(error))?;
         let mut response = self.client.execute(request).await.map_err(|error| self.explain(error))?;
@@ -99,8 +96,8 @@ impl Fetcher {
         if error.is_timeout() {
             return FetchError::TimedOut { timeout_s: self.timeout.as_secs() };
         }
-        // Its innermost cause says what happened ("Connection refused"); its own text repeats the URL,
-        // which may carry a query.
+        // The innermost cause says what happened ("Connection refused"). The error's own text repeats the
+        // URL, whose query may hold a secret.
         let error = error.without_url();
         let mut cause: &dyn std::error::Error = &error;
         while let Some(deeper) = cause.source() {
@@ -120,8 +117,8 @@ impl<'c> AsyncHttpClient<'c> for Fetcher {
     }
 }
 
-/// True for `http` to a literal loopback address. `localhost` is a name, and a name can be made to point
-/// elsewhere (RFC 8252 section 8.3).
+/// Whether this is `http` to a literal loopback address. `localhost` is not one: a name can be made to point
+/// elsewhere (RFC 8252, section 8.3).
 pub(crate) fn is_loopback_http(url: &Url) -> bool {
     let loopback = match url.host_str() {
         Some(host) => host
@@ -134,7 +131,7 @@ pub(crate) fn is_loopback_http(url: &Url) -> bool {
     url.scheme() == "http" && loopback
 }
 
-/// True for a URL that may be asked: `https`, or `http` that stays on this machine.
+/// Whether a URL may be used: `https`, or `http` that stays on this host.
 pub(crate) fn is_secure(url: &Url) -> bool {
     url.scheme() == "https" || is_loopback_http(url)
 }

@@ -1,51 +1,57 @@
-//! An issuer's signing keys: fetched when they are needed, kept for a while, asked for again when a token
-//! names an unknown one, and never more often than configured.
+//! An issuer's signing keys: fetched when they are first needed, kept for a while, and fetched again when a
+//! token names an unknown one, but never more often than configured.
 //!
-//! Tokens come from anybody, so a token must not be able to make the agent ask: whatever is shown, an
-//! issuer is asked at most once in `keys_refetch_s`, by one task, and everybody waits for that one answer.
+//! Anybody can present tokens, so tokens must not be able to make the agent flood an issuer: whatever is
+//! presented, an issuer is asked at most once in `keys_refetch_s`, by one task, and all others wait for that
+//! one answer.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use openidconnect::core::CoreJsonWebKeySet;
-use openidconnect::http::header::{ACCEPT, AUTHORIZATION, HeaderValue};
-use openidconnect::{DiscoveryError, HttpRequest, IssuerUrl, JsonWebKeySetUrl};
+use openidconnect::{
+    DiscoveryError, HttpRequest, IssuerUrl, JsonWebKeySetUrl,
+    core::CoreJsonWebKeySet,
+    http::header::{ACCEPT, AUTHORIZATION, HeaderValue},
+};
 use serde::Deserialize;
-use tokio::io::AsyncReadExt;
-use tokio::sync::Mutex;
+use tokio::{io::AsyncReadExt, sync::Mutex};
 
-use super::config::{Issuer, KeySource};
-use super::error::{KeysError, Shown};
-use super::fetch::{BODY_BYTES_MAX, FetchError, Fetcher, is_secure};
+use super::{
+    error::{KeysError, Shown},
+    fetch::{BODY_BYTES_MAX, FetchError, Fetcher, is_secure},
+    issuer::{Issuer, KeySource},
+};
 
-/// How many keys an issuer may publish. The largest publish about ten.
+/// How many keys an issuer may publish. The largest issuers publish about ten.
 const KEYS_MAX: usize = 64;
-/// How long beyond their time keys are still used if the issuer can't be asked: an issuer's short outage
-/// must not stop every job, a long one must not keep a withdrawn key alive.
+/// How long keys are used beyond `keys_ttl_s` while the issuer does not answer: a short outage of an issuer
+/// must not stop every job, and a long one must not keep a withdrawn key valid.
 const KEYS_STALE_S: i64 = 3600;
 
 /// One issuer's keys.
 pub(crate) struct KeyRing {
     issuer: Issuer,
     held: RwLock<Option<Held>>,
-    /// Held while asking, so that one task asks and the others wait for its answer.
+    /// The last request. Locked during a request, so that one task asks and the others wait for its answer.
     asked: Mutex<Option<Asked>>,
 }
 
+/// The keys that were fetched last.
 #[derive(Clone)]
 struct Held {
     keys: Arc<CoreJsonWebKeySet>,
     fetched_unix: i64,
 }
 
+/// A request for keys, and why it failed if it did.
 struct Asked {
     at_unix: i64,
     failure: Option<KeysError>,
 }
 
-/// Keys after they were asked for, or after it was too early to ask.
+/// Keys after a request for them, or after it was found too early for one.
 pub(crate) struct Refreshed {
     pub(crate) keys: Arc<CoreJsonWebKeySet>,
-    /// How long ago the issuer was last asked.
+    /// Seconds since the issuer was last asked.
     pub(crate) asked_s: i64,
 }
 
@@ -58,22 +64,23 @@ impl KeyRing {
         &self.issuer
     }
 
-    /// The keys held, if they are recent enough to use without asking.
+    /// The kept keys, if they are recent enough to be used without asking.
     pub(crate) fn fresh(&self, now_unix: i64) -> Option<Arc<CoreJsonWebKeySet>> {
         let held = self.held()?;
-        // A negative age, after the clock was set back, says nothing: ask.
+        // A negative age means that the clock was set back: the true age is unknown, so ask.
         (0..self.issuer.keys_ttl_s).contains(&(now_unix - held.fetched_unix)).then_some(held.keys)
     }
 
-    /// Newer keys than `seen`, if the issuer may be asked and answers; else the ones held while they may be used.
+    /// Newer keys than `seen`, if the issuer may be asked now and answers; else the kept ones, for as long as
+    /// they may be used.
     pub(crate) async fn refresh(
         self: &Arc<Self>,
         seen: Option<Arc<CoreJsonWebKeySet>>,
         now_unix: i64,
     ) -> Result<Refreshed, KeysError> {
         let ring = Arc::clone(self);
-        // A task of its own: a caller that goes away must not end what others wait for, or use up the one
-        // request that is allowed.
+        // In a task of its own: a caller that goes away must not abort the request that others wait for, and
+        // so use up the only one allowed.
         let asking = tokio::spawn(async move { ring.refresh_alone(seen, now_unix).await });
         asking.await.map_err(|_| KeysError::Interrupted)?
     }
@@ -108,24 +115,25 @@ impl KeyRing {
                 refreshed(keys, now_unix)
             }
             Err(failure) => {
-                tracing::warn!(issuer = self.issuer.name, %failure, "an issuer's keys can't be had");
+                tracing::warn!(issuer = self.issuer.name, %failure, "an issuer's keys are not available");
                 asking.failure = Some(failure.clone());
                 self.usable(now_unix).map_or(Err(failure), |keys| refreshed(keys, now_unix))
             }
         }
     }
 
-    /// The keys held, also those past their time but not past [`KEYS_STALE_S`].
+    /// The kept keys, if they are at most [`KEYS_STALE_S`] past `keys_ttl_s`.
     fn usable(&self, now_unix: i64) -> Option<Arc<CoreJsonWebKeySet>> {
         let held = self.held()?;
         (now_unix - held.fetched_unix < self.issuer.keys_ttl_s + KEYS_STALE_S).then_some(held.keys)
     }
 
     fn held(&self) -> Option<Held> {
-        // Nothing can panic while it is written, so a poisoned lock still holds a whole value.
+        // A panic can't happen during the assignment, so that even a poisoned lock holds a complete value.
         self.held.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Fetches the keys from where the configuration says.
     async fn fetch(&self) -> Result<CoreJsonWebKeySet, KeysError> {
         let Issuer { url, key_source, fetcher, .. } = &self.issuer;
         let (keys, place) = match key_source {
@@ -152,16 +160,18 @@ impl KeyRing {
     }
 }
 
-/// What is needed of a discovery document. `openidconnect`'s own type also wants the endpoints of a log-in
-/// page, which GitHub Actions and Kubernetes, having none, leave out.
+/// What is needed of a discovery document. `openidconnect`'s own type also requires the endpoints of a log-in
+/// page, which GitHub Actions and Kubernetes don't have.
 #[derive(Deserialize)]
 struct Discovery {
     issuer: IssuerUrl,
     jwks_uri: JsonWebKeySetUrl,
 }
 
+/// Fetches the discovery document; the URL of the keys that it names.
 async fn discover(issuer: &IssuerUrl, fetcher: &Fetcher) -> Result<JsonWebKeySetUrl, KeysError> {
-    // OpenID Connect Discovery 1.0 section 4: a slash that ends the issuer is removed before this is appended.
+    // OpenID Connect Discovery 1.0, section 4: a slash at the end of the issuer is removed before this is
+    // appended.
     let url = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
     let answer = fetcher.fetch(get(&url, None)?).await;
     let answer = answer.map_err(|error| KeysError::Fetch { url: url.clone(), error })?;
@@ -186,6 +196,7 @@ async fn fetch_keys(uri: &JsonWebKeySetUrl, fetcher: &Fetcher) -> Result<CoreJso
     })
 }
 
+/// Fetches keys from a server that requires the token `bearer`.
 async fn fetch_keys_as(
     uri: &JsonWebKeySetUrl,
     bearer: Vec<u8>,

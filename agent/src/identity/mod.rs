@@ -1,16 +1,21 @@
 //! Identity: from a CI system's token to a verified credential.
 //!
-//! [`config`] says which issuers are believed, [`verify`] checks a token against one of them with keys that
-//! [`keys`] fetches through [`fetch`], and [`source`] finds the token on the job's side. Signatures and claims
-//! are checked by the `openidconnect` crate; what it leaves out (`nbf`, `iat` ahead of the clock) is checked in
-//! [`verify`]. Where a verified token may be used again is decided by [`agent_core::identity::replay`].
+//! - [`config`]: an `[[issuer]]` of the configuration; [`issuer`]: the same, checked.
+//! - [`verify`]: checks a token against its issuer. The `openidconnect` crate checks signatures and claims;
+//!   what it leaves out (`nbf`, an `iat` in the future) is checked here.
+//! - [`keys`]: an issuer's keys, which it requests through [`fetch`].
+//! - [`uses`]: the tokens used on this host. Where a token may be used again is decided by
+//!   [`agent_core::identity::replay`].
+//! - [`source`]: finds the token on the job's side, in `lineal run`.
 //!
-//! Nothing here may print a token or a claim of one that isn't proven, except the few that an error names,
-//! shortened and escaped. Nothing here knows of jobs, policies or the audit trail.
+//! Nothing here may print a token. Of the claims of an unverified token, only those that an error names are
+//! shown, escaped and cut. Nothing here knows of jobs, policies or the audit trail.
 
 pub(crate) mod config;
+mod config_error;
 pub(crate) mod error;
 mod fetch;
+mod issuer;
 mod keys;
 pub(crate) mod source;
 pub(crate) mod uses;

@@ -1,14 +1,16 @@
-//! Where `lineal run` finds the job's token: a file, the environment, or the CI system.
+//! Where `lineal run` finds the job's token: in a file, in the environment, or at the CI system.
 //!
-//! Runs as the job's own user, on the job's side of the control socket: what it finds is a claim, and the
-//! daemon believes none of it. The first source that is *there* decides: a source that is there but broken
-//! is an error, not a reason to look further, or a typing error would enrol a job as somebody else.
+//! This runs as the job's own user, on the job's side of the control socket: the daemon verifies what it
+//! finds. The first source that is present decides. If it is unusable, that is an error and no other is
+//! tried: otherwise a misspelt path would enrol a job under another identity.
 
-use std::ffi::OsString;
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::{
+    ffi::OsString,
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use agent_core::identity::token::{TOKEN_BYTES_MAX, Token};
 use openidconnect::http::header::{ACCEPT, AUTHORIZATION, HeaderValue};
@@ -17,34 +19,34 @@ use serde::Deserialize;
 
 use super::fetch::{FetchError, Fetcher, is_secure};
 
-/// The token itself.
+/// The variable that holds the token itself.
 pub(crate) const TOKEN_VARIABLE: &str = "LINEAL_TOKEN";
 /// The variable to name under `id_tokens:` in `.gitlab-ci.yml`.
 pub(crate) const GITLAB_VARIABLE: &str = "LINEAL_ID_TOKEN";
-/// What GitHub's runner sets in a job with the permission `id-token: write`.
+/// The variables that GitHub's runner sets in a job with the permission `id-token: write`.
 const GITHUB_URL_VARIABLE: &str = "ACTIONS_ID_TOKEN_REQUEST_URL";
 const GITHUB_TOKEN_VARIABLE: &str = "ACTIONS_ID_TOKEN_REQUEST_TOKEN";
-/// What it sets in every job.
+/// The variable that it sets in every job.
 const GITHUB_VARIABLE: &str = "GITHUB_ACTIONS";
 /// Where a pod mounts its projected service account token for lineal.
 pub(crate) const KUBERNETES_TOKEN_PATH: &str = "/var/run/secrets/lineal/token";
 
-/// What must not be in the environment of the job's command. The variables with which a GitHub job asks for
-/// tokens stay: they are the job's own, and steps need them to log in elsewhere.
+/// The variables to remove from the environment of the job's command. Those with which a GitHub job requests
+/// tokens stay: they are the job's own, and its steps need them to log in elsewhere.
 pub(crate) const SECRET_VARIABLES: [&str; 2] = [TOKEN_VARIABLE, GITLAB_VARIABLE];
 
-/// How long GitHub may take for an answer.
+/// How long GitHub may take to answer.
 const GITHUB_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where to look.
 pub(crate) struct Places<'a> {
     /// `--token-file`.
     pub(crate) token_file: Option<&'a Path>,
-    /// The environment.
+    /// Looks a variable up in the environment.
     pub(crate) variable: &'a dyn Fn(&str) -> Option<OsString>,
     /// [`KUBERNETES_TOKEN_PATH`].
     pub(crate) kubernetes_path: &'a Path,
-    /// The audience to ask for, where it is ours to ask.
+    /// The audience to request, where the token is requested and not found.
     pub(crate) audience: &'a str,
 }
 
@@ -57,9 +59,9 @@ pub(crate) enum Source {
     Variable,
     /// GitLab's `id_tokens`.
     Gitlab,
-    /// GitHub Actions, which was asked for it.
+    /// Requested from GitHub Actions.
     Github,
-    /// A projected service account token.
+    /// A projected service account token in a pod.
     Kubernetes,
 }
 
@@ -67,8 +69,9 @@ pub(crate) enum Source {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SourceError {
     #[error(
-        "no token: give --token-file or {TOKEN_VARIABLE}, or run in GitHub Actions with `permissions: id-token: write`, \
-         in GitLab CI with `id_tokens: {GITLAB_VARIABLE}:`, or in a pod with a token at {KUBERNETES_TOKEN_PATH}"
+        "no token: give --token-file or {TOKEN_VARIABLE}, or run in GitHub Actions with `permissions: \
+         id-token: write`, in GitLab CI with `id_tokens: {GITLAB_VARIABLE}:`, or in a pod with a token at \
+         {KUBERNETES_TOKEN_PATH}"
     )]
     Nowhere,
     #[error("{variable} is set but empty")]
@@ -93,7 +96,7 @@ pub(crate) enum SourceError {
     Client(#[source] reqwest::Error),
 }
 
-/// Finds the job's token.
+/// Finds the job's token, and says where.
 pub(crate) async fn find(places: &Places<'_>) -> Result<(Token, Source), SourceError> {
     if let Some(path) = places.token_file {
         return Ok((read(path)?, Source::File));
@@ -127,7 +130,7 @@ fn from_variable(places: &Places<'_>, variable: &'static str) -> Result<Option<S
 fn read(path: &Path) -> Result<Token, SourceError> {
     let path = path.to_owned();
     let mut content = String::new();
-    // White space around a token is no part of it, so the file may be a little longer.
+    // A little more than the longest token: white space around it is dropped.
     let read = File::open(&path)
         .and_then(|file| file.take(TOKEN_BYTES_MAX as u64 + 64).read_to_string(&mut content));
     let token = Token::new(content);
@@ -144,6 +147,7 @@ struct GithubAnswer {
     value: String,
 }
 
+/// Requests a token from GitHub at `url`, with the bearer token that the runner gave the job.
 async fn ask_github(url: &str, bearer: &Token, audience: &str) -> Result<Token, SourceError> {
     let mut url = Url::parse(url).ok().filter(is_secure).ok_or(SourceError::GithubUrl)?;
     url.query_pairs_mut().append_pair("audience", audience);

@@ -1,5 +1,5 @@
-//! Tokens that were used, kept over restarts: a token's second use is judged by its first, whoever was
-//! running then.
+//! The tokens used on this host, kept in a file: a token's second use is judged by its first, also after a
+//! restart.
 
 use std::{
     fs,
@@ -7,7 +7,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use agent_core::identity::replay::{Admitted, Enroller, Refusal, UnknownVersion, UseTable};
+use agent_core::identity::replay::{Admitted, Enroller, Refusal, USES_MAX, UnknownVersion, UseTable};
 
 use super::verify::VerifiedToken;
 use crate::{
@@ -15,22 +15,22 @@ use crate::{
     files,
 };
 
-/// Unexpired tokens that are remembered.
-const USES_MAX: usize = 65_536;
-
 /// Why a token may not be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UseError {
-    /// The rule says so.
+    /// The rule for replays refuses it.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// The use can't be kept, so it doesn't happen.
-    #[error("the token's use cannot be stored in {path}: {reason}")]
+    /// The use can't be stored, so the token is not accepted.
+    #[error("the token is refused, because its use cannot be stored in {path}: {reason}")]
     Unstored { path: PathBuf, reason: String },
-    /// The stored table can't be read: tokens used before would be let in again.
-    #[error("the used tokens in {path} cannot be read: {reason}")]
+    /// The stored table can't be read. Without it, used tokens would be accepted again.
+    #[error(
+        "the table of used tokens in {path} cannot be read: {reason}; restore it: without it, used tokens \
+         would be accepted again"
+    )]
     Unreadable { path: PathBuf, reason: String },
-    /// It was stored by another version.
+    /// It was stored by another version of lineal.
     #[error(transparent)]
     Version(#[from] UnknownVersion),
 }
@@ -41,14 +41,14 @@ impl Bounded for UseError {
     }
 }
 
-/// The stored table.
+/// The table of used tokens, and its file.
 pub(crate) struct UseStore {
     path: PathBuf,
     table: Mutex<UseTable>,
 }
 
 impl UseStore {
-    /// Opens `used-tokens.json` in the state directory.
+    /// Reads `used-tokens.json` in the state directory, if it exists.
     pub(crate) fn open(state_dir: &Path) -> Result<Self, UseError> {
         let path = state_dir.join("used-tokens.json");
         let unreadable = |reason: String| UseError::Unreadable { path: path.clone(), reason };
@@ -63,7 +63,7 @@ impl UseStore {
         Ok(Self { path, table: Mutex::new(table) })
     }
 
-    /// Lets a token in for an enroller or says why not; a first use is on disk when this returns.
+    /// Admits a token for an enroller, or says why not. A first use is on disk when this returns.
     pub(crate) fn admit(
         &self,
         token: &VerifiedToken,
@@ -84,14 +84,14 @@ impl UseStore {
     }
 }
 
-/// The context that a token is used in, as the kernel shows it.
+/// The context in which a process uses a token, as the kernel shows it.
 pub(crate) fn enroller(pid: u32, uid: u32) -> Enroller {
     let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
     Enroller { uid, pod_uid: pod_of(&cgroup) }
 }
 
-/// The UID of the Kubernetes pod in a cgroup path: the kubelet names pods `…pod<uid>`, with `_` for `-` under
-/// systemd.
+/// The UID of the Kubernetes pod in a cgroup path. The kubelet names a pod's cgroup `…pod<uid>`; the systemd
+/// driver writes `_` for `-`.
 fn pod_of(cgroup: &str) -> Option<String> {
     cgroup.split(['/', '\n']).rev().find_map(|component| {
         let (_, uid) = component.trim_end_matches(".slice").rsplit_once("pod")?;
@@ -106,9 +106,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pods_uid_is_found_under_both_cgroup_drivers() {
+    fn a_pod_s_uid_is_found_under_both_cgroup_drivers() {
         let uid = "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0";
-        let systemd = "0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod0f1e2d3c_4b5a_6978_8796_a5b4c3d2e1f0.slice/cri-containerd-aa.scope";
+        let systemd = "0::/kubepods.slice/kubepods-burstable.slice/\
+                       kubepods-burstable-pod0f1e2d3c_4b5a_6978_8796_a5b4c3d2e1f0.slice/\
+                       cri-containerd-aa.scope";
         assert_eq!(pod_of(systemd).as_deref(), Some(uid));
         assert_eq!(pod_of(&format!("0::/kubepods/burstable/pod{uid}/abc")).as_deref(), Some(uid));
         assert_eq!(pod_of("0::/user.slice/podman-1.scope"), None);

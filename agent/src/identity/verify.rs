@@ -1,29 +1,41 @@
 //! From a token to a verified credential.
 //!
-//! The signature, the issuer, the audience and the expiry are checked by `openidconnect`'s `IdTokenVerifier`.
-//! It checks `typ`, `cty` and `crit` too, but neither `nbf` nor an `iat` ahead of the clock: those are checked
-//! here, after it. What is read of a token before that chooses the issuer and words an error, nothing else.
+//! `openidconnect`'s `IdTokenVerifier` checks the signature, the issuer, the audience, the expiry, `typ`,
+//! `cty` and `crit`. It checks neither `nbf` nor an `iat` in the future: those are checked here, after it.
+//! What is read of a token before it is verified serves to find its issuer and to explain a refusal, and
+//! nothing else.
 
-use std::str::FromStr;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::{
+    str::FromStr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
-use agent_core::credential::Credential;
-use agent_core::identity::claims::{self, Reading};
-use agent_core::identity::replay::{RunKey, Use};
-use agent_core::identity::token::{TOKEN_BYTES_MAX, Token, TokenId};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use openidconnect::core::{CoreIdToken, CoreIdTokenVerifier, CoreJsonWebKeySet, CoreJwsSigningAlgorithm};
-use openidconnect::{ClaimsVerificationError, ClientId, JsonWebTokenType, Nonce, SignatureVerificationError};
+use agent_core::{
+    credential::Credential,
+    identity::{
+        claims::{self, Reading},
+        replay::{RunKey, Use},
+        token::{TOKEN_BYTES_MAX, Token, TokenId},
+    },
+};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use openidconnect::{
+    ClaimsVerificationError, ClientId, JsonWebTokenType, Nonce, SignatureVerificationError,
+    core::{CoreIdToken, CoreIdTokenVerifier, CoreJsonWebKeySet, CoreJwsSigningAlgorithm},
+};
 use serde_json::{Map, Value};
 
-use super::config::{ConfigError, Issuer, IssuerConfig, issuers};
-use super::error::{IdentityError, Shown};
-use super::keys::KeyRing;
+use super::{
+    config::IssuerConfig,
+    config_error::ConfigError,
+    error::{IdentityError, Shown},
+    issuer::{Issuer, issuers},
+    keys::KeyRing,
+};
 
-/// The signatures that are accepted: made with a private key that only the issuer has. Neither `none` nor
-/// `HS256`, whose key whoever verifies holds too, can be put here.
+/// The signature algorithms that are accepted: those with a private key that only the issuer has. Never
+/// `none`, and never `HS256`, whose key every verifier has too.
 const ACCEPTED: [(&str, CoreJwsSigningAlgorithm); 9] = [
     ("RS256", CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha256),
     ("RS384", CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha384),
@@ -37,25 +49,25 @@ const ACCEPTED: [(&str, CoreJwsSigningAlgorithm); 9] = [
 ];
 const ACCEPTED_NAMES: &str = "RS256/384/512, PS256/384/512, ES256/384 and EdDSA";
 
-/// Believes the configured issuers, and nobody else.
+/// Verifies tokens of the configured issuers, and refuses all others.
 pub(crate) struct Verifier {
     rings: Vec<Arc<KeyRing>>,
 }
 
-/// A token that was verified. Whether it may be used here is [`UseTable::admit`]'s to say.
+/// A token that was verified. [`UseTable::admit`] decides whether it may be used here and now.
 ///
 /// [`UseTable::admit`]: agent_core::identity::replay::UseTable::admit
 #[derive(Clone, Debug)]
 pub(crate) struct VerifiedToken {
     /// Who the job acts for.
     pub(crate) credential: Credential,
-    /// What the token is remembered by.
+    /// What the token is remembered by once it was used.
     pub(crate) token_id: TokenId,
-    /// The CI run it was issued to, if its issuer's tokens name one.
+    /// The CI run that it was issued to, if its issuer's tokens name one.
     pub(crate) run: Option<RunKey>,
-    /// The pod it is bound to.
+    /// The UID of the Kubernetes pod that it is bound to, if it is.
     pub(crate) pod_uid: Option<String>,
-    /// From when on it is refused: its expiry and the issuer's clock skew.
+    /// When it is refused from: its expiry plus the issuer's clock skew, in seconds since the Unix epoch.
     pub(crate) forget_unix: i64,
     /// The issuer's configured name.
     pub(crate) issuer_name: String,
@@ -74,13 +86,13 @@ impl VerifiedToken {
 }
 
 impl Verifier {
-    /// A verifier for these issuers. Asks none of them yet.
+    /// A verifier for the configured issuers. Fetches no keys yet.
     pub(crate) fn new(configs: &[IssuerConfig]) -> Result<Self, ConfigError> {
         let rings = issuers(configs)?.into_iter().map(|issuer| Arc::new(KeyRing::new(issuer))).collect();
         Ok(Self { rings })
     }
 
-    /// Verifies `token` at `now_unix`, asking its issuer for keys if it must and may.
+    /// Verifies `token` at `now_unix`. Fetches its issuer's keys if they are needed and it is not too early.
     pub(crate) async fn verify(&self, token: &Token, now_unix: i64) -> Result<VerifiedToken, IdentityError> {
         let presented = Presented::parse(token)?;
         let ring = self
@@ -97,6 +109,7 @@ impl Verifier {
     }
 }
 
+/// Checks a token with the kept keys, and once more with newer ones if it names a key that is not among them.
 async fn check_with_keys(
     ring: &Arc<KeyRing>,
     id_token: &CoreIdToken,
@@ -105,8 +118,8 @@ async fn check_with_keys(
 ) -> Result<(), IdentityError> {
     let issuer = ring.issuer();
     let fresh = ring.fresh(now_unix);
-    // With no keys at all everything that needs none is still checked first: a token for another audience
-    // is no reason to ask the issuer anything.
+    // If there are no keys yet, everything that needs none is checked first all the same: a token for another
+    // audience is no reason to ask the issuer for keys.
     let keys = fresh.as_deref().cloned().unwrap_or_default();
     match check(id_token, issuer, keys, now_unix) {
         Err(ClaimsVerificationError::SignatureVerification(SignatureVerificationError::NoMatchingKey)) => {}
@@ -120,13 +133,14 @@ async fn check_with_keys(
         .map_err(|error| presented.explain(error, issuer, refreshed.asked_s, now_unix))
 }
 
+/// Checks all that `openidconnect` checks, with these keys.
 fn check(
     id_token: &CoreIdToken,
     issuer: &Issuer,
     keys: CoreJsonWebKeySet,
     now_unix: i64,
 ) -> Result<(), ClaimsVerificationError> {
-    // The skew is given by reading an earlier clock: a token is expired once `now - skew >= exp`.
+    // The clock skew is applied by reading an earlier clock: a token is expired once `now - skew >= exp`.
     let earlier = system_time(now_unix.saturating_sub(issuer.clock_skew_s));
     let verifier = CoreIdTokenVerifier::new_public_client(
         ClientId::new(issuer.audience.clone()),
@@ -134,20 +148,20 @@ fn check(
         keys,
     )
     .set_allowed_algs(ACCEPTED.map(|(_, alg)| alg))
-    // No type beside JWT: RFC 9068's `at+jwt` is an access token, which says what its bearer may do
-    // at an API, not who it is. A type that didn't normalise would leave none allowed.
+    // JWT alone: RFC 9068's `at+jwt` is an access token, which says what its bearer may do at an API, not who
+    // the bearer is.
     .set_allowed_jose_types(JsonWebTokenType::new("JWT".to_owned()).normalize())
     .set_time_fn(move || earlier.into());
-    // No nonce: there was no authentication request. Replay is another module's.
+    // No nonce: there was no authentication request. Replays are found by `UseTable`.
     id_token.claims(&verifier, |_: Option<&Nonce>| Ok(())).map(|_| ())
 }
 
 fn system_time(unix: i64) -> SystemTime {
-    // Before 1970 nothing was issued: the epoch will do.
+    // No token was issued before 1970: the epoch is early enough.
     SystemTime::UNIX_EPOCH + Duration::from_secs(unix.try_into().unwrap_or_default())
 }
 
-/// A token as it was presented: read, not believed.
+/// A token as it was presented: parsed, not verified.
 struct Presented<'t> {
     signing_input: &'t str,
     issuer: String,
@@ -161,6 +175,7 @@ struct Presented<'t> {
 }
 
 impl<'t> Presented<'t> {
+    /// Reads a token's header and claims, and refuses what can't be a signed token.
     fn parse(token: &'t Token) -> Result<Self, IdentityError> {
         let malformed = |what| IdentityError::Malformed { what };
         if token.is_empty() {
@@ -194,17 +209,17 @@ impl<'t> Presented<'t> {
                 .and_then(seconds)
                 .ok_or(malformed("it has no time of issue (`iat`)"))?,
             not_before_unix: optional("nbf")
-                .map(|nbf| seconds(nbf).ok_or(malformed("its `nbf` is no time")))
+                .map(|nbf| seconds(nbf).ok_or(malformed("its `nbf` is not a time")))
                 .transpose()?,
             jti: optional("jti")
-                .map(|_| text_of(&claims, "jti").ok_or(malformed("its `jti` is no text")))
+                .map(|_| text_of(&claims, "jti").ok_or(malformed("its `jti` is not text")))
                 .transpose()?,
             alg,
             claims,
         })
     }
 
-    /// The checks that `openidconnect` lacks.
+    /// The checks of `nbf` and `iat` that `openidconnect` lacks.
     fn check_start(&self, issuer: &Issuer, now_unix: i64) -> Result<(), IdentityError> {
         let latest = now_unix.saturating_add(issuer.clock_skew_s);
         // RFC 7519 section 4.1.5: the token "MUST NOT be accepted" before this time.
@@ -217,6 +232,7 @@ impl<'t> Presented<'t> {
         Ok(())
     }
 
+    /// What its claims mean, once they are verified.
     fn into_verified(self, issuer: &Issuer) -> Result<VerifiedToken, IdentityError> {
         let Reading { groups, claims, run, pod_uid } = claims::read(&self.claims, &issuer.rules)?;
         let token_id = match &self.jti {
@@ -240,6 +256,7 @@ impl<'t> Presented<'t> {
         })
     }
 
+    /// Says in our own words why `openidconnect` refused the token.
     fn explain(
         &self,
         error: ClaimsVerificationError,
@@ -271,11 +288,12 @@ impl<'t> Presented<'t> {
                 IdentityError::Algorithm { alg: Shown::new(&self.alg), accepted: ACCEPTED_NAMES }
             }
             Claims::SignatureVerification(_) => IdentityError::Signature { issuer: name() },
-            // The enum is open to new variants; whatever they say, the token was not verified.
+            // The enum may get new variants. Whatever they mean, the token was not verified.
             _ => IdentityError::Malformed { what: "its claims are not those of an ID token" },
         }
     }
 
+    /// Its audience, for an error message.
     fn audience(&self) -> String {
         match self.claims.get("aud") {
             Some(Value::String(audience)) => audience.clone(),
@@ -287,17 +305,19 @@ impl<'t> Presented<'t> {
     }
 }
 
+/// The JSON object that a part of a token encodes.
 fn object(base64url: &str) -> Option<Map<String, Value>> {
     let json = URL_SAFE_NO_PAD.decode(base64url).ok()?;
     serde_json::from_slice(&json).ok()
 }
 
+/// A member that is text and not empty.
 fn text_of(members: &Map<String, Value>, name: &str) -> Option<String> {
     members.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
-/// RFC 7519's NumericDate: seconds, perhaps with a fraction, which is dropped as `openidconnect` drops it.
+/// RFC 7519's NumericDate: seconds, perhaps with a fraction, which is dropped, as `openidconnect` does.
 fn seconds(value: &Value) -> Option<i64> {
-    // A float outside i64 saturates, which is far enough away.
+    // A float beyond `i64` becomes the largest or smallest `i64`, which is far enough away.
     value.as_i64().or_else(|| value.as_f64().filter(|seconds| seconds.is_finite()).map(|s| s.floor() as i64))
 }

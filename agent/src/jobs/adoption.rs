@@ -1,4 +1,4 @@
-//! Taking over what an earlier agent followed.
+//! Takes over the jobs that an earlier agent followed.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -9,10 +9,10 @@ use std::{
 
 use agent_core::audit::record::{JobRecord, JobState, Record};
 
-use super::{Job, Registry, kill::kill_in_background, standings::revived};
+use super::{job::Job, kill::kill_in_background, registry::Registry};
 
-/// How often the kernel side is looked at before a job without processes has ended.
-/// One look can miss a process: it forks into a part of the map that has been read, and ends.
+/// Looks at the task map before a kept job without processes counts as ended. A single look can miss a
+/// process that forks into a part of the map that has been read already, and ends.
 const LOOKS: u32 = 24;
 
 /// What was taken over.
@@ -20,13 +20,14 @@ const LOOKS: u32 = 24;
 pub struct Adopted {
     /// Each job with its live processes.
     pub jobs: Vec<(Arc<Job>, Vec<u32>)>,
-    /// Processes of jobs that nothing is known of: they stay shut off.
+    /// Number of processes whose jobs are not known: they stay shut off.
     pub strays: usize,
 }
 
 impl Registry {
-    /// Takes over every job that the kernel side still follows, with credential and ancestry, and records the end of those
-    /// whose last process has gone meanwhile. What ended a job's access before ends it now.
+    /// Takes over every job that the kernel side still follows, with credential and ancestry, and records the
+    /// end of those whose last process has ended meanwhile. A job whose access had ended is taken over as
+    /// such.
     pub fn adopt(&self, now: Instant) -> io::Result<Adopted> {
         let kept = self.standings.store.all()?;
         let mut found: HashMap<u32, u64> = HashMap::new();
@@ -46,19 +47,20 @@ impl Registry {
         for (id, kept) in kept {
             match live.remove(&id.0) {
                 Some(processes) => {
-                    let (job, ended) = self.standings.revive(id, kept);
+                    let (job, ended) = self.standings.restore(id, kept);
                     let job = Arc::new(job);
                     self.record(&job, JobState::Adopted);
                     self.locked().jobs.insert(id.0, Arc::clone(&job));
                     if let Some(reason) = ended {
-                        // By what is kept of others, perhaps: that may be gone when the next agent starts.
+                        // It may be a revocation of the job's subject or claims, or of the revocation file,
+                        // that is removed before the next agent starts.
                         self.standings.keep_ended(&self.locked().jobs, &job, &reason);
                         revoked.insert(id);
                     }
                     adopted.jobs.push((job, processes));
                 }
                 None => {
-                    self.record(&revived(id, kept), JobState::Ended);
+                    self.record(&kept.into_job(id), JobState::Ended);
                     self.standings.store.forget(id);
                 }
             }
@@ -67,7 +69,7 @@ impl Registry {
             kill_in_background(Arc::clone(&self.kernel), revoked);
         }
         for (id, processes) in live {
-            match self.meet(&mut self.locked(), id) {
+            match self.find_or_register(&mut self.locked(), id) {
                 Some(job) => adopted.jobs.push((job, processes)),
                 None => {
                     self.kernel.shut_off(id);
@@ -75,12 +77,12 @@ impl Registry {
                 }
             }
         }
-        // Its places and members, and what nothing descends from any more.
+        // Reads the jobs' nodes and members, and drops nodes that nothing descends from any more.
         self.reconcile(now, true);
         Ok(adopted)
     }
 
-    /// Tells the trail of a job that has changed hands or ended; it did whatever becomes of that.
+    /// Records that a job was adopted or has ended. If that fails it is logged: it has happened all the same.
     pub(super) fn record(&self, job: &Job, state: JobState) {
         let id = job.id.to_string();
         let record = Record::Job(JobRecord {
@@ -90,7 +92,7 @@ impl Registry {
             root_pid: job.root_pid,
         });
         if let Err(error) = self.trail.append(&record) {
-            tracing::error!(%error, job = id, "a change of a job could not be recorded");
+            tracing::error!(%error, job = id, "a job's adoption or end could not be recorded");
         }
     }
 }

@@ -1,28 +1,21 @@
-//! Enrolment: a process, or a tree that runs already, becomes a job under a credential.
+//! Enrolment: makes a process, or a tree that runs already, a job under a credential.
 
-use std::{
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize},
-    },
-};
+use std::{path::PathBuf, sync::Arc};
 
-use agent_abi::Node;
+use agent_abi::{Node, TaskTag};
 use agent_core::{
     audit::record::{JobRecord, JobState, Record},
     credential::Credential,
-    standing::{Grounds, TokenTerm},
 };
 use thiserror::Error;
-use tokio::sync::watch;
 
 use super::{
-    Job, Registry,
-    lineage::{ImageText, image_of, text_now},
-    registry::Inner,
+    image::{ImageText, image_of_process},
+    job::Job,
+    processes::has_ended,
+    registry::{Inner, Registry},
     store::KeptJob,
-    tree::{Member, has_ended},
+    tree::Member,
 };
 use crate::{
     audit::AuditError,
@@ -37,51 +30,58 @@ pub struct Enrolment {
     pub pid: u32,
     /// Its user id.
     pub uid: u32,
-    /// The name its starter gave the job.
+    /// The name that its starter gave the job; the credential's subject unless given.
     pub name: Option<String>,
-    /// Who it acts for: verified.
+    /// Who it acts for. The credential is verified.
     pub credential: Credential,
-    /// Cookie of its network namespace, which is served already.
+    /// Cookie of its network namespace, in which the agent listens already.
     pub netns: u64,
 }
 
 /// Why a process isn't enrolled.
 #[derive(Debug, Error)]
 pub enum EnrolError {
-    /// A followed process can't change its credential.
-    #[error("this process already belongs to job {job}: a job can't enrol again under another credential")]
+    /// The process is followed, and can't change its credential.
+    #[error("this process already belongs to job {job}: a job cannot enrol again under another credential")]
     AlreadyFollowed {
         /// Its job.
         job: Id,
     },
-    /// The credential's access was ended.
+    /// Access of the credential was ended.
     #[error("access of {subject} was revoked: {reason}")]
     Revoked {
         /// The credential's subject.
         subject: String,
-        /// What the operator said.
+        /// The reason that was given for it.
         reason: String,
     },
-    /// Access of the job that it is in without a credential was ended: a token doesn't lead out of it.
+    /// Access of the job that the process is in without a credential was ended. A token doesn't lead out of
+    /// such a job.
     #[error("access of job {job}, which this process is in, was revoked: {reason}")]
-    RevokedHere {
-        /// That job.
+    JobRevoked {
+        /// The job.
         job: Id,
-        /// What the operator said.
+        /// The reason that was given for it.
         reason: String,
     },
-    /// Too many jobs.
-    #[error("{0} jobs are followed on this host already (limits.jobs_max)")]
+    /// As many jobs are live as may be.
+    #[error(
+        "{0} jobs are followed on this host already, and limits.jobs_max allows no more: \
+         wait until some have ended, or raise it"
+    )]
     TooManyJobs(usize),
-    /// The process stands outside the cgroup that the agent watches.
-    #[error("process {pid} is outside {cgroup}, where this agent's programs are attached")]
+    /// The process is outside the cgroup that the programs are attached to.
+    #[error(
+        "process {pid} is outside {cgroup} (kernel.cgroup), where this agent's programs are attached: \
+         no program would see its connections"
+    )]
     Uncovered {
         /// The process.
         pid: u32,
         /// The cgroup.
         cgroup: PathBuf,
     },
-    /// The process has gone.
+    /// The process has ended, or can't be read.
     #[error("process {pid} cannot be read: {source}")]
     Gone {
         /// The process.
@@ -89,13 +89,14 @@ pub enum EnrolError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The process has executed another program meanwhile: whose it would be on record as is not what it is.
-    #[error("process {pid} executed another program while it was enrolled")]
+    /// The process has executed another program meanwhile: the recorded executable would not be the one
+    /// running.
+    #[error("process {pid} executed another program while it was enrolled: its job is shut off")]
     Changed {
         /// The process.
         pid: u32,
     },
-    /// The kernel side refused.
+    /// The kernel side can't take it.
     #[error(transparent)]
     Kernel(#[from] KernelError),
     /// The job can't be kept for a later agent, so it doesn't begin.
@@ -119,8 +120,9 @@ impl Bounded for EnrolError {
 impl Registry {
     /// Puts a process into a new job. When this returns, the process is tagged and the trail says so.
     ///
-    /// `alive` answers whether the process whose number this is still lives. If it ends at the last moment and another one
-    /// has got its number, that one may bear its tag: it stays, and the job is granted nothing. Nobody is let go.
+    /// `alive` tells whether the process that asked still lives. If it ends at the last moment and its PID
+    /// passes to another process, that process may get the tag. The tag then stays and the job is shut off:
+    /// untagging could free a process that has to be followed.
     pub fn enrol(&self, enrolment: Enrolment, alive: impl Fn() -> bool) -> Result<Arc<Job>, EnrolError> {
         let Enrolment { pid, uid, name, credential, netns } = enrolment;
         let gone = |source| EnrolError::Gone { pid, source };
@@ -129,32 +131,12 @@ impl Registry {
         }
         let id = Id::random().map_err(gone)?;
         let name = name.unwrap_or_else(|| credential.subject.clone());
-        let Credential { expires_unix, acts_until_unix, .. } = credential;
-        let (grounds, _) = watch::channel(Grounds::of(TokenTerm { expires_unix, acts_until_unix }));
-        let job = Arc::new(Job {
-            id,
-            name,
-            credential: Some(credential.clone()),
-            root_pid: pid,
-            netns: netns.into(),
-            sessions: AtomicUsize::new(0),
-            grounds,
-            shut: AtomicBool::new(false),
-        });
+        let job = Arc::new(Job::new(id, name, Some(credential.clone()), pid, Some(netns)));
         let mut inner = self.locked();
         // Under the lock: the process may have asked twice at once.
         let before = self.kernel.tag_of(pid);
-        if let Some(tag) = before.filter(|tag| !self.is_unidentified(tag.job)) {
-            return Err(EnrolError::AlreadyFollowed { job: Id(tag.job) });
-        }
-        if let Some((job, reason)) = before.and_then(|tag| self.revoked_here(tag.job)) {
-            return Err(EnrolError::RevokedHere { job, reason });
-        }
-        // Those without a credential have a bound of their own.
-        if inner.jobs.values().filter(|job| job.credential.is_some()).count() >= self.jobs_max {
-            return Err(EnrolError::TooManyJobs(self.jobs_max));
-        }
-        // Registered first, then checked: a revocation from here on finds the job.
+        self.admit(&inner, before)?;
+        // Registered first, then checked: from here on a revocation finds the job.
         inner.jobs.insert(id.0, Arc::clone(&job));
         inner.members.entry(id.0).or_default().insert(pid);
         let enrolled = self.announce(&mut inner, &job, &credential, uid).and_then(|(node, image)| {
@@ -162,11 +144,11 @@ impl Registry {
             begun.inspect_err(|_| self.record(&job, JobState::Ended))
         });
         if enrolled.is_err() {
-            // Tagging comes last: a process that isn't enrolled has no tag of this job's.
+            // Tagging comes last, so the process has no tag of this job.
             self.standings.store.forget(id);
             inner.jobs.remove(&id.0);
             inner.members.remove(&id.0);
-            inner.over.insert(id.0);
+            inner.ended.insert(id.0);
         }
         let recorded = enrolled?;
         if let Some(before) = before {
@@ -177,15 +159,31 @@ impl Registry {
             self.shut_off(&job, "its process ended while it was enrolled");
             return Err(ended(pid));
         }
-        // From the tag on the kernel side tells what it executes; what it was read to run before must have been true then.
-        if !text_now(pid, uid).is_ok_and(|now| now == *recorded) {
+        // The kernel side records what the process executes once it is tagged. What was read from /proc
+        // before must still have been true at that moment.
+        if !ImageText::of_process(pid, uid).is_ok_and(|now| now == *recorded) {
             self.shut_off(&job, "its process executed another program while it was enrolled");
             return Err(EnrolError::Changed { pid });
         }
         Ok(job)
     }
 
-    /// Keeps a job and puts its beginning on record; answers the ids of its root's node and image.
+    /// Whether a process with this tag, or with none, may begin another job.
+    fn admit(&self, inner: &Inner, tag: Option<TaskTag>) -> Result<(), EnrolError> {
+        if let Some(tag) = tag.filter(|tag| !self.is_unidentified(tag.job)) {
+            return Err(EnrolError::AlreadyFollowed { job: Id(tag.job) });
+        }
+        if let Some((job, reason)) = tag.and_then(|tag| self.unidentified_revoked(tag.job)) {
+            return Err(EnrolError::JobRevoked { job, reason });
+        }
+        // Jobs without a credential have a bound of their own.
+        if inner.jobs.values().filter(|job| job.credential.is_some()).count() >= self.jobs_max {
+            return Err(EnrolError::TooManyJobs(self.jobs_max));
+        }
+        Ok(())
+    }
+
+    /// Keeps a job on disk and records its beginning; returns the ids of its root's node and image.
     fn announce(
         &self,
         inner: &mut Inner,
@@ -198,17 +196,17 @@ impl Registry {
         }
         let Job { id, root_pid, .. } = *job;
         self.standings.store.keep(&KeptJob::of(job, credential)).map_err(EnrolError::Store)?;
-        let place = self.add_place(inner, id, 0, root_pid, uid)?;
+        let ids = self.add_node(inner, id, 0, root_pid, uid)?;
         self.trail.append(&Record::Job(JobRecord {
             state: JobState::Enrolled,
             job: job.to_ref(&id.to_string()),
             credential: Some(credential.into()),
             root_pid,
         }))?;
-        Ok(place)
+        Ok(ids)
     }
 
-    /// Puts a job's root on record and tags it; answers what is on record as its program.
+    /// Records a job's root and tags it; returns what is on record as its program.
     fn begin(
         &self,
         inner: &mut Inner,
@@ -218,26 +216,27 @@ impl Registry {
         alive: &impl Fn() -> bool,
     ) -> Result<Arc<ImageText>, EnrolError> {
         let Job { id, root_pid, .. } = *job;
-        self.record_places(inner, &id.to_string(), &[node])?;
+        self.record_nodes(inner, &id.to_string(), &[node])?;
         if !alive() {
             return Err(ended(root_pid));
         }
         self.kernel.tag(root_pid, id.0, node, image)?;
-        inner.places.known(node).map(|place| Arc::clone(&place.text)).ok_or_else(|| ended(root_pid))
+        inner.nodes.known(node).map(|node| Arc::clone(&node.text)).ok_or_else(|| ended(root_pid))
     }
 
-    /// Puts the rest of a stopped tree into its root's job, parents first. What is not in it when this fails is in no job.
+    /// Puts more processes of a stopped tree into its root's job, parents first. If this fails, the remaining
+    /// processes are in no job.
     pub fn take_in(&self, job: &Arc<Job>, members: &[Member]) -> Result<(), EnrolError> {
         let mut inner = self.locked();
         for Member { pid, parent, uid } in members.iter().copied() {
-            let of_it = |pid| self.kernel.tag_of(pid).filter(|tag| tag.job == job.id.0);
-            // Whose parent was killed meanwhile stands below the root, as the eldest that is left.
-            let Some(parent) = of_it(parent).or_else(|| of_it(job.root_pid)) else {
+            let in_job = |pid| self.kernel.tag_of(pid).filter(|tag| tag.job == job.id.0);
+            // A process whose parent was killed meanwhile becomes a child of the root in the lineage.
+            let Some(parent) = in_job(parent).or_else(|| in_job(job.root_pid)) else {
                 return Err(ended(job.root_pid));
             };
             match self.kernel.covers(pid) {
                 Ok(true) => {}
-                // One that has ended since is not missed.
+                // A process that has ended meanwhile is left out.
                 Err(_) if has_ended(pid) => continue,
                 Ok(false) => {
                     return Err(EnrolError::Uncovered { pid, cgroup: self.kernel.cgroup().to_owned() });
@@ -245,17 +244,17 @@ impl Registry {
                 Err(source) => return Err(EnrolError::Gone { pid, source }),
             }
             let before = self.kernel.tag_of(pid);
-            // Under the lock: it may have shown a token of its own meanwhile.
-            if before
-                .is_some_and(|tag| !self.is_unidentified(tag.job) || self.revoked_here(tag.job).is_some())
-            {
+            // Under the lock: the process may have shown a token of its own meanwhile.
+            if before.is_some_and(|tag| {
+                !self.is_unidentified(tag.job) || self.unidentified_revoked(tag.job).is_some()
+            }) {
                 continue;
             }
-            let (node, image) = match self.add_place(&mut inner, job.id, parent.node, pid, uid) {
+            let (node, image) = match self.add_node(&mut inner, job.id, parent.node, pid, uid) {
                 Err(EnrolError::Gone { .. }) if has_ended(pid) => continue,
-                placed => placed?,
+                added => added?,
             };
-            self.record_places(&mut inner, &job.id.to_string(), &[node])?;
+            self.record_nodes(&mut inner, &job.id.to_string(), &[node])?;
             inner.members.entry(job.id.0).or_default().insert(pid);
             self.kernel.tag(pid, job.id.0, node, image)?;
             if let Some(before) = before {
@@ -265,8 +264,8 @@ impl Registry {
         Ok(())
     }
 
-    /// Lets every process of a job go that is not to be one: while all of them are held still, and if none of them was
-    /// followed before.
+    /// Untags every process of a job whose enrolment failed. Only while all of them are held still, and if
+    /// none of them was followed before.
     pub fn abandon(&self, job: &Arc<Job>) {
         let mut inner = self.locked();
         for pid in inner.members.remove(&job.id.0).unwrap_or_default() {
@@ -277,8 +276,9 @@ impl Registry {
         self.end(&mut inner, job.id.0);
     }
 
-    /// Makes a process's node and its place below its parent's; answers the node's and the image's ids.
-    pub(super) fn add_place(
+    /// Makes a node, below its parent's, and an image for a process that runs already; returns the ids of
+    /// both.
+    pub(super) fn add_node(
         &self,
         inner: &mut Inner,
         job: Id,
@@ -286,16 +286,17 @@ impl Registry {
         pid: u32,
         uid: u32,
     ) -> Result<(u64, u64), EnrolError> {
-        let read = image_of(pid, uid).map_err(|source| EnrolError::Gone { pid, source })?;
+        let read = image_of_process(pid, uid).map_err(|source| EnrolError::Gone { pid, source })?;
         let (node, image) = (self.kernel.next_id(), self.kernel.next_id());
         self.kernel.add_image(image, &read)?;
         let made = Node { job: job.0, parent, image, tgid: pid, uid, flags: 0, reserved: 0 };
         self.kernel.add_node(node, made)?;
-        inner.places.get(&self.kernel, node);
+        inner.nodes.get(&self.kernel, node);
         Ok((node, image))
     }
 }
 
+/// The process has ended at a bad moment.
 fn ended(pid: u32) -> EnrolError {
     EnrolError::Gone { pid, source: std::io::Error::other("it ended while it was enrolled") }
 }

@@ -1,4 +1,4 @@
-//! Ending jobs' processes: each by a pidfd, and again until none is left.
+//! Kills the processes of jobs: each through a pidfd, in rounds, until none is left.
 
 use std::{
     collections::HashSet,
@@ -13,22 +13,22 @@ use rustix::{
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
 
-use super::tree::is_end;
+use super::processes::is_gone;
 use crate::{ids::Id, kernel::Kernel};
 
-/// How long processes are hunted: a job that forks faster than it is found is told of.
+/// How long to go on killing. A job that forks faster than its processes are found is given up and logged.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Processes that are waited for at once: each takes a descriptor.
-const ENDING_MAX: usize = 512;
-/// How long those that were told to end get before the next look.
+/// Killed processes whose end is awaited at once: each takes a descriptor.
+const AWAITED_MAX: usize = 512;
+/// How long killed processes have to end before the next round.
 const ROUND: Duration = Duration::from_millis(100);
-/// Looks that must find nobody, one after the other: a single one can miss a process that forks into a part of the map that
-/// has been read, and ends.
+/// Looks in a row that must find no process. A single look can miss a process that forks into a part of the
+/// map that has been read already, and ends.
 const QUIET_LOOKS: u32 = 8;
-/// How far apart these are.
+/// Pause between two of these looks.
 const QUIET: Duration = Duration::from_millis(10);
 
-/// Kills every process of these jobs, on a thread of their own.
+/// Kills every process of these jobs, on a thread of its own.
 pub fn kill_in_background(kernel: Arc<Kernel>, jobs: HashSet<Id>) {
     if jobs.is_empty() {
         return;
@@ -36,17 +36,18 @@ pub fn kill_in_background(kernel: Arc<Kernel>, jobs: HashSet<Id>) {
     let count = jobs.len();
     let started =
         std::thread::Builder::new().name("kill".to_owned()).spawn(move || match kill(&kernel, &jobs) {
-            Ok(killed) => tracing::info!(jobs = count, killed, "processes of revoked jobs were killed"),
+            Ok(killed) => tracing::info!(jobs = count, killed, "the processes of revoked jobs were killed"),
             Err(left) => {
-                tracing::error!(jobs = count, left, "processes of jobs that were to be killed are left")
+                tracing::error!(jobs = count, left, "some processes of revoked jobs could not be killed");
             }
         });
     if let Err(error) = started {
-        tracing::error!(%error, jobs = count, "processes of revoked jobs can't be killed");
+        tracing::error!(%error, jobs = count, "no thread to kill the processes of revoked jobs");
     }
 }
 
-/// Kills until nothing is left to kill, and answers how many there were; or how many are left.
+/// Kills until no process is left; returns how many there were. After [`PATIENCE`] it fails with how many are
+/// left.
 fn kill(kernel: &Kernel, jobs: &HashSet<Id>) -> Result<usize, usize> {
     let deadline = Instant::now() + PATIENCE;
     let mut killed = HashSet::new();
@@ -54,15 +55,16 @@ fn kill(kernel: &Kernel, jobs: &HashSet<Id>) -> Result<usize, usize> {
     loop {
         let mut ending: Vec<OwnedFd> = Vec::new();
         let (mut met, mut last) = (0, None);
-        // Each as soon as it is found: who forks and ends again and again is met while it lives, or never.
-        kernel.visit(jobs, |pid, is_of_them| {
-            let pidfd = match signal(pid, is_of_them) {
+        // Each process is killed as soon as it is found: one that forks and ends again and again would be
+        // gone later.
+        kernel.visit(jobs, |pid, in_jobs| {
+            let pidfd = match signal(pid, in_jobs) {
                 Ok(Some(pidfd)) => pidfd,
-                // Another's number by now.
+                // The PID belongs to another process by now.
                 Ok(None) => return,
-                // Its tag is left to the exit that is under way.
-                Err(error) if is_end(&error) => return,
-                // As when descriptors run out: it lives.
+                // It has ended; its tag goes with the exit that is under way.
+                Err(error) if is_gone(&error) => return,
+                // It could not be signalled, as when descriptors run out: it lives.
                 Err(error) => {
                     met += 1;
                     last = Some(error);
@@ -71,7 +73,7 @@ fn kill(kernel: &Kernel, jobs: &HashSet<Id>) -> Result<usize, usize> {
             };
             met += 1;
             killed.insert(pid);
-            if ending.len() < ENDING_MAX {
+            if ending.len() < AWAITED_MAX {
                 ending.push(pidfd);
             }
         });
@@ -81,7 +83,7 @@ fn kill(kernel: &Kernel, jobs: &HashSet<Id>) -> Result<usize, usize> {
         }
         if met > 0 && Instant::now() >= deadline {
             if let Some(error) = last {
-                tracing::error!(%error, "a process can't be told to end");
+                tracing::error!(%error, "a process could not be killed");
             }
             return Err(met);
         }
@@ -95,18 +97,19 @@ fn kill(kernel: &Kernel, jobs: &HashSet<Id>) -> Result<usize, usize> {
     }
 }
 
-/// Waits for any of these, until then at the longest.
+/// Waits for any of these to become readable, at most until a moment.
 fn wait(ends: &mut [PollFd<'_>], until: Instant) {
     let left = until.saturating_duration_since(Instant::now());
     let left = Timespec::try_from(left).unwrap_or_default();
     let _ = poll(ends, Some(&left));
 }
 
-/// Tells a process to end, if it is of one of the jobs. The pidfd comes first: whose the PID is then can't change unnoticed.
-fn signal(pid: u32, is_of_them: &dyn Fn() -> bool) -> io::Result<Option<OwnedFd>> {
+/// Kills a process if it is in one of the jobs. The pidfd is opened before that is asked: from then on the
+/// PID can't pass to another process unnoticed.
+fn signal(pid: u32, in_jobs: &dyn Fn() -> bool) -> io::Result<Option<OwnedFd>> {
     let process = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidInput)?;
     let pidfd = pidfd_open(process, PidfdFlags::empty())?;
-    if !is_of_them() {
+    if !in_jobs() {
         return Ok(None);
     }
     pidfd_send_signal(&pidfd, Signal::KILL)?;

@@ -1,28 +1,27 @@
-//! The followed processes as the agent knows them, fed by the kernel side's maps.
+//! The lineage as the agent knows it: a node for each followed process between two of its execs.
 //!
-//! The maps are the truth: an event only says that there is something to read. Whatever is asked for and
-//! not known yet is read from the maps then, and what can't be found there is unattributable, which denies.
+//! The kernel side's maps are the truth; an event only says that there is something to read. A node that is
+//! asked for and not known yet is read from the maps then. What can't be found there is unattributable, which
+//! denies.
 
 use std::{
-    collections::HashMap,
-    io,
-    os::unix::ffi::OsStrExt,
+    collections::{HashMap, HashSet},
+    fs,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use agent_abi::{
-    ARGV_BYTES_MAX, EXE_BYTES_MAX, IMAGE_ARGV_TRUNCATED, IMAGE_EXE_TRUNCATED, Image, NAME_BYTES_MAX,
-    NODE_RECORDED,
-};
+use agent_abi::NODE_RECORDED;
 use agent_core::lineage::{Lineage, Process};
 use thiserror::Error;
 
-use crate::kernel::{Kernel, executable, living};
+use super::image::ImageText;
+use crate::kernel::{Kernel, proc_dir};
 
-/// How long a process's place is kept after its end: its last connections may still wait to be accepted.
+/// How long a node is kept after its process has ended or executed another image: the process's last
+/// connections may still wait to be accepted.
 pub const GRACE: Duration = Duration::from_secs(5);
-/// Ancestors above one process; a deeper lineage is unattributable.
+/// Ancestors above one process; a process with a longer lineage is unattributable.
 pub const DEPTH_MAX: usize = 4_096;
 
 /// A process can't be traced back to its job's root.
@@ -42,7 +41,7 @@ pub enum Unattributable {
         /// The process.
         pid: u32,
     },
-    /// The job isn't known to this agent.
+    /// This agent doesn't know the job.
     #[error("process {pid} belongs to a job that this agent does not know")]
     NoJob {
         /// The process.
@@ -50,46 +49,51 @@ pub enum Unattributable {
     },
 }
 
-/// What a process ran, read once from the kernel side.
-#[derive(Debug, PartialEq, Eq)]
-pub struct ImageText {
-    pub exe: String,
-    pub argv: Vec<String>,
-}
-
 /// One process between two of its execs.
 #[derive(Debug)]
-pub struct Place {
+pub struct Node {
+    /// The job.
     pub job: u64,
+    /// The node of the process that created this one; 0 for the job's root.
     pub parent: u64,
+    /// Host PID.
     pub pid: u32,
+    /// User id when the node was made.
     pub uid: u32,
+    /// The image's id.
     pub image: u64,
+    /// What the process runs.
     pub text: Arc<ImageText>,
+    /// Working directory when the agent first read the node; empty if the process had ended. For people,
+    /// never for decisions.
     pub cwd: String,
+    /// Container id at the same moment; empty outside containers.
     pub container: String,
+    /// Known nodes whose parent this is.
     children: u32,
+    /// When the process ended or executed another image.
     ended: Option<Instant>,
+    /// The trail holds this process.
     recorded: bool,
 }
 
-/// Every known place, by node id.
+/// Every known node, by its id.
 #[derive(Default)]
-pub struct Places {
-    places: HashMap<u64, Place>,
-    /// Image → its text and how many places run it.
+pub struct Nodes {
+    nodes: HashMap<u64, Node>,
+    /// Image → its text, and how many nodes run it.
     images: HashMap<u64, (Arc<ImageText>, u32)>,
-    /// Job → how many places it has.
+    /// Job → how many nodes it has.
     jobs: HashMap<u64, usize>,
 }
 
-impl Places {
-    /// The place of a node, read from the maps when it isn't known yet; its ancestors first, so that each knows
-    /// what descends from it.
-    pub fn get(&mut self, kernel: &Kernel, node: u64) -> Option<&mut Place> {
+impl Nodes {
+    /// A node, read from the maps if it isn't known yet. Its ancestors are read before it, so that each knows
+    /// how many nodes descend from it.
+    pub fn get(&mut self, kernel: &Kernel, node: u64) -> Option<&mut Node> {
         let mut unknown = Vec::new();
         let mut at = node;
-        while at != 0 && !self.places.contains_key(&at) && unknown.len() <= DEPTH_MAX {
+        while at != 0 && !self.nodes.contains_key(&at) && unknown.len() <= DEPTH_MAX {
             let Some(read) = kernel.node(at) else { break };
             unknown.push(at);
             at = read.parent;
@@ -97,10 +101,10 @@ impl Places {
         for ancestor in unknown.into_iter().rev() {
             self.read(kernel, ancestor)?;
         }
-        self.places.get_mut(&node)
+        self.nodes.get_mut(&node)
     }
 
-    /// Reads one place from the maps.
+    /// Reads one node from the maps.
     fn read(&mut self, kernel: &Kernel, node: u64) -> Option<()> {
         let read = kernel.node(node)?;
         let text = match self.images.get_mut(&read.image) {
@@ -109,19 +113,19 @@ impl Places {
                 Arc::clone(text)
             }
             None => {
-                let text = Arc::new(text_of(&*kernel.image(read.image)?));
+                let text = Arc::new(ImageText::of(&*kernel.image(read.image)?));
                 self.images.insert(read.image, (Arc::clone(&text), 1));
                 text
             }
         };
-        if let Some(parent) = self.places.get_mut(&read.parent) {
+        if let Some(parent) = self.nodes.get_mut(&read.parent) {
             parent.children += 1;
         }
         let (cwd, container) = surroundings(read.tgid);
         *self.jobs.entry(read.job).or_default() += 1;
-        self.places.insert(
+        self.nodes.insert(
             node,
-            Place {
+            Node {
                 job: read.job,
                 parent: read.parent,
                 pid: read.tgid,
@@ -138,75 +142,77 @@ impl Places {
         Some(())
     }
 
-    /// Notes that a process has left this place, by exec or exit.
+    /// Notes that a node's process has ended, or has another node since its exec.
     pub fn leave(&mut self, node: u64, now: Instant) {
-        if let Some(place) = self.places.get_mut(&node) {
-            place.ended.get_or_insert(now);
+        if let Some(node) = self.nodes.get_mut(&node) {
+            node.ended.get_or_insert(now);
         }
     }
 
-    /// Ends every place that no live process is at; for what lost events would have told.
-    pub fn reconcile(&mut self, live: &std::collections::HashSet<u64>, now: Instant) {
-        for (node, place) in &mut self.places {
-            if live.contains(node) {
-                // An earlier look may have missed it.
-                place.ended = None;
+    /// Makes up for lost events: every node that no live process has is noted as ended, every other as live.
+    pub fn reconcile(&mut self, live: &HashSet<u64>, now: Instant) {
+        for (id, node) in &mut self.nodes {
+            if live.contains(id) {
+                // An earlier look at the maps may have missed its process.
+                node.ended = None;
             } else {
-                place.ended.get_or_insert(now);
+                node.ended.get_or_insert(now);
             }
         }
     }
 
-    /// Lets go of places that ended long enough ago and that nothing known descends from.
+    /// Removes nodes, here and in the maps, that ended at least [`GRACE`] ago and that no known node descends
+    /// from.
     pub fn prune(&mut self, kernel: &Kernel, now: Instant) {
-        let is_over = |place: &Place| {
-            place.children == 0
-                && place.ended.is_some_and(|ended| now.saturating_duration_since(ended) >= GRACE)
+        let is_over = |node: &Node| {
+            node.children == 0
+                && node.ended.is_some_and(|ended| now.saturating_duration_since(ended) >= GRACE)
         };
         let mut over: Vec<u64> =
-            self.places.iter().filter(|(_, place)| is_over(place)).map(|(node, _)| *node).collect();
-        // Job → nodes and images that it has less.
-        let mut freed: HashMap<u64, (u64, u64)> = HashMap::new();
-        while let Some(node) = over.pop() {
-            let Some(place) = self.places.remove(&node) else { continue };
-            kernel.remove_node(node);
-            let (nodes, images) = freed.entry(place.job).or_default();
+            self.nodes.iter().filter(|(_, node)| is_over(node)).map(|(id, _)| *id).collect();
+        // Job → how many of its nodes and images were removed.
+        let mut removed: HashMap<u64, (u64, u64)> = HashMap::new();
+        while let Some(id) = over.pop() {
+            let Some(node) = self.nodes.remove(&id) else { continue };
+            kernel.remove_node(id);
+            let (nodes, images) = removed.entry(node.job).or_default();
             *nodes += 1;
-            if let Some(parent) = self.places.get_mut(&place.parent) {
+            if let Some(parent) = self.nodes.get_mut(&node.parent) {
                 parent.children = parent.children.saturating_sub(1);
                 if is_over(parent) {
-                    over.push(place.parent);
+                    over.push(node.parent);
                 }
             }
-            if let Some((_, users)) = self.images.get_mut(&place.image) {
+            if let Some((_, users)) = self.images.get_mut(&node.image) {
                 *users -= 1;
                 if *users == 0 {
-                    self.images.remove(&place.image);
-                    kernel.remove_image(place.image);
+                    self.images.remove(&node.image);
+                    kernel.remove_image(node.image);
                     *images += 1;
                 }
             }
         }
-        for (job, (nodes, images)) in freed {
+        for (job, (nodes, images)) in removed {
             kernel.give_back(job, nodes, images);
-            if let Some(places) = self.jobs.get_mut(&job) {
-                *places = places.saturating_sub(nodes as usize);
+            if let Some(left) = self.jobs.get_mut(&job) {
+                *left = left.saturating_sub(nodes as usize);
             }
         }
-        self.jobs.retain(|_, places| *places > 0);
+        self.jobs.retain(|_, nodes| *nodes > 0);
     }
 
-    /// Whether a job has any place yet.
+    /// Whether a job has any node left.
     pub fn holds(&self, job: u64) -> bool {
         self.jobs.contains_key(&job)
     }
 
-    /// How many places are kept.
+    /// How many nodes are known.
     pub fn len(&self) -> usize {
-        self.places.len()
+        self.nodes.len()
     }
 
-    /// The chain from the job's root to `node`, and what of it the trail doesn't hold yet, root first.
+    /// The chain of processes from the job's root to `node`, and the nodes of it that the trail doesn't hold
+    /// yet, root first.
     pub fn trace(
         &mut self,
         kernel: &Kernel,
@@ -221,130 +227,55 @@ impl Places {
             if chain.len() > DEPTH_MAX {
                 return Err(Unattributable::TooDeep { pid });
             }
-            let place = self.get(kernel, at).ok_or(Unattributable::Gap { pid, what: "a process" })?;
-            if place.job != job {
+            let found = self.get(kernel, at).ok_or(Unattributable::Gap { pid, what: "a process" })?;
+            if found.job != job {
                 return Err(Unattributable::Gap { pid, what: "a process of this job" });
             }
             chain.push(at);
-            at = place.parent;
+            at = found.parent;
         }
         chain.reverse();
         let ancestry: Vec<Process> = chain
             .iter()
-            .filter_map(|node| self.places.get(node))
-            .map(|place| Process {
-                pid: place.pid,
-                exe: place.text.exe.clone(),
-                argv: place.text.argv.clone(),
-            })
+            .filter_map(|id| self.nodes.get(id))
+            .map(|node| Process { pid: node.pid, exe: node.text.exe.clone(), argv: node.text.argv.clone() })
             .collect();
-        let (Some(process), Some(place)) = (ancestry.last().cloned(), self.places.get(&node)) else {
+        let (Some(process), Some(last)) = (ancestry.last().cloned(), self.nodes.get(&node)) else {
             return Err(Unattributable::Gap { pid, what: "the process itself" });
         };
-        if place.text.exe.is_empty() {
+        if last.text.exe.is_empty() {
             return Err(Unattributable::Gap { pid, what: "the executable" });
         }
-        let (cwd, container) = (place.cwd.clone(), place.container.clone());
-        let unrecorded = chain.into_iter().filter(|node| self.is_unrecorded(*node)).collect();
+        let (cwd, container) = (last.cwd.clone(), last.container.clone());
+        let unrecorded = chain.into_iter().filter(|id| self.is_unrecorded(*id)).collect();
         Ok((Lineage { process, cwd, uid, container, ancestry }, unrecorded))
     }
 
-    /// Whether a place is known and the trail doesn't hold it.
+    /// Whether a node is known and the trail doesn't hold it.
     pub fn is_unrecorded(&self, node: u64) -> bool {
-        self.places.get(&node).is_some_and(|place| !place.recorded)
+        self.nodes.get(&node).is_some_and(|node| !node.recorded)
     }
 
-    /// Notes that the trail holds a place.
+    /// Notes, here and in the maps, that the trail holds a node.
     pub fn mark_recorded(&mut self, kernel: &Kernel, node: u64) {
-        if let Some(place) = self.places.get_mut(&node) {
-            place.recorded = true;
+        if let Some(known) = self.nodes.get_mut(&node) {
+            known.recorded = true;
             kernel.mark_recorded(node);
         }
     }
 
-    /// A known place.
-    pub fn known(&self, node: u64) -> Option<&Place> {
-        self.places.get(&node)
+    /// A node, if it is known already.
+    pub fn known(&self, node: u64) -> Option<&Node> {
+        self.nodes.get(&node)
     }
 }
 
-/// What a process runs that is not followed yet, as the kernel side would have recorded it.
-pub fn image_of(pid: u32, uid: u32) -> io::Result<Image> {
-    let exe = executable(pid)?;
-    let argv = std::fs::read(living(pid).join("cmdline"))?;
-    let mut image = Image {
-        exe_len: 0,
-        argv_len: argv.len().min(ARGV_BYTES_MAX) as u32,
-        flags: 0,
-        uid,
-        exe: [0; EXE_BYTES_MAX + NAME_BYTES_MAX],
-        argv: [0; ARGV_BYTES_MAX],
-    };
-    let components = exe.as_os_str().as_bytes().rsplit(|byte| *byte == b'/');
-    let bytes = components.flat_map(|component| component.iter().chain(&[0]));
-    for byte in bytes {
-        let Some(to) = image.exe.get_mut(image.exe_len as usize) else {
-            image.flags |= IMAGE_EXE_TRUNCATED;
-            break;
-        };
-        *to = *byte;
-        image.exe_len += 1;
-    }
-    if argv.len() > ARGV_BYTES_MAX {
-        image.flags |= IMAGE_ARGV_TRUNCATED;
-    }
-    for (to, from) in image.argv.iter_mut().zip(argv) {
-        *to = from;
-    }
-    Ok(image)
-}
-
-/// The same as the trail has it.
-pub fn text_now(pid: u32, uid: u32) -> io::Result<ImageText> {
-    image_of(pid, uid).map(|image| text_of(&image))
-}
-
-/// Turns the kernel side's bytes into text: the path's components stand leaf first.
-fn text_of(image: &Image) -> ImageText {
-    let used = image.exe.get(..image.exe_len as usize).unwrap_or_default();
-    let mut components: Vec<&[u8]> = used.split(|byte| *byte == 0).filter(|name| !name.is_empty()).collect();
-    components.reverse();
-    let mut exe = String::new();
-    if image.flags & IMAGE_EXE_TRUNCATED != 0 {
-        exe.push('…');
-    }
-    for component in &components {
-        exe.push('/');
-        exe.push_str(&String::from_utf8_lossy(component));
-    }
-    if components.is_empty() {
-        exe.clear();
-    }
-    let argv = image.argv.get(..image.argv_len as usize).unwrap_or_default();
-    let mut argv = split_argv(argv);
-    if image.flags & IMAGE_ARGV_TRUNCATED != 0 {
-        argv.push("…".to_owned());
-    }
-    ImageText { exe, argv }
-}
-
-/// Splits NUL-ended arguments and takes secrets out of them.
-fn split_argv(bytes: &[u8]) -> Vec<String> {
-    let bytes = bytes.strip_suffix(b"\0").unwrap_or(bytes);
-    if bytes.is_empty() {
-        return Vec::new();
-    }
-    let argv: Vec<String> =
-        bytes.split(|byte| *byte == 0).map(|arg| String::from_utf8_lossy(arg).into_owned()).collect();
-    agent_core::audit::redact::argv(&argv)
-}
-
-/// Working directory and container of a process, where it still exists: for people, never for decisions.
+/// Working directory and container of a process; empty where the process has ended.
 fn surroundings(pid: u32) -> (String, String) {
-    let cwd = std::fs::read_link(living(pid).join("cwd"))
+    let cwd = fs::read_link(proc_dir(pid).join("cwd"))
         .map(|path| path.to_string_lossy().into_owned())
         .unwrap_or_default();
-    let cgroup = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
     (cwd, container_of(&cgroup))
 }
 
@@ -372,35 +303,5 @@ mod tests {
             assert_eq!(container_of(&path), id);
         }
         assert_eq!(container_of("0::/user.slice/session-1.scope"), "");
-    }
-
-    #[test]
-    fn what_proc_says_of_a_process_reads_like_what_the_kernel_side_records() {
-        let text = text_of(&image_of(std::process::id(), 0).unwrap());
-        assert_eq!(text.exe, std::env::current_exe().unwrap().to_string_lossy());
-        assert_eq!(text.argv.len(), std::env::args_os().count());
-    }
-
-    #[test]
-    fn the_kernels_components_become_a_path() {
-        let mut image = Image {
-            exe_len: 0,
-            argv_len: 0,
-            flags: 0,
-            uid: 0,
-            exe: [0; agent_abi::EXE_BYTES_MAX + agent_abi::NAME_BYTES_MAX],
-            argv: [0; agent_abi::ARGV_BYTES_MAX],
-        };
-        let exe = b"psql\0bin\0usr\0";
-        image.exe[..exe.len()].copy_from_slice(exe);
-        image.exe_len = exe.len() as u32;
-        let argv = b"psql\0-c\0select 1\0";
-        image.argv[..argv.len()].copy_from_slice(argv);
-        image.argv_len = argv.len() as u32;
-        let text = text_of(&image);
-        assert_eq!(
-            (text.exe.as_str(), text.argv),
-            ("/usr/bin/psql", vec!["psql".into(), "-c".into(), "select 1".into()])
-        );
     }
 }

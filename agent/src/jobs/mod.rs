@@ -1,24 +1,27 @@
-//! What is followed: live jobs, the processes in them, and whether a job may still act.
+//! Jobs: which ones are live, which processes are in them, and whether each of them may still act.
+//!
+//! This module attributes and keeps; it never decides what a job may do.
 
-mod access;
 mod adoption;
+mod attribution;
 mod enrolment;
+mod image;
+mod job;
 mod kill;
 mod lineage;
+mod processes;
 mod registry;
-mod revocation_list;
-mod revocations;
-mod standings;
+mod revocation;
 mod store;
 mod tree;
 mod unidentified;
 
 pub use adoption::Adopted;
-pub use enrolment::{EnrolError, Enrolment};
-pub use lineage::Unattributable;
-pub use registry::{Job, Place, Registry, RegistryConfig};
-pub use revocation_list::{RevocationList, RevocationsConfig};
-pub use revocations::{RevocationStore, Selector};
+pub use enrolment::Enrolment;
+pub use job::{Job, SessionSlot};
+pub use processes::{has_ended, processes, user_of};
+pub use registry::{Registry, RegistryConfig};
+pub use revocation::{RevocationList, RevocationStore, RevocationsConfig, Selector};
 pub use store::JobStore;
-pub use tree::{Tree, Whole, has_ended, processes, user_of};
+pub use tree::{Completeness, Tree};
 pub use unidentified::rule_of;

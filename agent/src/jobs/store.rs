@@ -1,7 +1,8 @@
-//! Live jobs on disk: what of a job the kernel side can't hold, for the agent that comes after this one.
+//! Keeps live jobs on disk for the next agent: the part of a job that the kernel side can't hold.
 //!
-//! One file a job, `jobs/ID.json` in the state directory, from before its first process is tagged until its last one has
-//! ended. It needs to outlive the agent, not the host: no process does that either.
+//! Each job has a file, `jobs/ID.json` in the state directory, from before its first process is tagged until
+//! its last one has ended. The files have to outlive the agent but not the host, as no process does, so they
+//! are not synced.
 
 use std::{
     fs,
@@ -12,33 +13,33 @@ use std::{
 use agent_core::credential::Credential;
 use serde::{Deserialize, Serialize};
 
-use super::Job;
+use super::job::Job;
 use crate::{files::replace_unsynced, ids::Id};
 
 /// Version of the files.
 const VERSION: u32 = 1;
 
-/// A job as it is kept.
+/// A job with a credential, as it is kept.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeptJob {
     v: u32,
     id: String,
-    /// The name its starter gave it.
+    /// The name that its starter gave it.
     pub name: String,
     /// Who it acts for.
     pub credential: Credential,
-    /// Host PID of its root.
+    /// Host PID of its root process.
     pub root_pid: u32,
     /// Cookie of the network namespace its root was in.
     pub netns: u64,
-    /// Why its access has ended, if it has: whoever comes later must not grant it again.
+    /// Why its access has ended, if it has: no later agent may grant it again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked: Option<String>,
 }
 
 impl KeptJob {
-    /// Of a live job, which has this credential.
+    /// A live job, which has this credential, as it is to be kept.
     pub fn of(job: &Job, credential: &Credential) -> Self {
         Self {
             v: VERSION,
@@ -50,9 +51,14 @@ impl KeptJob {
             revoked: None,
         }
     }
+
+    /// The live job. [`KeptJob::revoked`] is left to the caller.
+    pub(super) fn into_job(self, id: Id) -> Job {
+        Job::new(id, self.name, Some(self.credential), self.root_pid, Some(self.netns))
+    }
 }
 
-/// The directory of them.
+/// The directory of kept jobs.
 pub struct JobStore {
     dir: PathBuf,
 }
@@ -65,24 +71,24 @@ impl JobStore {
         Ok(Self { dir })
     }
 
-    /// Keeps a job; it survives this process when this returns.
+    /// Keeps a job. When this returns, the file survives this process.
     pub fn keep(&self, job: &KeptJob) -> io::Result<()> {
         let text = serde_json::to_vec(job)?;
         replace_unsynced(&self.dir.join(format!("{}.json", job.id)), &text, 0o600)
     }
 
-    /// Lets go of a job.
+    /// Removes a job's file, if there is one.
     pub fn forget(&self, job: Id) {
         match fs::remove_file(self.dir.join(format!("{job}.json"))) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
-                tracing::warn!(%error, %job, "a job that has ended is still kept");
+                tracing::warn!(%error, %job, "cannot remove the file of a job that has ended");
             }
             _ => {}
         }
     }
 
-    /// Every kept job. What can't be read is told of, and is no job: its processes stay shut off. What an agent left half
-    /// written is removed: only the next one asks.
+    /// Every kept job. A file that can't be read is logged and left out: the processes of its job stay shut
+    /// off. Files that an earlier agent left half written are removed; only an agent that starts calls this.
     pub fn all(&self) -> io::Result<Vec<(Id, KeptJob)>> {
         let mut jobs = Vec::new();
         for entry in fs::read_dir(&self.dir)? {
@@ -97,13 +103,17 @@ impl JobStore {
             }
             match read(&path) {
                 Ok(job) => jobs.push(job),
-                Err(error) => tracing::error!(%error, path = %path.display(), "a kept job can't be read"),
+                Err(error) => {
+                    let path = path.display();
+                    tracing::error!(%error, %path, "cannot read a kept job; its processes stay shut off");
+                }
             }
         }
         Ok(jobs)
     }
 }
 
+/// Reads one file.
 fn read(path: &Path) -> io::Result<(Id, KeptJob)> {
     let job: KeptJob = serde_json::from_slice(&fs::read(path)?)?;
     if job.v != VERSION {
@@ -137,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kept_job_comes_back_whole_until_it_is_forgotten() {
+    fn a_kept_job_is_read_back_unchanged_until_it_is_forgotten() {
         let dir = tempfile::tempdir().unwrap();
         let store = JobStore::open(dir.path()).unwrap();
         store.keep(&job(Id(9))).unwrap();
@@ -148,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_no_job_and_hides_no_other() {
+    fn an_unreadable_file_is_left_out_and_a_half_written_one_removed() {
         let dir = tempfile::tempdir().unwrap();
         let store = JobStore::open(dir.path()).unwrap();
         store.keep(&job(Id(9))).unwrap();

@@ -20,7 +20,7 @@ pub fn words_of(address: IpAddr) -> [u32; 4] {
     words
 }
 
-/// The key of a connection that was accepted from `from` on the listener of `family` (4 or 6).
+/// The flow map's key for a connection that was accepted from `from` on the listener of `family` (4 or 6).
 pub fn flow_key(netns: u64, from: SocketAddr, family: u32) -> FlowKey {
     FlowKey { netns, address: words_of(from.ip()), port: from.port().into(), listener: family }
 }

@@ -1,8 +1,9 @@
-//! Where fields sit in the running kernel's structures, read from its own BTF.
+//! Finds the byte offsets of fields in the running kernel's structures, from the kernel's own type
+//! information (BTF).
 //!
 //! aya and rustc emit no CO-RE relocations, so the loader looks the offsets up and passes them to the
-//! programs as read-only data. A field that isn't found is an error, never a guess.
-//! Format: the kernel's Documentation/bpf/btf.rst.
+//! programs as read-only data. A field that isn't found is an error, never a guess. The format:
+//! Documentation/bpf/btf.rst of the kernel.
 
 use std::{collections::HashMap, path::Path};
 
@@ -11,19 +12,28 @@ use thiserror::Error;
 /// Why the kernel's type information can't be used.
 #[derive(Debug, Error)]
 pub enum BtfError {
-    /// The file isn't there: the kernel was built without `CONFIG_DEBUG_INFO_BTF`.
-    #[error("cannot read {path}: {source}; lineal needs a kernel built with CONFIG_DEBUG_INFO_BTF")]
+    /// The file can't be read; it is missing where the kernel was built without `CONFIG_DEBUG_INFO_BTF`.
+    #[error(
+        "cannot read the kernel's type information, {path}: {source}; \
+         lineal needs a kernel built with CONFIG_DEBUG_INFO_BTF"
+    )]
     Unreadable {
         /// The file.
         path: String,
         /// What the system said.
         source: std::io::Error,
     },
-    /// The file isn't what btf.rst describes.
-    #[error("the kernel's BTF is malformed at byte {0}")]
+    /// The file doesn't have the format that btf.rst describes.
+    #[error(
+        "the kernel's type information is malformed at byte {0}: \
+         this version of lineal does not know this kernel"
+    )]
     Malformed(usize),
     /// A field that the programs read doesn't exist in this kernel.
-    #[error("this kernel's struct {structure} has no field {field}: lineal does not know this kernel")]
+    #[error(
+        "this kernel's struct {structure} has no field {field}, which lineal reads: \
+         lineal needs Linux 6.1 or later, and this version of lineal does not know this kernel"
+    )]
     NoField {
         /// The structure.
         structure: &'static str,
@@ -45,13 +55,38 @@ pub struct Structures {
     strings: Vec<u8>,
     /// Structures and unions by type id; anonymous ones are reached through their parents.
     members: HashMap<u32, Vec<Member>>,
-    /// `const`, `volatile`, `typedef`… → what they stand for.
+    /// `const`, `volatile`, `typedef`… by type id → the type that they stand for.
     aliases: HashMap<u32, u32>,
+    /// Name of a structure → its type id.
     named: HashMap<Vec<u8>, u32>,
 }
 
 const MAGIC: u16 = 0xeb9f;
+/// Anonymous structures inside one another.
 const NESTING_MAX: u32 = 16;
+
+/// `BTF_KIND_…` of linux/btf.h.
+mod kind {
+    pub const INT: u32 = 1;
+    pub const PTR: u32 = 2;
+    pub const ARRAY: u32 = 3;
+    pub const STRUCT: u32 = 4;
+    pub const UNION: u32 = 5;
+    pub const ENUM: u32 = 6;
+    pub const FWD: u32 = 7;
+    pub const TYPEDEF: u32 = 8;
+    pub const VOLATILE: u32 = 9;
+    pub const CONST: u32 = 10;
+    pub const RESTRICT: u32 = 11;
+    pub const FUNC: u32 = 12;
+    pub const FUNC_PROTO: u32 = 13;
+    pub const VAR: u32 = 14;
+    pub const DATASEC: u32 = 15;
+    pub const FLOAT: u32 = 16;
+    pub const DECL_TAG: u32 = 17;
+    pub const TYPE_TAG: u32 = 18;
+    pub const ENUM64: u32 = 19;
+}
 
 impl Structures {
     /// Reads `/sys/kernel/btf/vmlinux`.
@@ -81,31 +116,16 @@ impl Structures {
             let (name, info, target) = (at(offset)?, at(offset + 4)?, at(offset + 8)?);
             let (count, kind, bitfields) = ((info & 0xffff) as usize, (info >> 24) & 0x1f, info >> 31 == 1);
             let body = offset + 12;
-            offset = body
-                + match kind {
-                    1 | 14 | 17 => 4,                            // INT, VAR, DECL_TAG
-                    2 | 7 | 8 | 9 | 10 | 11 | 12 | 16 | 18 => 0, // PTR, FWD, TYPEDEF, qualifiers, FUNC, FLOAT, TYPE_TAG
-                    3 => 12,                                     // ARRAY
-                    4 | 5 | 15 | 19 => 12 * count,               // STRUCT, UNION, DATASEC, ENUM64
-                    6 | 13 => 8 * count,                         // ENUM, FUNC_PROTO
-                    _ => return Err(BtfError::Malformed(offset)),
-                };
+            offset = body + body_bytes(kind, count).ok_or(BtfError::Malformed(body))?;
             match kind {
-                4 | 5 => {
-                    let mut members = Vec::with_capacity(count);
-                    for index in 0..count {
-                        let member = body + 12 * index;
-                        let raw = at(member + 8)?;
-                        let offset_bits = if bitfields { raw & 0x00ff_ffff } else { raw };
-                        members.push(Member { name: at(member)?, type_id: at(member + 4)?, offset_bits });
-                    }
-                    parsed.members.insert(id, members);
-                    if kind == 4 && name != 0 {
+                kind::STRUCT | kind::UNION => {
+                    parsed.members.insert(id, members(bytes, body, count, bitfields)?);
+                    if kind == kind::STRUCT && name != 0 {
                         let name = parsed.string(name).to_vec();
                         parsed.named.entry(name).or_insert(id);
                     }
                 }
-                8..=11 | 18 => {
+                kind::TYPEDEF | kind::VOLATILE | kind::CONST | kind::RESTRICT | kind::TYPE_TAG => {
                     parsed.aliases.insert(id, target);
                 }
                 _ => {}
@@ -114,7 +134,7 @@ impl Structures {
         Ok(parsed)
     }
 
-    /// Byte offset of `field` in `structure`; fields of anonymous members count as the structure's own.
+    /// Byte offset of `field` in `structure`. Fields of anonymous members count as the structure's own.
     pub fn offset(&self, structure: &'static str, field: &'static str) -> Result<u32, BtfError> {
         self.named
             .get(structure.as_bytes())
@@ -123,6 +143,7 @@ impl Structures {
             .ok_or(BtfError::NoField { structure, field })
     }
 
+    /// Bit offset of a field in the structure of this type id.
     fn find(&self, id: u32, field: &[u8], depth: u32) -> Option<u32> {
         let mut id = id;
         while let Some(target) = self.aliases.get(&id) {
@@ -136,12 +157,39 @@ impl Structures {
         })
     }
 
+    /// The string at an offset of the string section.
     fn string(&self, offset: u32) -> &[u8] {
         let rest = self.strings.get(offset as usize..).unwrap_or_default();
         rest.split(|byte| *byte == 0).next().unwrap_or_default()
     }
 }
 
+/// Bytes that follow the 12 of a type's head; `None` for a kind that btf.rst doesn't list.
+fn body_bytes(kind: u32, count: usize) -> Option<usize> {
+    Some(match kind {
+        kind::INT | kind::VAR | kind::DECL_TAG => 4,
+        kind::PTR | kind::FWD | kind::FUNC | kind::FLOAT => 0,
+        kind::TYPEDEF | kind::VOLATILE | kind::CONST | kind::RESTRICT | kind::TYPE_TAG => 0,
+        kind::ARRAY => 12,
+        kind::STRUCT | kind::UNION | kind::DATASEC | kind::ENUM64 => 12 * count,
+        kind::ENUM | kind::FUNC_PROTO => 8 * count,
+        _ => return None,
+    })
+}
+
+/// The members of a structure or union, whose list begins at `body`.
+fn members(bytes: &[u8], body: usize, count: usize, bitfields: bool) -> Result<Vec<Member>, BtfError> {
+    (0..count)
+        .map(|index| {
+            let member = body + 12 * index;
+            let raw = word(bytes, member + 8)?;
+            let offset_bits = if bitfields { raw & 0x00ff_ffff } else { raw };
+            Ok(Member { name: word(bytes, member)?, type_id: word(bytes, member + 4)?, offset_bits })
+        })
+        .collect()
+}
+
+/// The 32-bit word at a byte offset.
 fn word(bytes: &[u8], offset: usize) -> Result<u32, BtfError> {
     bytes
         .get(offset..offset + 4)

@@ -1,32 +1,36 @@
-//! What the kernel side tells: that something in its maps has changed, and what its programs log.
+//! The stream of events from the kernel side, and of what its programs log.
+//!
+//! An event says only that something in the maps has changed; events may be lost.
 
-use std::os::fd::AsRawFd;
+use std::{io, os::fd::AsRawFd};
 
 use agent_abi::Event;
 use aya::maps::{MapData, RingBuf};
-use tokio::io::unix::AsyncFd;
+use tokio::io::unix::{AsyncFd, AsyncFdReadyMutGuard};
+use tracing_log::log::Log;
 
-/// Wake-ups from the kernel side, and what its programs log.
+type ProgramLog = aya_log::EbpfLogger<&'static dyn Log>;
+
+/// The event ring, and the programs' log.
 pub struct EventStream {
     ring: RingBuf<MapData>,
-    log: Option<aya_log::EbpfLogger<&'static dyn tracing_log::log::Log>>,
+    log: Option<ProgramLog>,
 }
 
 impl EventStream {
+    /// The events of a ring, without a log.
     pub(super) fn new(ring: RingBuf<MapData>) -> Self {
         Self { ring, log: None }
     }
 
-    pub(super) fn with_log(
-        mut self,
-        log: Option<aya_log::EbpfLogger<&'static dyn tracing_log::log::Log>>,
-    ) -> Self {
+    /// Adds the programs' log.
+    pub(super) fn with_log(mut self, log: Option<ProgramLog>) -> Self {
         self.log = log;
         self
     }
 
-    /// Calls `handle` for every event, and sends the programs' log to `tracing`, until the future is dropped.
-    pub async fn run(self, mut handle: impl FnMut(&Event)) -> std::io::Result<()> {
+    /// Calls `handle` for every event and sends the programs' log to `tracing`, until the future is dropped.
+    pub async fn run(self, mut handle: impl FnMut(&Event)) -> io::Result<()> {
         let mut ring = watched(self.ring)?;
         let mut log = self.log.map(watched).transpose()?;
         loop {
@@ -50,26 +54,23 @@ impl EventStream {
     }
 }
 
-fn watched<T: AsRawFd>(source: T) -> std::io::Result<AsyncFd<T>> {
+/// Registers a source with the runtime, to wait until it has something to read.
+fn watched<T: AsRawFd>(source: T) -> io::Result<AsyncFd<T>> {
     #[allow(unsafe_code, reason = "tokio cannot check that a type keeps its descriptor open")]
     // SAFETY: aya's ring buffers own the map's descriptor, never exchange it and close it when dropped.
     let watched = unsafe { AsyncFd::register(source) };
     Ok(watched?)
 }
 
-type LogFd = AsyncFd<aya_log::EbpfLogger<&'static dyn tracing_log::log::Log>>;
-
-async fn next_log(
-    log: &mut Option<LogFd>,
-) -> std::io::Result<
-    tokio::io::unix::AsyncFdReadyMutGuard<'_, aya_log::EbpfLogger<&'static dyn tracing_log::log::Log>>,
-> {
+/// Waits for the programs' log; forever if there is none.
+async fn next_log(log: &mut Option<AsyncFd<ProgramLog>>) -> io::Result<AsyncFdReadyMutGuard<'_, ProgramLog>> {
     match log {
         Some(log) => log.readable_mut().await,
         None => std::future::pending().await,
     }
 }
 
+/// The event in a record of the ring; `None` if the record is too short for one.
 fn event_from(bytes: &[u8]) -> Option<Event> {
     let whole = bytes.get(..size_of::<Event>())?;
     #[allow(unsafe_code, reason = "reads a plain repr(C) value out of the ring")]

@@ -1,5 +1,5 @@
-//! The map of marks, as memory that this process shares with the kernel's programs: both sides change bits of one word
-//! at the same time, so the agent needs the atomic operations that a map's update by system call is not.
+//! The map of marks as memory that this process shares with the eBPF programs. Both sides change bits of the
+//! same word at the same time, which takes atomic operations; updating a map by system call is not atomic.
 #![allow(unsafe_code, reason = "memory that is shared with the kernel")]
 
 use std::{
@@ -15,23 +15,23 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 const BYTES: usize = MARKS_WORDS as usize * size_of::<u64>();
 
-/// A bit for each tgid: see [`MARKS_WORDS`].
+/// A bit for each tgid, as [`MARKS_WORDS`] describes.
 pub(super) struct Marks {
     words: NonNull<AtomicU64>,
     /// Held because a program that is loaded later must still find its map open.
     _map: MapData,
 }
 
-// SAFETY: the memory is only reached by atomic operations, and unmapped by the one owner.
+// SAFETY: the memory is only reached by atomic operations, and unmapped by its one owner.
 unsafe impl Send for Marks {}
-// SAFETY: as above.
+// SAFETY: the memory is only reached by atomic operations.
 unsafe impl Sync for Marks {}
 
 impl Marks {
-    /// Maps the map.
+    /// Maps the array `MARKS` into memory.
     pub(super) fn of(map: Map) -> io::Result<Self> {
         let Map::Array(data) = map else {
-            return Err(io::Error::other("it is no array"));
+            return Err(io::Error::other("it is not an array"));
         };
         let fd = data.fd().as_fd();
         // SAFETY: a fresh mapping at an address of the kernel's choice.
@@ -42,7 +42,8 @@ impl Marks {
         Ok(Self { words, _map: data })
     }
 
-    /// Marks a process, before it is tagged. The kernel side alone unmarks, as it alone knows whose a number is meanwhile.
+    /// Marks a process that is about to be tagged. Only the kernel side clears marks: it alone knows which
+    /// process has the PID by then.
     pub(super) fn set(&self, tgid: u32) {
         if let Some(word) = self.word(tgid) {
             word.fetch_or(1 << (tgid % u64::BITS), Ordering::SeqCst);

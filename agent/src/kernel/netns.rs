@@ -1,8 +1,8 @@
-//! Sockets in other network namespaces: 127.0.0.1 is one per namespace, so the agent listens inside each
-//! job's, and dials from there.
+//! Sockets in other network namespaces. Each namespace has its own 127.0.0.1, so the agent listens inside
+//! each job's namespace, and dials from there.
 //!
-//! A socket stays in the namespace it was made in, so only the making happens on a thread that has
-//! entered it; that thread ends right after and is never the runtime's.
+//! A socket stays in the namespace where it was created. So only the creation happens on a thread that has
+//! entered the namespace; that thread ends right after and is never one of the runtime's.
 
 use std::{
     fs::File,
@@ -17,7 +17,7 @@ use agent_abi::Listener;
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{addresses::netns_cookie, living::living};
+use super::{addresses::netns_cookie, process::proc_dir};
 
 /// Connections that may wait for the agent to accept them, per namespace.
 pub const BACKLOG: i32 = 4_096;
@@ -26,18 +26,19 @@ pub const BACKLOG: i32 = 4_096;
 #[derive(Clone)]
 pub struct Netns {
     file: Arc<File>,
-    /// The kernel's cookie of it.
+    /// The kernel's cookie for it (`SO_NETNS_COOKIE`).
     pub cookie: u64,
+    /// It is the agent's own namespace.
     own: bool,
 }
 
 impl Netns {
     /// The namespace that process `pid` is in.
     pub fn of(pid: u32) -> io::Result<Self> {
-        Self::open(&living(pid).join("ns/net"))
+        Self::open(&proc_dir(pid).join("ns/net"))
     }
 
-    /// A new one, that no process is in.
+    /// A new namespace that no process is in.
     pub fn fresh() -> io::Result<Self> {
         std::thread::scope(|scope| {
             let made = scope.spawn(|| {
@@ -59,12 +60,13 @@ impl Netns {
         Ok(Self { cookie: netns_cookie(&made)?, file, own })
     }
 
-    /// Whether it is the agent's own.
+    /// Whether it is the agent's own namespace.
     pub fn is_agents(&self) -> bool {
         self.own
     }
 
-    /// Opens the agent's listeners on 127.0.0.1 and, where the namespace has IPv6, on ::1.
+    /// Opens the agent's listeners on 127.0.0.1 and, where the namespace has IPv6, on ::1; returns their
+    /// ports, too.
     pub fn listen(&self) -> io::Result<(TcpListener, Option<TcpListener>, Listener)> {
         let (v4, v6) = inside(&self.file, self.own, || {
             let v4 = listener(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
@@ -81,7 +83,7 @@ impl Netns {
     }
 }
 
-/// The same in the calling thread's namespace.
+/// A non-blocking TCP socket in the calling thread's namespace, for dialling `to`.
 pub fn socket_here(to: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
@@ -89,9 +91,10 @@ pub fn socket_here(to: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Gives the calling thread a namespace of its own.
+/// Moves the calling thread into a new namespace of this kind.
 pub fn own_namespace(kind: UnshareFlags) -> io::Result<()> {
-    // SAFETY: what it asks of the caller is about descriptor tables (FILES), which no namespace is.
+    // SAFETY: the function's conditions concern sharing of descriptor tables (FILES), which are not
+    // namespaces.
     #[allow(unsafe_code, reason = "the safe wrapper is deprecated")]
     unsafe { unshare_unsafe(kind) }?;
     Ok(())
@@ -108,7 +111,7 @@ fn listener(at: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Runs `make` in the namespace; on a thread of its own unless it is the agent's own namespace.
+/// Runs `make` in the namespace: on a thread of its own, unless it is the agent's own namespace.
 fn inside<T: Send>(netns: &File, own: bool, make: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
     if own {
         return make();

@@ -1,12 +1,14 @@
-//! Pins on bpffs: what stays in force when the agent doesn't.
+//! Pins on bpffs: what stays in force when the agent ends.
 //!
-//! Links and the maps that hold what must survive are pinned in one directory, named after their layout. However the
-//! agent ends, its programs go on following processes and, once its lease has lapsed or its listener is gone, refuse what
-//! they would redirect. The next agent takes the maps over and puts its own programs in the place of the old ones:
-//! cgroup links change their program between two events, tracing links have the new program attached before the old
-//! one goes, and what both see is done once. `lineal detach` alone ends it.
+//! Links, and the maps that must outlive the agent, are pinned in one directory that is named after their
+//! layout. However the agent ends, its programs go on following processes. Once its lease has lapsed or its
+//! listener is gone they refuse what they would redirect. The next agent takes the maps over and replaces the
+//! old programs: a cgroup link gets its new program between two events; a tracing link can't be updated, so
+//! that the new program is attached before the old one is detached, and what both of them see is handled
+//! once. Only `lineal detach` ends this.
 //!
-//! An agent with another layout leaves the old programs where they are, refusing, until their last process has ended.
+//! An agent with another layout leaves the old programs in place, refusing, until the last process that they
+//! follow has ended.
 
 use std::{
     fs::{self, DirBuilder, File, Permissions},
@@ -28,41 +30,43 @@ use rustix::{
     mount::MountFlags,
 };
 
-use super::{load::KernelError, sys};
+use super::{error::KernelError, sys};
 
-/// Where bpffs is mounted unless it is already.
+/// Where bpffs is mounted if no file system of this kind is there yet.
 pub const BPFFS: &str = "/sys/fs/bpf";
 /// Where pins are kept unless the configuration says otherwise.
 const DEFAULT_ROOT: &str = "/sys/fs/bpf/lineal";
-/// Followed processes: the one map that is read whatever its layout.
+/// The map of followed processes: the one map that is read whatever its layout.
 pub const TASKS: &str = "TASKS";
-/// Ends the name of a tracing link that is about to take another's place.
-const COMING: &str = "_coming";
-/// Programs that can begin a job, in every layout.
-const TAKING_IN: [&str; 3] = ["lineal_exec", "lineal_cgroup_mkdir", "lineal_cgroup_rmdir"];
+/// Suffix of the pin of a tracing link that is about to replace another.
+const REPLACEMENT: &str = "_coming";
+/// Programs that apply enrolment rules, in every layout.
+const ENROLLING: [&str; 3] = ["lineal_exec", "lineal_cgroup_mkdir", "lineal_cgroup_rmdir"];
 /// `BPF_FS_MAGIC`.
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
 
 /// An attached program.
 pub enum Link {
-    /// By aya.
+    /// A link that aya made.
     Aya(FdLink),
-    /// Of a kind whose link aya keeps to itself.
-    Own(OwnedFd),
+    /// A link of a kind that aya doesn't hand out, made by [`sys`].
+    Raw(OwnedFd),
 }
 
-/// The pins of one layout, held by one process at a time.
+/// The directory of pins, held by one process at a time.
 pub struct Pins {
+    /// The directory of all layouts.
     root: PathBuf,
+    /// The directory of this agent's layout.
     dir: PathBuf,
     /// An earlier agent had left programs here.
     inherited: bool,
-    /// Locked: one agent a directory.
+    /// Locked for as long as this lives.
     _held: File,
 }
 
 impl Pins {
-    /// Takes hold of the pins, mounting bpffs if nobody has. There may be none yet.
+    /// Takes hold of the directory, and makes it if need be. Mounts bpffs if it isn't mounted.
     pub fn hold(root: Option<&Path>) -> Result<Self, KernelError> {
         let root = root.unwrap_or(Path::new(DEFAULT_ROOT)).to_owned();
         let failed = |path: &Path| {
@@ -75,7 +79,8 @@ impl Pins {
                 .map_err(|errno| failed(parent)(errno.into()))?;
         }
         let dir = root.join(format!("v{LAYOUT}"));
-        // Nobody else's: who can open it can lock it, and who owns it can rename what is in it.
+        // Closed to other users: whoever can open the directory can lock it, and its owner can rename what is
+        // in it.
         DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(failed(&dir))?;
         let held = File::open(&root).map_err(failed(&root))?;
         if held.metadata().map_err(failed(&root))?.uid() != rustix::process::geteuid().as_raw() {
@@ -92,7 +97,7 @@ impl Pins {
         }
     }
 
-    /// Whether an earlier agent has left programs here.
+    /// Whether an earlier agent had left programs here.
     pub fn inherited(&self) -> bool {
         self.inherited
     }
@@ -102,7 +107,7 @@ impl Pins {
         followed(&self.dir).map_err(|source| KernelError::Pin { path: self.path(TASKS), source })
     }
 
-    /// The jobs that rules began, of this layout.
+    /// The jobs that rules began and that have shown no token.
     pub fn unidentified(&self) -> Vec<(u64, Unidentified)> {
         let map = MapData::from_pin(self.path("UNIDENTIFIED")).ok();
         let map =
@@ -110,7 +115,7 @@ impl Pins {
         map.iter().flat_map(HashMap::iter).filter_map(Result::ok).collect()
     }
 
-    /// How many entries a pinned map has room for; none if it isn't there.
+    /// How many entries a pinned map has room for; `None` if the map isn't pinned.
     pub fn capacity(&self, name: &str) -> Result<Option<u32>, KernelError> {
         let path = self.path(name);
         if !path.exists() {
@@ -120,13 +125,13 @@ impl Pins {
         info.map(|info| Some(info.max_entries())).map_err(|source| KernelError::Pin { path, source })
     }
 
-    /// Where something is pinned.
+    /// Where a map or link of this name is pinned.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
 
-    /// Puts a program in the place of the one that an earlier agent attached to this cgroup. False if there is none: then
-    /// the program is to be attached, and its link pinned.
+    /// Replaces the program that an earlier agent attached to this cgroup. False if there is none: then the
+    /// program has to be attached, and its link pinned.
     pub fn update(&self, name: &str, program: BorrowedFd<'_>, cgroup: &File) -> Result<bool, KernelError> {
         let path = self.path(name);
         let failed = |source| KernelError::Pin { path: path.clone(), source };
@@ -136,7 +141,8 @@ impl Pins {
             sys::update_link(&link, program).map_err(failed)?;
             return Ok(true);
         }
-        // One whose cgroup is gone holds nobody any more; another one may.
+        // A link whose cgroup was removed (0) sees no process any more and can go. A link to another cgroup
+        // may still see followed processes.
         if attached != 0 && self.followed()? != 0 {
             return Err(KernelError::OtherCgroup { path });
         }
@@ -144,23 +150,26 @@ impl Pins {
         Ok(false)
     }
 
-    /// Pins a link: its program stays attached when this process ends. A link that is pinned there already goes.
+    /// Pins a link, so that its program stays attached when this process ends. A link that is pinned under
+    /// the same name is replaced.
     pub fn pin(&self, name: &str, link: Link) -> Result<(), KernelError> {
         let path = self.path(name);
-        let coming = self.path(&format!("{name}{COMING}"));
-        // Left by an agent that ended at this very place.
-        let _ = fs::remove_file(&coming);
+        let replacement = self.path(&format!("{name}{REPLACEMENT}"));
+        // An earlier agent may have ended between pinning its link and renaming the pin.
+        let _ = fs::remove_file(&replacement);
         let pinned = match link {
             Link::Aya(link) => {
-                link.pin(&coming).map(drop).map_err(|error| io::Error::other(error.to_string()))
+                link.pin(&replacement).map(drop).map_err(|error| io::Error::other(error.to_string()))
             }
-            Link::Own(link) => sys::pin(&link, &coming),
+            Link::Raw(link) => sys::pin(&link, &replacement),
         };
-        pinned.and_then(|()| fs::rename(&coming, &path)).map_err(|source| KernelError::Pin { path, source })
+        pinned
+            .and_then(|()| fs::rename(&replacement, &path))
+            .map_err(|source| KernelError::Pin { path, source })
     }
 
-    /// Removes what agents with other layouts left, where they follow no process any more. Answers how many processes
-    /// the others still shut off.
+    /// Removes the programs that agents with other layouts left, where they follow no process any more.
+    /// Returns how many processes the others still follow, and refuse.
     pub fn sweep(&self) -> usize {
         let Ok(entries) = fs::read_dir(&self.root) else { return 0 };
         let mut left = 0;
@@ -168,29 +177,33 @@ impl Pins {
             match followed(&dir) {
                 Ok(0) => remove(&dir),
                 Ok(processes) => left += processes,
-                Err(error) => tracing::warn!(%error, dir = %dir.display(), "pins can't be read"),
+                Err(error) => {
+                    let dir = dir.display();
+                    tracing::warn!(%error, %dir, "cannot read the pins of another version of lineal");
+                }
             }
         }
         left
     }
 
-    /// Keeps other layouts' programs from taking anybody in: a rule means one agent's jobs. What they follow already they
-    /// go on following, and refuse.
-    pub fn silence_others(&self) {
+    /// Keeps other layouts' programs from beginning jobs by rules: those are this agent's to begin. The other
+    /// programs still follow the processes that they follow already, and refuse their connections.
+    pub fn stop_other_layouts_enrolling(&self) {
         for dir in fs::read_dir(&self.root).into_iter().flatten().flatten().map(|entry| entry.path()) {
-            for program in TAKING_IN.iter().filter(|_| dir != self.dir) {
+            for program in ENROLLING.iter().filter(|_| dir != self.dir) {
                 let _ = fs::remove_file(dir.join(program));
             }
         }
     }
 
-    /// Takes down what stands under this layout, and leaves other layouts' as it is.
+    /// Removes the pins of this layout, and leaves those of other layouts as they are.
     pub fn remove_own(&self) {
         remove(&self.dir);
         let _ = fs::remove_dir(&self.root);
     }
 
-    /// Takes everything down, whatever its layout: no program stays attached, no process is followed any more.
+    /// Removes all pins, whatever their layout: no program stays attached, and no process is followed any
+    /// more.
     pub fn remove(self) {
         for dir in fs::read_dir(&self.root).into_iter().flatten().flatten() {
             remove(&dir.path());
@@ -199,25 +212,28 @@ impl Pins {
     }
 }
 
-/// How many processes the map in a directory holds; none if it isn't there, as nothing was ever followed.
+/// How many processes the pinned map in a directory holds; 0 if there is no map, as nothing was ever
+/// followed.
 fn followed(dir: &Path) -> io::Result<usize> {
     sys::pinned(&dir.join(TASKS))?.map_or(Ok(0), |tasks| sys::entries(&tasks))
 }
 
+/// Removes a directory of pins, and detaches the links in it.
 fn remove(dir: &Path) {
     for pin in fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()) {
-        // A link that only loses its pin goes by and by; one that is detached has gone. Maps and tracing links know no
-        // such thing.
+        // A link whose pin is removed is detached some time later; an explicit detach takes effect at once.
+        // It fails for maps and tracing links, which have none.
         if let Ok(Some(link)) = sys::pinned(&pin) {
             let _ = sys::detach_link(&link);
         }
         let _ = fs::remove_file(pin);
     }
     if let Err(error) = fs::remove_dir(dir) {
-        tracing::warn!(%error, dir = %dir.display(), "pins can't be removed");
+        tracing::warn!(%error, dir = %dir.display(), "cannot remove a directory of pins");
     }
 }
 
+/// Whether a path, or the part of it that exists, is on a bpffs.
 fn on_bpffs(path: &Path) -> bool {
     let existing = path.ancestors().find(|ancestor| ancestor.exists());
     existing

@@ -1,7 +1,15 @@
-//! What this host's kernel can enforce, found by loading and attaching, never by reading a list.
+//! What this host's kernel can enforce, found by loading and attaching, never by reading a list of features.
+//!
+//! Nothing on the host is touched: cgroup programs are attached to a fresh, empty cgroup; tracing programs
+//! find no tagged process; pins are made in a mount namespace of their own.
 
-use std::{fs::File, io, path::Path};
+use std::{
+    fs::{self, File},
+    io,
+    path::Path,
+};
 
+use aya::{Btf, Ebpf};
 use rustix::{
     mount::{MountPropagationFlags, mount_change},
     thread::UnshareFlags,
@@ -9,18 +17,29 @@ use rustix::{
 use serde::Serialize;
 
 use super::{
-    load::{
-        KernelConfig, KernelError, attach_to_cgroup, attach_tracing, cgroup_root, load_object, load_program,
-        programs,
-    },
+    cgroups::cgroup_root,
+    config::KernelConfig,
+    error::KernelError,
     netns::{Netns, own_namespace},
+    object::load_object,
     pins::{BPFFS, Pins, TASKS},
+    programs::{self, attach_to_cgroup, attach_tracing, load_program},
 };
+
+const OBJECT_REMEDY: &str = "lineal needs Linux 6.1 or later, built with CONFIG_DEBUG_INFO_BTF, and CAP_BPF";
+const BTF_REMEDY: &str = "lineal needs a kernel built with CONFIG_DEBUG_INFO_BTF";
+const CGROUP_REMEDY: &str = "lineal needs a writable cgroup2 file system: run it as root, outside containers";
+const CGROUP_PROGRAM_REMEDY: &str =
+    "lineal needs Linux 6.1 or later, built with CONFIG_CGROUP_BPF, and CAP_BPF and CAP_NET_ADMIN";
+const TRACING_PROGRAM_REMEDY: &str =
+    "lineal needs Linux 6.1 or later, built with CONFIG_BPF_EVENTS, and CAP_BPF and CAP_PERFMON";
+const PINS_REMEDY: &str = "mount bpffs (`mount -t bpf bpffs /sys/fs/bpf`) and grant CAP_SYS_ADMIN";
+const NETNS_REMEDY: &str = "lineal needs a kernel built with CONFIG_NET_NS, and CAP_SYS_ADMIN";
 
 /// One thing that was tried.
 #[derive(Clone, Debug, Serialize)]
 pub struct Finding {
-    /// What it is for.
+    /// What was tried.
     pub check: String,
     /// Whether it works.
     pub ok: bool,
@@ -31,84 +50,70 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn of(check: &str, required: bool, tried: Result<String, (String, &str)>) -> Self {
-        match tried {
-            Ok(detail) => Self { check: check.to_owned(), ok: true, required, detail },
-            Err((reason, remedy)) => {
-                Self { check: check.to_owned(), ok: false, required, detail: format!("{reason}; {remedy}") }
-            }
-        }
+    /// A check that the agent can't run without. A failure is stated as `reason; remedy`.
+    fn required(check: &str, tried: Result<String, (String, &str)>) -> Self {
+        let ok = tried.is_ok();
+        let detail = tried.unwrap_or_else(|(reason, remedy)| format!("{reason}; {remedy}"));
+        Self { check: check.to_owned(), ok, required: true, detail }
     }
 }
 
-/// Loads every program and attaches it: cgroup programs to a fresh, empty cgroup below the root, so that
-/// no process on the host is touched; tracepoints find no tagged task.
+/// Tries everything that the agent needs of the kernel. What can't be tried after a failure is left out.
 pub fn probe() -> Vec<Finding> {
-    let root = match cgroup_root() {
-        Ok(root) => root,
-        Err(error) => {
-            return vec![Finding::of("cgroup v2", true, Err((error.to_string(), "then run this again")))];
-        }
-    };
-    let mut findings = vec![Finding::of("cgroup v2", true, Ok(format!("mounted at {}", root.display())))];
-    let mut ebpf = match load_object(&KernelConfig::default(), None, u32::MAX) {
-        Ok(ebpf) => {
-            findings.push(Finding::of(
-                "kernel type information and maps",
-                true,
-                Ok("offsets found, maps created".into()),
-            ));
-            ebpf
-        }
-        Err(error) => {
-            let remedy = "lineal needs Linux 6.1 or later with BTF, and CAP_BPF";
-            findings.push(Finding::of(
-                "kernel type information and maps",
-                true,
-                Err((error.to_string(), remedy)),
-            ));
-            return findings;
-        }
-    };
-    let btf = match aya::Btf::from_sys_fs() {
-        Ok(btf) => btf,
-        Err(error) => {
-            let remedy = "lineal needs a kernel built with CONFIG_DEBUG_INFO_BTF";
-            findings.push(Finding::of("kernel type information", true, Err((error.to_string(), remedy))));
-            return findings;
-        }
-    };
-    let scratch = root.join(format!("lineal-doctor-{}", std::process::id()));
-    let cgroup = std::fs::create_dir(&scratch).and_then(|()| File::open(&scratch));
-    for (program, tracepoint) in programs() {
-        let tried = match (tracepoint, &cgroup) {
-            (Some(tracepoint), _) => attach_tracing(&mut ebpf, program, tracepoint, &btf),
-            (None, Ok(cgroup)) => {
-                load_program(&mut ebpf, program).and_then(|()| attach_to_cgroup(&mut ebpf, program, cgroup))
-            }
-            (None, Err(error)) => Err(KernelError::Cgroup {
-                path: scratch.clone(),
-                source: std::io::Error::new(error.kind(), error.to_string()),
-            }),
-        };
-        let remedy =
-            "the kernel must be 6.1 or later and the caller hold CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON";
-        let name = format!("program {program}");
-        findings.push(Finding::of(
-            &name,
-            true,
-            tried.map(|_link| "loads and attaches".into()).map_err(|error| (error.to_string(), remedy)),
-        ));
+    let mut findings = Vec::new();
+    if let Some(ebpf) = probe_programs(&mut findings) {
+        findings.push(pins(&ebpf));
+        drop(ebpf);
+        findings.push(network_namespaces());
     }
-    findings.push(pins(&ebpf));
-    drop(ebpf);
-    let _ = std::fs::remove_dir(&scratch);
-    findings.push(network_namespaces());
     findings
 }
 
+/// Creates the maps, then loads and attaches every program. `None` if it came to no program.
+fn probe_programs(findings: &mut Vec<Finding>) -> Option<Ebpf> {
+    let check = "cgroup v2";
+    let root = cgroup_root();
+    let mounted = root.as_ref().map(|root| format!("mounted at {}", root.display()));
+    let again = "then run `lineal doctor` again";
+    findings.push(Finding::required(check, mounted.map_err(|error| (error.to_string(), again))));
+    let root = root.ok()?;
+
+    let check = "kernel type information and maps";
+    let loaded = load_object(&KernelConfig::default(), None, u32::MAX);
+    let made = loaded.as_ref().map(|_| "offsets found, maps created".to_owned());
+    findings
+        .push(Finding::required(check, made.map_err(|error| (error.without_doctor_hint(), OBJECT_REMEDY))));
+    let mut ebpf = loaded.ok()?;
+
+    let btf = match Btf::from_sys_fs() {
+        Ok(btf) => btf,
+        Err(error) => {
+            findings.push(Finding::required("kernel type information", Err((error.to_string(), BTF_REMEDY))));
+            return None;
+        }
+    };
+    let scratch = root.join(format!("lineal-doctor-{}", std::process::id()));
+    let cgroup = fs::create_dir(&scratch)
+        .and_then(|()| File::open(&scratch))
+        .map_err(|error| format!("cannot make cgroup {}: {error}", scratch.display()));
+    for (program, tracepoint) in programs::all() {
+        let tried = match (tracepoint, &cgroup) {
+            (Some(tracepoint), _) => attach_tracing(&mut ebpf, program, tracepoint, &btf)
+                .map_err(|error| (error.without_doctor_hint(), TRACING_PROGRAM_REMEDY)),
+            (None, Ok(cgroup)) => load_program(&mut ebpf, program)
+                .and_then(|()| attach_to_cgroup(&mut ebpf, program, cgroup))
+                .map_err(|error| (error.without_doctor_hint(), CGROUP_PROGRAM_REMEDY)),
+            (None, Err(reason)) => Err((reason.clone(), CGROUP_REMEDY)),
+        };
+        let tried = tried.map(|_link| "loads and attaches".to_owned());
+        findings.push(Finding::required(&format!("program {program}"), tried));
+    }
+    let _ = fs::remove_dir(&scratch);
+    Some(ebpf)
+}
+
 /// Pins a map, in a mount namespace of its own: if bpffs has to be mounted for that, nobody else sees it.
-fn pins(ebpf: &aya::Ebpf) -> Finding {
+fn pins(ebpf: &Ebpf) -> Finding {
     let root = Path::new(BPFFS).join(format!("lineal-doctor-{}", std::process::id()));
     let pin = || {
         private_mounts().map_err(|source| KernelError::Pin { path: BPFFS.into(), source })?;
@@ -120,15 +125,13 @@ fn pins(ebpf: &aya::Ebpf) -> Finding {
         pins.remove();
         pinned
     };
-    let tried = std::thread::scope(|scope| scope.spawn(pin).join());
-    let tried = match tried {
+    let tried = match std::thread::scope(|scope| scope.spawn(pin).join()) {
         Ok(pinned) => {
             pinned.map(|()| "maps and links can be pinned".into()).map_err(|error| error.to_string())
         }
         Err(_) => Err("the probe panicked".to_owned()),
     };
-    let remedy = "mount bpffs (`mount -t bpf bpffs /sys/fs/bpf`) and grant CAP_SYS_ADMIN";
-    Finding::of("pins on bpffs", true, tried.map_err(|reason| (reason, remedy)))
+    Finding::required("pins on bpffs", tried.map_err(|reason| (reason, PINS_REMEDY)))
 }
 
 /// Gives this thread mounts of its own.
@@ -141,7 +144,6 @@ fn private_mounts() -> io::Result<()> {
 /// Makes a network namespace, and a socket in it from outside.
 fn network_namespaces() -> Finding {
     let tried = Netns::fresh().and_then(|netns| netns.socket_for(([127, 0, 0, 1], 1).into()));
-    let remedy = "the kernel must have CONFIG_NET_NS, and the caller hold CAP_SYS_ADMIN";
-    let tried = tried.map(|_| "can be entered".into()).map_err(|error| (error.to_string(), remedy));
-    Finding::of("network namespaces", true, tried)
+    let tried = tried.map(|_| "can be entered".into()).map_err(|error| (error.to_string(), NETNS_REMEDY));
+    Finding::required("network namespaces", tried)
 }

@@ -1,4 +1,5 @@
-//! Rules of enrolment, as the configuration has them and as the kernel side finds them.
+//! Enrolment rules: checks those of the configuration, writes them into the maps for the kernel side, and
+//! matches processes that ran before the programs were attached.
 
 use std::{
     fs,
@@ -16,29 +17,26 @@ use aya::{
 use serde::Deserialize;
 use thiserror::Error;
 
-use super::{
-    living::executable,
-    load::{KernelError, cgroup_root},
-};
+use super::{cgroups::cgroup_root, error::KernelError, process::executable};
 
-/// `[[enrol]]` of the configuration: a process begins a job without a credential when it executes and this rule means it.
-/// One of the four says which it means.
+/// `[[enrol]]` of the configuration: a process that this rule matches when it executes a file begins a job
+/// without a credential. Exactly one of `uid`, `unit`, `cgroup` and `exe` says what the rule matches.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EnrolRule {
-    /// Its name, and that of its jobs.
+    /// Its name, and the name of the jobs that it begins.
     pub name: String,
     /// Processes of this user id; never root's.
     pub uid: Option<u32>,
-    /// Processes in this systemd unit: in a cgroup of this name, or below.
+    /// Processes in this systemd unit: in a cgroup of this name, or in one below it.
     pub unit: Option<String>,
-    /// Processes in this cgroup, as `/proc/PID/cgroup` has it, or below.
+    /// Processes in this cgroup, given as in `/proc/PID/cgroup`, or in one below it.
     pub cgroup: Option<PathBuf>,
-    /// This executable.
+    /// Processes that run this file.
     pub exe: Option<PathBuf>,
 }
 
-/// A rule isn't one.
+/// A rule of the configuration can't be used.
 #[derive(Debug, Error)]
 #[error("[[enrol]] \"{rule}\": {reason}")]
 pub struct RuleError {
@@ -46,22 +44,22 @@ pub struct RuleError {
     reason: String,
 }
 
-/// Whom a rule means.
-enum Means {
+/// What a rule matches.
+enum Matcher {
     User(u32),
     Unit(String),
     Cgroup(PathBuf),
     Executable(PathBuf),
 }
 
-/// All rules, checked.
+/// All rules, checked. A rule's position in the list is its index in the maps.
 #[derive(Default)]
-pub struct Rules(Vec<(String, Means)>);
+pub struct Rules(Vec<(String, Matcher)>);
 
 impl Rules {
     /// Checks the configuration's rules.
     pub fn new(rules: &[EnrolRule]) -> Result<Self, RuleError> {
-        let mut checked: Vec<(String, Means)> = Vec::new();
+        let mut checked: Vec<(String, Matcher)> = Vec::new();
         for rule in rules {
             let refuse = |reason: String| RuleError { rule: rule.name.clone(), reason };
             let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
@@ -70,12 +68,12 @@ impl Rules {
                 return Err(refuse(format!("its name must be 1 to {most} letters, digits, '-', '_' or '.'")));
             }
             if checked.iter().any(|(name, _)| *name == rule.name) {
-                return Err(refuse("another rule has this name".to_owned()));
+                return Err(refuse("another rule has this name: each needs its own".to_owned()));
             }
             if checked.len() >= RULES_MAX as usize {
-                return Err(refuse(format!("it is one of more than {RULES_MAX}")));
+                return Err(refuse(format!("there are more than {RULES_MAX} rules")));
             }
-            checked.push((rule.name.clone(), means(rule).map_err(refuse)?));
+            checked.push((rule.name.clone(), matcher(rule).map_err(refuse)?));
         }
         Ok(Self(checked))
     }
@@ -85,33 +83,33 @@ impl Rules {
         self.0.is_empty()
     }
 
-    /// The kinds there are, for the programs that look for them.
+    /// The kinds of rules there are, as bits `RULE_BY_…`.
     pub(super) fn kinds(&self) -> u32 {
-        let kind = |(_, means): &(String, Means)| match means {
-            Means::User(_) => RULE_BY_UID,
-            Means::Unit(_) | Means::Cgroup(_) => RULE_BY_CGROUP,
-            Means::Executable(_) => RULE_BY_EXE,
+        let kind = |(_, matcher): &(String, Matcher)| match matcher {
+            Matcher::User(_) => RULE_BY_UID,
+            Matcher::Unit(_) | Matcher::Cgroup(_) => RULE_BY_CGROUP,
+            Matcher::Executable(_) => RULE_BY_EXE,
         };
         self.0.iter().map(kind).fold(0, |kinds, kind| kinds | kind)
     }
 
-    /// Writes the rules into the maps: before the programs run.
+    /// Writes the rules into the maps, before the programs are attached.
     pub(super) fn fill(&self, ebpf: &mut Ebpf) -> Result<(), KernelError> {
-        for (index, (name, means)) in (0u32..).zip(&self.0) {
+        for (index, (name, matcher)) in (0u32..).zip(&self.0) {
             let map = ebpf.map_mut("RULES").ok_or(KernelError::Missing("RULES"))?;
             let mut names: Array<&mut MapData, [u8; RULE_NAME_BYTES]> =
-                Array::try_from(map).map_err(|error| failed("RULES", &error))?;
-            names.set(index, padded(name.as_bytes()), 0).map_err(|error| failed("RULES", &error))?;
-            match means {
-                Means::User(uid) => insert(ebpf, "UIDS", *uid, index)?,
-                Means::Unit(unit) => {
+                Array::try_from(map).map_err(KernelError::map("add to", "RULES"))?;
+            names.set(index, padded(name.as_bytes()), 0).map_err(KernelError::map("add to", "RULES"))?;
+            match matcher {
+                Matcher::User(uid) => insert(ebpf, "UIDS", *uid, index)?,
+                Matcher::Unit(unit) => {
                     insert(ebpf, "UNITS", padded::<FILE_NAME_BYTES>(unit.as_bytes()), index)?;
                 }
-                Means::Cgroup(path) => {
+                Matcher::Cgroup(path) => {
                     let path = path.as_os_str().as_bytes();
                     insert(ebpf, "PATHS", padded::<RULE_PATH_BYTES>(path), index)?;
                 }
-                Means::Executable(path) => {
+                Matcher::Executable(path) => {
                     let leaf = path.file_name().unwrap_or_default().as_bytes();
                     insert(ebpf, "FILE_NAMES", padded::<FILE_NAME_BYTES>(leaf), index)?;
                     insert(ebpf, "EXES", padded::<RULE_PATH_BYTES>(&leaf_first(path)), index)?;
@@ -121,7 +119,7 @@ impl Rules {
         Ok(())
     }
 
-    /// Tells the cgroups that are there already apart: once the programs see to those that come.
+    /// Matches the cgroups that exist already, once the programs match new ones.
     pub(super) fn fill_cgroups(&self, ebpf: &mut Ebpf) -> Result<(), KernelError> {
         if self.kinds() & RULE_BY_CGROUP == 0 {
             return Ok(());
@@ -134,7 +132,7 @@ impl Rules {
             if let (Some(rule), Ok(metadata)) = (rule, fs::metadata(&dir)) {
                 insert(ebpf, "CGROUPS", metadata.ino(), rule)?;
             }
-            // One that has gone has nothing below it.
+            // A cgroup that was removed meanwhile has nothing below it.
             for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
                 if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                     unseen.push((entry.path(), rule));
@@ -144,42 +142,45 @@ impl Rules {
         Ok(())
     }
 
-    /// The rule of a cgroup by its own name or path.
+    /// The rule that names a cgroup, or its path.
     fn of_cgroup(&self, path: &Path) -> Option<u32> {
-        let meant = |(_, means): &(String, Means)| match means {
-            Means::Unit(unit) => path.file_name().is_some_and(|name| name.as_bytes() == unit.as_bytes()),
-            Means::Cgroup(cgroup) => cgroup == path,
-            Means::User(_) | Means::Executable(_) => false,
+        let matching = |(_, matcher): &(String, Matcher)| match matcher {
+            Matcher::Unit(unit) => path.file_name().is_some_and(|name| name.as_bytes() == unit.as_bytes()),
+            Matcher::Cgroup(cgroup) => cgroup == path,
+            Matcher::User(_) | Matcher::Executable(_) => false,
         };
-        self.0.iter().position(meant).map(|index| index as u32)
+        self.0.iter().position(matching).map(|index| index as u32)
     }
 
-    /// The name of the rule that means a process that runs, as it would have meant it when it executed.
+    /// The name of the rule that matches a process which runs already, as if it executed its file now.
     pub fn of_process(&self, pid: u32, uid: u32) -> Option<&str> {
         let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
         let cgroup = cgroups.lines().find_map(|line| line.strip_prefix("0::")).map(Path::new);
-        let meant = |(_, means): &&(String, Means)| match means {
-            Means::User(user) => *user == uid,
-            Means::Unit(unit) => {
+        let matching = |(_, matcher): &&(String, Matcher)| match matcher {
+            Matcher::User(user) => *user == uid,
+            Matcher::Unit(unit) => {
                 cgroup.is_some_and(|path| path.iter().any(|part| part.as_bytes() == unit.as_bytes()))
             }
-            Means::Cgroup(above) => cgroup.is_some_and(|path| path.starts_with(above)),
-            Means::Executable(path) => executable(pid).is_ok_and(|exe| exe == *path),
+            Matcher::Cgroup(above) => cgroup.is_some_and(|path| path.starts_with(above)),
+            Matcher::Executable(path) => executable(pid).is_ok_and(|exe| exe == *path),
         };
-        self.0.iter().find(meant).map(|(name, _)| &**name)
+        self.0.iter().find(matching).map(|(name, _)| &**name)
     }
 }
 
-fn means(rule: &EnrolRule) -> Result<Means, String> {
+/// What a rule of the configuration matches, or why it can't be used.
+fn matcher(rule: &EnrolRule) -> Result<Matcher, String> {
     let EnrolRule { name, uid, unit, cgroup, exe } = rule;
     match (uid, unit, cgroup, exe) {
-        (Some(0), None, None, None) => Err("uid 0 would follow the host itself".to_owned()),
-        (Some(uid), None, None, None) => Ok(Means::User(*uid)),
+        (Some(0), None, None, None) => {
+            Err("uid 0 would follow the host itself: name the user that runs the jobs".to_owned())
+        }
+        (Some(uid), None, None, None) => Ok(Matcher::User(*uid)),
         (None, Some(unit), None, None) => {
             if unit.is_empty() || unit.len() >= FILE_NAME_BYTES || unit.contains('/') {
                 return Err(format!("unit \"{unit}\" must be a unit's name, e.g. \"gitlab-runner.service\""));
             }
-            Ok(Means::Unit(unit.clone()))
+            Ok(Matcher::Unit(unit.clone()))
         }
         (None, None, Some(cgroup), None) => {
             if !cgroup.is_absolute()
@@ -189,28 +190,34 @@ fn means(rule: &EnrolRule) -> Result<Means, String> {
                 let shown = cgroup.display();
                 return Err(format!("cgroup \"{shown}\" must be a path below the root, e.g. \"/ci.slice\""));
             }
-            Ok(Means::Cgroup(cgroup.components().collect()))
+            Ok(Matcher::Cgroup(cgroup.components().collect()))
         }
         (None, None, None, Some(exe)) => {
             if !exe.is_absolute() {
                 return Err(format!("exe \"{}\" must be an absolute path", exe.display()));
             }
-            // The kernel side sees what a link leads to. One that is not there yet may come.
+            // The kernel side sees the file that a symbolic link leads to. A file that is missing may be
+            // installed later.
             let exe = exe.canonicalize().unwrap_or_else(|error| {
-                tracing::warn!(%error, rule = name, exe = %exe.display(), "the executable of a rule is not there");
+                let path = exe.display();
+                tracing::warn!(%error, rule = name, exe = %path, "the executable of a rule does not exist");
                 exe.clone()
             });
             let leaf = exe.file_name().map_or(0, |name| name.len());
             if leaf >= FILE_NAME_BYTES || leaf_first(&exe).len() >= RULE_PATH_BYTES {
-                return Err(format!("exe \"{}\" has too long a path", exe.display()));
+                return Err(format!(
+                    "exe \"{}\" is too long: its file name must be shorter than {FILE_NAME_BYTES} bytes, \
+                     its path shorter than {RULE_PATH_BYTES}",
+                    exe.display()
+                ));
             }
-            Ok(Means::Executable(exe))
+            Ok(Matcher::Executable(exe))
         }
         _ => Err("it needs exactly one of uid, unit, cgroup and exe".to_owned()),
     }
 }
 
-/// A path as the kernel side walks it: its components, leaf first, each ended by NUL.
+/// A path as the kernel side records it: its components, leaf first, each ended by NUL.
 fn leaf_first(path: &Path) -> Vec<u8> {
     let mut components: Vec<&[u8]> =
         path.as_os_str().as_bytes().split(|byte| *byte == b'/').filter(|part| !part.is_empty()).collect();
@@ -218,7 +225,7 @@ fn leaf_first(path: &Path) -> Vec<u8> {
     components.into_iter().flat_map(|part| part.iter().copied().chain([0])).collect()
 }
 
-/// What fits, the rest zero.
+/// As many bytes as fit, zeros after them.
 fn padded<const N: usize>(bytes: &[u8]) -> [u8; N] {
     let mut padded = [0; N];
     for (to, from) in padded.iter_mut().zip(bytes) {
@@ -227,15 +234,12 @@ fn padded<const N: usize>(bytes: &[u8]) -> [u8; N] {
     padded
 }
 
+/// Adds a rule under a key to one of the maps that find rules.
 fn insert<K: Pod>(ebpf: &mut Ebpf, name: &'static str, key: K, rule: u32) -> Result<(), KernelError> {
     let map = ebpf.map_mut(name).ok_or(KernelError::Missing(name))?;
     let mut map: HashMap<&mut MapData, K, u32> =
-        HashMap::try_from(map).map_err(|error| failed(name, &error))?;
-    map.insert(key, rule, 0).map_err(|error| failed(name, &error))
-}
-
-fn failed(map: &'static str, error: &dyn std::error::Error) -> KernelError {
-    KernelError::Map { action: "add to", map, reason: error.to_string() }
+        HashMap::try_from(map).map_err(KernelError::map("add to", name))?;
+    map.insert(key, rule, 0).map_err(KernelError::map("add to", name))
 }
 
 #[cfg(test)]
@@ -252,8 +256,8 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_means_one_thing() {
-        for (text, told) in [
+    fn a_rule_matches_exactly_one_kind_of_thing() {
+        for (text, reason) in [
             ("name = \"a\"", "exactly one of"),
             ("name = \"a\"\nuid = 5\nunit = \"b.service\"", "exactly one of"),
             ("name = \"a\"\nuid = 0", "the host itself"),
@@ -266,7 +270,7 @@ mod tests {
             ("name = \"a\"\nuid = 5\n[[enrol]]\nname = \"a\"\nuid = 6", "another rule has this name"),
         ] {
             let refused = rules(&format!("[[enrol]]\n{text}")).err().unwrap_or_default();
-            assert!(refused.contains(told), "{text}: {refused}");
+            assert!(refused.contains(reason), "{text}: {refused}");
         }
         let kinds = |text: &str| rules(&format!("[[enrol]]\nname = \"a\"\n{text}")).unwrap().kinds();
         assert_eq!(kinds("uid = 998"), RULE_BY_UID);
@@ -276,17 +280,17 @@ mod tests {
     }
 
     #[test]
-    fn there_are_as_many_rules_as_there_is_room_for() {
+    fn more_rules_than_the_maps_have_room_for_are_refused() {
         let many = |count: u32| -> String {
             (1..=count).map(|uid| format!("[[enrol]]\nname = \"r{uid}\"\nuid = {uid}\n")).collect()
         };
         assert!(rules(&many(RULES_MAX)).is_ok());
         let refused = rules(&many(RULES_MAX + 1)).err().unwrap_or_default();
-        assert_eq!(refused, "[[enrol]] \"r65\": it is one of more than 64");
+        assert_eq!(refused, "[[enrol]] \"r65\": there are more than 64 rules");
     }
 
     #[test]
-    fn a_process_that_runs_is_meant_as_when_it_executed() {
+    fn a_running_process_is_matched_as_if_it_executed_now() {
         let own = std::process::id();
         let exe = std::env::current_exe().unwrap();
         let by = |text: &str| rules(&format!("[[enrol]]\nname = \"a\"\n{text}")).unwrap();
@@ -297,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_reads_as_the_kernel_side_walks_it() {
+    fn a_path_is_written_as_the_kernel_side_records_it() {
         assert_eq!(leaf_first(Path::new("/usr/bin/x")), b"x\0bin\0usr\0");
     }
 }

@@ -21,15 +21,17 @@ const BPF_LINK_DETACH: libc::c_long = 34;
 /// `enum bpf_attach_type`.
 const BPF_CGROUP_SETSOCKOPT: u32 = 22;
 
-/// Runs a command; `attribute` is the member of `union bpf_attr` that it takes, and what that points to is alive.
+/// Runs a command. `attribute` is the member of `union bpf_attr` that the command takes; whatever it points
+/// to must be alive.
 fn bpf<T>(command: libc::c_long, attribute: &mut T) -> io::Result<libc::c_long> {
-    // SAFETY: the kernel reads and writes `size_of::<T>()` bytes at `attribute`, and checks every address in it.
+    // SAFETY: the kernel reads and writes `size_of::<T>()` bytes at `attribute`, and checks every address in
+    // it.
     let answer =
         unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attribute), size_of::<T>()) };
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer) }
 }
 
-/// Opens what is pinned at `path`; none if nothing is.
+/// Opens the map, program or link that is pinned at `path`; `None` if nothing is.
 pub fn pinned(path: &Path) -> io::Result<Option<OwnedFd>> {
     #[repr(C)]
     struct Get {
@@ -46,7 +48,7 @@ pub fn pinned(path: &Path) -> io::Result<Option<OwnedFd>> {
     }
 }
 
-/// Attaches a program that sees `setsockopt` to a cgroup.
+/// Attaches a `setsockopt` program to a cgroup; returns the link. aya keeps this kind of link to itself.
 pub fn link_setsockopt(program: BorrowedFd<'_>, cgroup: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     #[repr(C)]
     struct Create {
@@ -65,7 +67,7 @@ pub fn link_setsockopt(program: BorrowedFd<'_>, cgroup: BorrowedFd<'_>) -> io::R
     bpf(BPF_LINK_CREATE, &mut create).map(|fd| unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
-/// Pins what a descriptor stands for at `path`.
+/// Pins the map, program or link behind a descriptor at `path`.
 pub fn pin(fd: &OwnedFd, path: &Path) -> io::Result<()> {
     #[repr(C)]
     struct Pin {
@@ -78,7 +80,7 @@ pub fn pin(fd: &OwnedFd, path: &Path) -> io::Result<()> {
     bpf(BPF_OBJ_PIN, &mut pin).map(|_| ())
 }
 
-/// Puts a program in the place of a link's present one, between two events.
+/// Replaces a link's program atomically: each event meets the old one or the new one.
 pub fn update_link(link: &OwnedFd, program: BorrowedFd<'_>) -> io::Result<()> {
     #[repr(C)]
     struct Update {
@@ -92,12 +94,12 @@ pub fn update_link(link: &OwnedFd, program: BorrowedFd<'_>) -> io::Result<()> {
     bpf(BPF_LINK_UPDATE, &mut update).map(|_| ())
 }
 
-/// Detaches a link's program: it runs no more when this returns.
+/// Detaches a link's program: it does not run any more when this returns.
 pub fn detach_link(link: &OwnedFd) -> io::Result<()> {
     bpf(BPF_LINK_DETACH, &mut link.as_raw_fd()).map(|_| ())
 }
 
-/// Id of the cgroup that a link is attached to (its directory's inode); 0 once that has been removed.
+/// Id of the cgroup that a link is attached to (its directory's inode); 0 once that cgroup has been removed.
 pub fn cgroup_of(link: &OwnedFd) -> io::Result<u64> {
     /// `struct bpf_link_info`, with its cgroup member.
     #[repr(C)]
@@ -125,7 +127,7 @@ pub fn cgroup_of(link: &OwnedFd) -> io::Result<u64> {
     Ok(info.cgroup)
 }
 
-/// How many entries a map with keys of four bytes has, whatever its values are.
+/// How many entries a map with keys of four bytes has, whatever its values.
 pub fn entries(map: &OwnedFd) -> io::Result<usize> {
     #[repr(C)]
     struct Next {

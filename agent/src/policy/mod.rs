@@ -1,5 +1,9 @@
-//! Policy's side of the world: the directory that holds the bundle, the bundle in force, and the watch that
-//! brings changes. What a bundle means is `agent-policy`'s to say; nothing here judges a command.
+//! The policies of this host, from files to the bundle in force. `agent-policy` says what a bundle means;
+//! nothing here decides about a command.
+//!
+//! - [`directory`]: the files of the bundle.
+//! - [`store`]: the bundle in force.
+//! - [`watch`]: reloads it when the files change.
 
 mod directory;
 mod store;

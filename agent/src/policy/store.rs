@@ -1,52 +1,55 @@
-//! The bundle in force. A bundle that does not load leaves the last good one where it is: the agent never
-//! decides by half a bundle, nor by none.
+//! The bundle in force. While the directory holds a bundle that can't be used, the last good one stays in
+//! force: the agent never decides by a part of a bundle, or without one.
 
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use agent_policy::{Bundle, BundleError};
 use tokio::sync::watch;
 
 use super::directory::{self, DirectoryError};
 
-/// Why a bundle is not in force.
+/// Why a bundle can't be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PolicyError {
-    /// Its directory can't be read.
+    /// Its directory can't be read, or holds files that no bundle may have.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
-    /// It says something that can't be.
+    /// Its content is not valid.
     #[error(transparent)]
     Bundle(#[from] BundleError),
-    /// It needs something that this host does not have.
+    /// It needs something that this host lacks.
     #[error("{0}")]
     Unusable(String),
 }
 
-/// Says what a bundle needs that this host does not have.
+/// Checks that this host has what a bundle needs; the error says what it lacks.
 pub(crate) type Check = Box<dyn Fn(&Bundle) -> Result<(), String> + Send + Sync>;
 
-/// What decides now, and what would not.
+/// The bundle in force, and whether the directory holds a newer one that was refused.
 #[derive(Clone, Debug)]
 pub(crate) struct InForce {
     /// The last good bundle.
     pub(crate) bundle: Arc<Bundle>,
-    /// Why what the directory holds now is not in force, if it isn't.
+    /// Why the directory's present content was refused, if it was.
     pub(crate) refused: Option<Arc<str>>,
 }
 
-/// The policy directory of one host, and the bundle read from it.
+/// The policy directory, and the bundle in force.
 pub(crate) struct PolicyStore {
     dir: PathBuf,
     hostname: String,
     check: Check,
     state: watch::Sender<InForce>,
-    /// Held from reading to publishing: of two reloads, the one that read last must publish last.
+    /// Held from reading to publishing: of two concurrent reloads, the one that reads last must publish last.
     reloading: Mutex<()>,
 }
 
 impl PolicyStore {
-    /// Loads the bundle of `dir` for this host. Without a good bundle there is no store, and no agent.
+    /// Loads the bundle in `dir` for the host `hostname`. Without a good bundle there is no store, and the
+    /// agent does not start.
     pub(crate) fn open(dir: &Path, hostname: &str, check: Check) -> Result<Self, PolicyError> {
         let bundle = Arc::new(load(dir, hostname, &check)?);
         tracing::info!(
@@ -69,30 +72,31 @@ impl PolicyStore {
         Arc::clone(&self.state.borrow().bundle)
     }
 
-    /// Why the directory's present content is not in force, if it isn't.
+    /// Why the directory's present content was refused, if it was.
     pub(crate) fn last_error(&self) -> Option<String> {
         self.state.borrow().refused.as_deref().map(str::to_owned)
     }
 
-    /// Tells of every change: of the bundle in force, and of a refusal. Sessions subscribe first and look at
-    /// the bundle then, so that no change falls between.
+    /// Notifies of every change of the bundle in force, and of every refusal. Sessions subscribe before they
+    /// look at the bundle, so that they miss no change.
     pub(crate) fn subscribe(&self) -> watch::Receiver<InForce> {
         self.state.subscribe()
     }
 
-    /// Reads the directory again. True when another bundle is in force now; on an error the last good one is.
+    /// Reads the directory again. True if another bundle is in force now. On an error the last good one stays
+    /// in force; the reason is logged and kept.
     ///
     /// Reads files: call it where blocking is allowed.
     pub(crate) fn reload(&self) -> Result<bool, PolicyError> {
-        // A panic while holding it left nothing half done: what is published is published whole.
+        // A panic while it was held left nothing half done: a bundle is published as a whole.
         let _reloading = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         match load(&self.dir, &self.hostname, &self.check) {
             Ok(bundle) => Ok(self.publish(bundle)),
             Err(error) => {
                 let reason: Arc<str> = error.to_string().into();
                 self.state.send_if_modified(|state| {
-                    let news = state.refused.as_ref() != Some(&reason);
-                    if news {
+                    let is_new = state.refused.as_ref() != Some(&reason);
+                    if is_new {
                         tracing::error!(
                             bundle = state.bundle.version(),
                             %reason,
@@ -100,7 +104,7 @@ impl PolicyStore {
                         );
                         state.refused = Some(reason);
                     }
-                    news
+                    is_new
                 });
                 Err(error)
             }
@@ -111,17 +115,18 @@ impl PolicyStore {
         let mut changed = false;
         self.state.send_if_modified(|state| {
             changed = state.bundle.version() != bundle.version();
-            let mended = state.refused.take().is_some();
+            let was_refused = state.refused.take().is_some();
             if changed {
                 let policies = bundle.policies().count();
                 tracing::info!(bundle = bundle.version(), policies, "other policies are in force");
                 state.bundle = Arc::new(bundle);
             }
-            changed || mended
+            changed || was_refused
         });
         changed
     }
 
+    /// The directories whose changes can change the bundle.
     pub(super) fn watched(&self) -> Vec<PathBuf> {
         directory::watched(&self.dir, &self.hostname)
     }
@@ -166,15 +171,15 @@ mod tests {
     }
 
     #[test]
-    fn there_is_no_store_without_a_good_bundle() {
+    fn a_store_cannot_be_opened_without_a_good_bundle() {
         let dir = directory();
         fs::write(dir.path().join("default/a.cedar"), "permit;").unwrap();
-        let told = open(dir.path()).map(drop).unwrap_err().to_string();
-        assert!(told.contains("default/a.cedar:1: "), "{told}");
+        let error = open(dir.path()).map(drop).unwrap_err().to_string();
+        assert!(error.contains("default/a.cedar:1: "), "{error}");
     }
 
     #[test]
-    fn a_bad_bundle_leaves_the_last_good_one_in_force_and_is_told_once() {
+    fn a_bad_bundle_leaves_the_last_good_one_in_force_and_is_announced_once() {
         let dir = directory();
         let store = open(dir.path()).unwrap();
         let version = store.current().version().to_owned();
@@ -196,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_told_and_its_absence_is_not() {
+    fn a_reload_is_announced_only_if_it_changed_something() {
         let dir = directory();
         let store = open(dir.path()).unwrap();
         let mut changes = store.subscribe();

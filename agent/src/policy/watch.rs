@@ -1,27 +1,26 @@
-//! Reloading when the directory changes: what is in force afterwards is what the whole directory then says.
+//! Reloads the policies when their directory changes. The whole directory is read again at each change.
 
-use std::io;
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use super::store::PolicyStore;
 use crate::changes::Changes;
 
 impl PolicyStore {
-    /// Reloads on every change, for as long as it is polled.
+    /// Reloads now and at every change, for as long as it is polled.
     pub(crate) async fn watch(self: Arc<Self>) {
         if let Err(error) = self.follow().await {
-            tracing::error!(%error, "the policy directory can't be watched; it is read again on SIGHUP alone");
+            tracing::error!(%error, "the policy directory can't be watched; it is only read again on SIGHUP");
         }
     }
 
     async fn follow(self: Arc<Self>) -> io::Result<()> {
         let changes = Changes::new()?;
         loop {
-            // Watched before it is read: what changes in between wakes the next round. Directories that came
-            // since are watched from here on, and were read by this round or wake the next.
+            // Watched before it is read, so that no change is missed: one that this reading does not see
+            // starts the next round. New directories are added to the watch at each round.
             changes.watch(&self.watched())?;
             let store = Arc::clone(&self);
-            // The store tells and keeps the reason itself.
+            // An error is dropped here: the store has logged and kept it.
             tokio::task::spawn_blocking(move || drop(store.reload())).await?;
             changes.next().await?;
         }
@@ -30,14 +29,11 @@ impl PolicyStore {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::path::Path;
-    use std::time::Duration;
+    use std::{fs, path::Path, time::Duration};
 
     use tokio::sync::watch::Receiver;
 
-    use super::super::store::InForce;
-    use super::*;
+    use super::{super::store::InForce, *};
 
     /// Long enough for any machine; a test that waits so long has failed.
     const PATIENCE: Duration = Duration::from_secs(60);
@@ -46,7 +42,7 @@ mod tests {
         format!("@id(\"{name}\") permit(principal, action, resource);")
     }
 
-    /// Runs `change` on a watched directory and waits until what is in force is as `expect` says.
+    /// Makes a change to a watched directory, and waits until `expect` is true of what is in force.
     async fn check(change: impl FnOnce(&Path), expect: impl FnMut(&InForce) -> bool) {
         let outer = tempfile::tempdir().unwrap();
         let dir = outer.path().join("policies");
@@ -54,7 +50,8 @@ mod tests {
         let store = Arc::new(PolicyStore::open(&dir, "ci-7", Box::new(|_| Ok(()))).unwrap());
         let mut state = store.subscribe();
         let watching = tokio::spawn(Arc::clone(&store).watch());
-        // Seen by the watch's first reading: whatever comes after it is seen by its events alone.
+        // Once this is in force, the first reading is over: what comes after it is noticed by the watch
+        // alone.
         fs::write(dir.join("default/a.cedar"), policy("a")).unwrap();
         wait_for(&mut state, holds(&["a"])).await;
         change(&dir);
@@ -71,17 +68,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_new_file_is_in_force() {
+    async fn a_new_file_comes_into_force() {
         check(|dir| fs::write(dir.join("default/b.cedar"), policy("b")).unwrap(), holds(&["a", "b"])).await;
     }
 
     #[tokio::test]
-    async fn a_removed_file_is_not() {
+    async fn a_removed_file_goes_out_of_force() {
         check(|dir| fs::remove_file(dir.join("default/a.cedar")).unwrap(), holds(&[])).await;
     }
 
     #[tokio::test]
-    async fn a_host_directory_that_comes_later_is_in_force() {
+    async fn a_new_host_directory_comes_into_force() {
         let change = |dir: &Path| {
             fs::create_dir_all(dir.join("hosts/ci-7/team")).unwrap();
             fs::write(dir.join("hosts/ci-7/team/b.cedar"), policy("b")).unwrap();
@@ -90,7 +87,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_directory_swapped_whole_is_in_force() {
+    async fn a_replaced_directory_comes_into_force() {
         let change = |dir: &Path| {
             let next = dir.with_file_name("next");
             fs::create_dir_all(next.join("default")).unwrap();
@@ -102,8 +99,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_broken_file_is_told_and_mended() {
-        let outer = |state: &InForce| state.refused.is_some() && holds(&["a"])(state);
-        check(|dir| fs::write(dir.join("default/b.cedar"), "permit").unwrap(), outer).await;
+    async fn a_broken_file_is_refused_and_the_last_good_policies_stay() {
+        let refused = |state: &InForce| state.refused.is_some() && holds(&["a"])(state);
+        check(|dir| fs::write(dir.join("default/b.cedar"), "permit").unwrap(), refused).await;
     }
 }

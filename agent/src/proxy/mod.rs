@@ -1,13 +1,19 @@
-//! The proxy: takes redirected connections, finds out whose they are, and serves them by their upstream's
-//! protocol. Nothing is dialled before policy has allowed the connection.
+//! The proxy: redirected connections come in, and each is served as a session by its upstream's protocol.
+//!
+//! - [`accept`]: the listeners, and the way from an accepted connection to a session.
+//! - [`session`]: what every session has, whatever it speaks: identity, standing, decisions on record, an
+//!   end.
+//! - [`stream`]: bytes between two connections, within bounds.
+//! - [`protocols`]: one adapter for each protocol, and the one place that tells them apart.
+//!
+//! This file holds what all sessions share: the agent's parts, how many sessions are open, and how they are
+//! told that the agent stops. It must never name a protocol.
 
-mod flow;
-mod listeners;
-mod opaque;
-mod postgres;
-mod queue;
+pub mod accept;
+mod protocols;
+mod reachable;
 mod session;
-mod workers;
+mod stream;
 
 use std::{
     sync::{
@@ -18,89 +24,70 @@ use std::{
 };
 
 use agent_abi::Event;
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
-
-pub use listeners::Listeners;
-pub use workers::Workers;
+pub use reachable::reachable;
+use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::{
     audit::{Literals, Trail},
     config::Limits,
-    credentials::{CredentialError, Credentials},
     jobs::Registry,
-    kernel::Kernel,
+    kernel::{Kernel, address_of, refusals},
     logging::Throttle,
+    logins::Logins,
     metrics::Metrics,
-    policy::{Check, PolicyStore},
+    policy::PolicyStore,
     tls::{Authority, Connector},
 };
-use listeners::Accepted;
 
-/// What the proxy is made of.
+/// How many idle sessions are closed at their upstreams at the same time when many are cut: each costs its
+/// server the end of a process.
+const CLOSINGS_AT_ONCE: usize = 4;
+
+/// The parts of the agent that sessions use.
 pub struct ProxyParts {
     /// The kernel side.
     pub kernel: Arc<Kernel>,
     /// Live jobs.
     pub registry: Arc<Registry>,
-    /// The bundle in force.
+    /// The policy bundle in force.
     pub policy: Arc<PolicyStore>,
-    /// The trail.
+    /// The audit trail.
     pub trail: Arc<Trail>,
     /// Counters.
     pub metrics: Arc<Metrics>,
-    /// Bounds.
+    /// The configured bounds.
     pub limits: Limits,
     /// Whether the trail keeps literals.
     pub literals: Literals,
-    /// What vouches to jobs' clients that the agent is the server they meant.
+    /// Issues the certificates by which jobs' clients accept the agent as the server they meant.
     pub authority: Arc<Authority>,
-    /// What makes TLS connections to servers.
+    /// Makes TLS connections to upstreams.
     pub connector: Arc<Connector>,
-    /// What the agent itself logs in with.
-    pub credentials: Arc<Credentials>,
-    /// How the agent stops.
+    /// The agent's own logins at upstreams.
+    pub logins: Arc<Logins>,
+    /// How far the agent has come in stopping.
     pub drain: watch::Receiver<Drain>,
 }
-
-/// What says why a bundle's upstreams can't be reached as they say: a file that can't be used, a credential that the
-/// configuration does not have.
-pub fn usable(connector: Arc<Connector>, credentials: Arc<Credentials>) -> Check {
-    Box::new(move |bundle| {
-        for upstream in bundle.upstreams() {
-            let wrong = |reason: &dyn std::fmt::Display| {
-                format!("upstreams.toml: the upstream \"{}\": {reason}", upstream.name)
-            };
-            connector.check(&upstream.leg).map_err(|error| wrong(&error))?;
-            if let Some(name) = upstream.leg.credentials().find(|name| !credentials.has(name)) {
-                return Err(wrong(&CredentialError::Unknown(name.into())));
-            }
-        }
-        Ok(())
-    })
-}
-
-/// Idle sessions that are closed at their servers at once when many are cut: each costs its server the end of a process.
-const CLOSINGS_AT_ONCE: usize = 4;
 
 /// How far the agent has come in stopping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Drain {
     /// It runs.
     No,
-    /// Sessions end as soon as nothing is under way in them.
+    /// A session ends as soon as it is idle.
     Idle,
-    /// Sessions end.
+    /// Every session ends now.
     All,
 }
 
-/// The proxy, shared by all its sessions.
+/// What all sessions share.
 pub struct Proxy {
     parts: ProxyParts,
     sessions: AtomicUsize,
+    /// Woken when the last session has ended.
     idle: Notify,
     refusals_logged: Throttle,
-    cancel_keys: postgres::cancel::Keys,
-    /// Idle sessions that are being closed at their servers.
+    /// A turn for each idle session that is being closed at its upstream.
     closings: Semaphore,
 }
 
@@ -112,29 +99,20 @@ impl Proxy {
             sessions: AtomicUsize::new(0),
             idle: Notify::new(),
             refusals_logged: Throttle::default(),
-            cancel_keys: postgres::cancel::Keys::default(),
             closings: Semaphore::new(CLOSINGS_AT_ONCE),
         }
     }
 
-    /// Hands accepted connections to the workers until the listeners are gone.
-    pub async fn run(self: Arc<Self>, mut accepted: mpsc::Receiver<Accepted>, workers: Arc<Workers>) {
-        while let Some(connection) = accepted.recv().await {
-            if !workers.give(Box::pin(flow::serve(Arc::clone(&self), connection))).await {
-                return;
-            }
-        }
-    }
-
-    /// Open sessions.
+    /// How many sessions are open.
     pub fn sessions(&self) -> usize {
         self.sessions.load(Ordering::Acquire)
     }
 
-    /// Waits until no session is open, for at most `patience`; whether none is.
+    /// Waits until no session is open, for at most `patience`; answers whether none is.
     pub async fn drained(&self, patience: Duration) -> bool {
         let none_left = async {
             loop {
+                // Before the count is read, or the last session's end could fall between.
                 let woken = self.idle.notified();
                 if self.sessions() == 0 {
                     return;
@@ -148,18 +126,13 @@ impl Proxy {
     /// Logs what the kernel side refused on its own.
     pub fn on_refused(&self, event: &Event) {
         let Some(left_out) = self.refusals_logged.admit(Instant::now()) else { return };
-        let to = crate::kernel::address_of(event.address, event.port);
-        let reason = match event.detail {
-            0 => "this kind of socket passes the redirect",
-            1 => "datagrams go to declared resolvers only",
-            2 => "the agent does not serve this network namespace",
-            3 => "the agent's lease has lapsed",
-            _ => "the socket could not be marked",
-        };
+        let to = address_of(event.address, event.port);
+        let reason = refusals::of_detail(event.detail).map_or("for an unknown reason", refusals::words);
         let job = crate::ids::Id(event.job);
         tracing::info!(%job, pid = event.tgid, %to, reason, left_out, "refused in the kernel");
     }
 
+    /// Counts one more session, unless as many are open as may be.
     fn try_open(&self) -> bool {
         let max = self.parts.limits.sessions_max;
         self.sessions
@@ -167,6 +140,7 @@ impl Proxy {
             .is_ok()
     }
 
+    /// Counts one session less.
     fn closed(&self) {
         if self.sessions.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.idle.notify_waiters();

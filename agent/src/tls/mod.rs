@@ -1,17 +1,22 @@
-//! TLS on both of a session's legs: as the server that a job's client meant, by certificates of this host's own
-//! authority, and as a client of the real one.
+//! TLS on both legs of a session: towards the client as the server that it meant to reach, by certificates of
+//! this host's own authority; towards the upstream as a client that verifies it.
 //!
-//! - [`authority`]: the host's certificate authority, and what jobs are to trust.
-//! - [`server`]: accepting a client's handshake.
-//! - [`upstream`]: verifying a server, as far as its upstream says.
+//! - [`alpn`]: which protocol is spoken inside TLS.
+//! - [`authority`]: the host's certificate authority, and what jobs are told to trust.
+//! - [`accept`]: the handshake with a client.
+//! - [`upstream`]: the handshake with an upstream.
 //! - [`stream`]: a connection with or without TLS.
 
+mod accept;
+mod alpn;
 mod authority;
-mod server;
 mod stream;
 mod upstream;
 
-pub use authority::{Authority, TlsConfig, Trust};
-pub use server::begins_with_tls;
-pub use stream::Stream;
-pub use upstream::{Connector, Identity, UpstreamTlsError, end_point};
+pub use self::{
+    accept::begins_with_tls,
+    alpn::{Alpn, AlpnNames},
+    authority::{Authority, TlsConfig, Trust},
+    stream::Stream,
+    upstream::{Connector, Identity, UpstreamTlsError, end_point},
+};

@@ -12,11 +12,11 @@ use tokio::{
 };
 use tokio_rustls::TlsStream;
 
-/// One leg's connection.
+/// The connection of one leg of a session.
 pub enum Stream {
-    /// As it is.
+    /// Without TLS.
     Plain(TcpStream),
-    /// Through TLS, as either end of it.
+    /// With TLS, of which the agent is either end.
     Tls(Box<TlsStream<TcpStream>>),
 }
 
@@ -29,12 +29,13 @@ impl Stream {
         }
     }
 
-    /// Whether nobody between the ends can read it.
+    /// Whether TLS protects it.
     pub fn is_encrypted(&self) -> bool {
         matches!(self, Self::Tls(_))
     }
 
-    /// Writes what can be written without waiting.
+    /// Writes as much of `bytes` as can be written without waiting, and drops the rest: for a last message to
+    /// whoever may not be reading any more.
     pub fn write_now(&mut self, bytes: &[u8]) {
         let mut cx = Context::from_waker(Waker::noop());
         let mut rest = bytes;

@@ -1,5 +1,5 @@
-// What every client does, by pgjdbc. MODE is libpq's sslmode; the rest comes from libpq's variables, which pgjdbc does
-// not read itself.
+// The steps that every tested driver runs, with pgjdbc: prints a line for each. The environment holds libpq's
+// variables, which pgjdbc does not read itself, and libpq's sslmode in MODE.
 
 import java.sql.Connection;
 import java.sql.DriverManager;
@@ -42,7 +42,7 @@ public class Client {
     connection = DriverManager.getConnection(url, properties);
     System.out.println("select " + value("SELECT 1"));
     var prepared = new StringBuilder("prepared");
-    // From the fifth on, pgjdbc names the statement at the server.
+    // From the fifth execution on, pgjdbc uses a named statement at the server.
     try (PreparedStatement statement = connection.prepareStatement("SELECT id FROM orders WHERE id = ?")) {
       for (int number = 35; number <= 43; number++) {
         statement.setInt(1, number);

@@ -1,4 +1,5 @@
-"""What every client does, by asyncpg. MODE is libpq's sslmode; the rest comes from libpq's variables."""
+"""The steps that every tested driver runs, with asyncpg: prints a line for each. The environment holds
+libpq's variables, and libpq's sslmode in MODE."""
 
 import asyncio
 import os
@@ -26,7 +27,8 @@ async def main():
         print("denied", error.sqlstate)
     await transaction.rollback()
     print("kept", await connection.fetchval("SELECT count(*) FROM orders WHERE status = 'lost'"))
-    await connection.executemany("UPDATE orders SET status = $1 WHERE id = $2", [("paid", n) for n in range(1, 20)])
+    update = "UPDATE orders SET status = $1 WHERE id = $2"
+    await connection.executemany(update, [("paid", n) for n in range(1, 20)])
     print("rows", len(await connection.fetch("SELECT * FROM orders")))
     try:
         await connection.fetch("SELECT 1/0")

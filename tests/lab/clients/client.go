@@ -1,4 +1,5 @@
-// What every client does, by pgx. MODE is libpq's sslmode; the rest comes from libpq's variables.
+// The steps that every tested driver runs, with pgx: prints a line for each. The environment holds libpq's
+// variables, and libpq's sslmode in MODE.
 package main
 
 import (

@@ -1,27 +1,31 @@
-// The OpenID provider that lineal's tests and lab run against: the certified `oidc-provider`, and beside it,
-// under /lab, what no honest provider does: sign any claims, with any header, by any key, and lose its keys.
-// It listens on 127.0.0.1 alone, its keys live as long as it does, and it is never part of the product.
+// The OpenID provider of lineal's tests and lab: the certified `oidc-provider`. Beside it, under /lab, it
+// does what no honest provider does: signs any claims, with any header, by any key, and replaces its keys at
+// once. It listens on 127.0.0.1 alone, its keys exist only while it runs, and it is no part of the product.
 //
-// Set up (never in this folder; node_modules is not committed): copy package.json, package-lock.json and
-// this file into a work directory and run `npm ci --ignore-scripts --no-audit --no-fund` there. Node 18 or newer.
+// Installation, never in this folder, because node_modules is not committed: copy package.json,
+// package-lock.json and this file into another directory and run `npm ci --ignore-scripts --no-audit
+// --no-fund` there. Node 18 or newer.
 //
 //   node provider.mjs [--port N] [--ttl SECONDS] [--audience NAME] [--tls-key F --tls-cert F]
 //
-// With port 0, the default, the system picks one; with a key and a certificate for 127.0.0.1 (PEM) the issuer is
-// https. When it listens it prints one line of JSON,
-//   {"issuer","token_endpoint","mint_endpoint","client_secret","clients":[…],"audience"}
-// and it ends when its standard input closes.
+// With port 0, the default, the system chooses one. With a key and a certificate for 127.0.0.1 (PEM) the
+// issuer's URL is https. When it listens it prints one line of JSON,
+//   {"issuer", "token_endpoint", "mint_endpoint", "client_secret", "clients": […], "audience"},
+// and it exits when its standard input closes.
 //
-// Tokens: POST token_endpoint, grant_type=client_credentials&client_id=NAME&client_secret=… → {"access_token"}.
-//   nightly      contractor:dana's nightly job; any number of uses by its run
+// Valid tokens: POST token_endpoint, grant_type=client_credentials&client_id=NAME&client_secret=…
+//   → {"access_token"}. The names, and whom their tokens are for:
+//   nightly      contractor:dana's nightly job; names a CI run, so it can be used any number of times
 //   release-bot  an employee's job
-//   single-use   names no run
-//   short-lived  nightly, for SHORT_LIVED_TTL_S
-// Bad tokens: POST /lab/mint, JSON, all of it optional: {"client", "claims": {…; null removes}, "header": {…; null
-//   removes}, "alg": "RS256"|…|"none"|"HS256", "key": "current"|"foreign"} → {"token"}. "foreign" is a new key under
-//   the current key's id; HS256's secret is the current RSA key's public PEM, the key confusion of old.
-// POST /lab/rotate {"keep": true?} makes new keys; the old ones are kept in the JWKS only if asked.
-// GET /lab/requests → {"/path": times asked for, …}, to count what a relying party fetched.
+//   single-use   contractor:dana's one-off job; names no CI run
+//   short-lived  like nightly, but expires after SHORT_LIVED_TTL_S
+// Other tokens: POST /lab/mint with a JSON object, all of it optional → {"token"}:
+//   "client": one of the names above, whose claims are the base
+//   "claims", "header": members to add or replace; null removes one
+//   "alg": "RS256" | … | "none" | "HS256"; the secret of HS256 is the public RSA key in PEM (key confusion)
+//   "key": "current" | "foreign"; a foreign key is a new one that claims the current key's id
+// POST /lab/rotate {"keep": true?} makes new keys; the JWKS keeps the old ones only if asked to.
+// GET /lab/requests → {"/path": number of requests, …}, to count what a relying party fetched.
 
 import { readFileSync } from 'node:fs';
 import { createServer as createHttpServer } from 'node:http';
@@ -34,7 +38,7 @@ import Provider, { errors } from 'oidc-provider';
 const SHORT_LIVED_TTL_S = 3;
 const BODY_BYTES_MAX = 64 * 1024;
 const ALGS = ['RS256', 'PS256', 'ES256', 'ES384', 'EdDSA'];
-// Only the lab's own machine can reach it, and only the lab's servers believe its tokens.
+// No secret: the provider is reachable from this machine alone, and only the lab's agents accept its tokens.
 const CLIENT_SECRET = 'lab-secret';
 
 const { values: options } = parseArgs({
@@ -95,12 +99,13 @@ async function generateKeys() {
   for (const alg of ALGS) {
     const { privateKey, publicKey } = await generateKeyPair(alg, { extractable: true });
     const kid = `${alg}-${randomUUID()}`;
-    made[alg] = { alg, kid, privateKey, publicKey, jwk: { ...(await exportJWK(privateKey)), alg, kid, use: 'sig' } };
+    const jwk = { ...(await exportJWK(privateKey)), alg, kid, use: 'sig' };
+    made[alg] = { alg, kid, privateKey, publicKey, jwk };
   }
   return made;
 }
 
-// A provider can't change its keys, so a rotation is a new provider behind the same door.
+// `oidc-provider` cannot change its keys, so a rotation puts a new provider behind the same listener.
 function provide(jwks) {
   const provider = new Provider(issuer, {
     jwks: { keys: jwks },
@@ -135,8 +140,8 @@ function provide(jwks) {
     },
     formats: {
       customizers: {
-        // CI systems issue ID tokens to machines; the grant made for machines gives access tokens. So the
-        // token is dressed as theirs: `typ` says JWT, the subject and the claims are the job's.
+        // CI systems issue ID tokens to jobs, but the grant for machines yields access tokens. So the token
+        // is made to look like a CI system's: its type is JWT, and its subject and claims are the job's.
         jwt(ctx, token, jwt) {
           jwt.header = { typ: 'JWT' };
           Object.assign(jwt.payload, CLAIMS[token.clientId]());
@@ -161,7 +166,15 @@ function merge(base, changes = {}) {
 async function mint({ client = 'nightly', claims, header, alg = 'RS256', key = 'current' }) {
   const now = Math.floor(Date.now() / 1000);
   const payload = merge(
-    { iss: issuer, aud: audience, iat: now, nbf: now, exp: now + ttl, jti: randomUUID(), ...CLAIMS[client]() },
+    {
+      iss: issuer,
+      aud: audience,
+      iat: now,
+      nbf: now,
+      exp: now + ttl,
+      jti: randomUUID(),
+      ...CLAIMS[client](),
+    },
     claims,
   );
   const signer = keys[alg] ?? keys.RS256;
@@ -169,7 +182,8 @@ async function mint({ client = 'nightly', claims, header, alg = 'RS256', key = '
   if (alg === 'none' || alg.startsWith('HS')) {
     const parts = [protectedHeader, payload].map((part) => base64url.encode(JSON.stringify(part))).join('.');
     const secret = await exportSPKI(signer.publicKey);
-    const signature = alg === 'none' ? '' : createHmac(`sha${alg.slice(2)}`, secret).update(parts).digest('base64url');
+    const signed = () => createHmac(`sha${alg.slice(2)}`, secret).update(parts).digest('base64url');
+    const signature = alg === 'none' ? '' : signed();
     return `${parts}.${signature}`;
   }
   const { privateKey } = key === 'foreign' ? await generateKeyPair(alg) : signer;
@@ -210,7 +224,8 @@ async function answerRequest(request, response) {
     const body = JSON.stringify(await answer(await readJson(request)));
     response.writeHead(200, { 'content-type': 'application/json' }).end(body);
   } catch (error) {
-    response.writeHead(400, { 'content-type': 'application/json' }).end(JSON.stringify({ error: error.message }));
+    const body = JSON.stringify({ error: error.message });
+    response.writeHead(400, { 'content-type': 'application/json' }).end(body);
   }
 }
 

@@ -1,5 +1,6 @@
 #!/bin/sh
-# The contractor's nightly job, as a CI system would start it. It knows nothing of lineal.
+# The contractor's nightly job, as a CI system would start it. It knows nothing of lineal. It prints one JSON
+# object a line, which the story (tests/src/story.rs) checks.
 set -eu
 
 orders=$(psql -XAtq -c 'SELECT count(*) FROM orders')

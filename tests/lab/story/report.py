@@ -1,5 +1,6 @@
-"""The job's second generation: does its work over one session, daemonises a helper, tries a tunnel, and stays
-until somebody cuts it off. Says what came of each step, one JSON object a line. It knows nothing of lineal."""
+"""The job's second generation: runs statements over one session, starts a daemon, tries a tunnel, and then
+keeps its session open until it is cut. Prints what came of each step, one JSON object a line, which the story
+(tests/src/story.rs) checks. It knows nothing of lineal."""
 
 import json
 import os
@@ -24,7 +25,7 @@ def say(**what):
 
 
 def attempt(connection, statement, parameters=()):
-    """Executes one statement and says what came of it."""
+    """Executes one statement and prints its result or its error."""
     try:
         cursor = connection.execute(statement, parameters or None)
         value = str(cursor.fetchone()[0]) if cursor.description else None
@@ -34,7 +35,7 @@ def attempt(connection, statement, parameters=()):
 
 
 def daemonise(*command):
-    """Runs a command two forks away, in a session of its own; its output comes back through a pipe."""
+    """Runs a command as a daemon, two forks away and in a session of its own; returns the lines it prints."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -67,7 +68,7 @@ def main():
             say(tunnel="refused", message=str(error).strip())
 
         say(waiting=True)
-        # The session's socket becomes readable when it is cut; standard input, when whoever started us is gone.
+        # The session's socket becomes readable when it is cut, and standard input when the story has ended.
         readable, _, _ = select.select([connection.fileno(), sys.stdin], [], [])
         say(cut=connection.fileno() in readable)
         attempt(connection, "SELECT count(*) FROM orders")

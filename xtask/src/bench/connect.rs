@@ -1,4 +1,4 @@
-//! How long a session takes to begin, and what its memory comes to.
+//! Measures how long a session takes to begin, and how much of a proxy's memory it takes.
 
 use std::{fs, time::Duration};
 
@@ -7,9 +7,9 @@ use lineal_tests::{command::finish, script::PYTHON};
 
 use super::contenders::{Contenders, Path};
 
-/// Sessions begun one after another, in one measurement.
+/// How many sessions begin one after another in one measurement.
 const CONNECTS: usize = 200;
-/// libpq itself, without what a driver adds: the time from nothing to ReadyForQuery, in microseconds.
+/// Prints the microseconds from no connection to ReadyForQuery, by libpq itself, without what a driver adds.
 const CONNECT: &str = r#"
 import sys, time
 from psycopg import pq
@@ -22,9 +22,11 @@ for _ in range(int(sys.argv[1])):
     connection.finish()
     print(round(took * 1e6))
 "#;
-/// Half of the sessions that are held at a time: the first half takes what the proxy had free, the second is measured.
+/// Half of the sessions that are open at the end. The first half uses up memory that the proxy had allocated
+/// already; only the second half is measured.
 const HALF: usize = 500;
-/// Holds sessions: first half of them idle, then all, then each with a large result under way that nobody reads.
+/// Holds sessions open: first half of them idle, then all idle, then each with a large result that nobody
+/// reads.
 const HOLD: &str = r#"
 import select, sys
 from psycopg import pq
@@ -44,13 +46,13 @@ hold("idle")
 for connection in held:
     connection.send_query(b"SELECT * FROM pgbench_accounts")
 for connection in held:
-    # Its beginning has come through.
+    # The beginning of its result has arrived.
     select.select([connection.socket], [], [])
 hold("busy")
 "#;
-/// Between two looks at a process's memory.
+/// The time between two samples of a process's memory.
 const SAMPLE: Duration = Duration::from_millis(200);
-/// How long all sessions may take to begin.
+/// How long each step of the program that holds the sessions may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Begins sessions one after another, and returns the microseconds that each took.
@@ -66,13 +68,13 @@ pub(super) fn connect(contenders: &Contenders, path: Path) -> anyhow::Result<Vec
 /// A proxy's memory for one session, in KiB.
 pub(super) struct Memory {
     pub(super) path: Path,
-    /// While nothing is under way.
+    /// While the session does nothing.
     pub(super) idle_kib: f64,
-    /// While a large result is under way to a client that does not read.
+    /// While its client leaves a large result unread.
     pub(super) busy_kib: f64,
 }
 
-/// Holds many sessions, and returns what the proxy's memory grew by for each.
+/// Opens many sessions, and returns how much the proxy's memory grew for each.
 pub(super) fn memory(contenders: &mut Contenders, path: Path) -> anyhow::Result<Memory> {
     let proxy = contenders.proxy(path)?;
     let count = HALF.to_string();
@@ -92,8 +94,8 @@ pub(super) fn memory(contenders: &mut Contenders, path: Path) -> anyhow::Result<
     Ok(Memory { path, idle_kib, busy_kib: idle_kib + (busy - idle) / (2.0 * half_count) })
 }
 
-/// A process's memory of its own in KiB, once it neither grows nor shrinks.
-#[expect(clippy::disallowed_methods, reason = "a level that nobody announces is sampled")]
+/// A process's private memory in KiB, once it neither grows nor shrinks.
+#[expect(clippy::disallowed_methods, reason = "nothing announces that memory has settled, so it is sampled")]
 fn settled(process: u32) -> anyhow::Result<f64> {
     let mut last = anonymous(process)?;
     let mut same = 0;

@@ -1,4 +1,4 @@
-//! The ways to the same PostgreSQL server that are compared.
+//! The paths to one PostgreSQL server that are compared, all running at the same time.
 
 use std::{
     fs::{self, Permissions},
@@ -19,15 +19,15 @@ use lineal_tests::{
 
 /// pgbench's database.
 const DATABASE: &str = "bench";
-/// How many times its 100,000 rows.
+/// pgbench's scale: this many times 100,000 rows.
 const SCALE: &str = "10";
 /// How long a proxy may take to start.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A way to the server.
+/// A path to the server.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Path {
-    /// None in between.
+    /// Nothing in between.
     Direct,
     /// Through lineal: policy on, audit on.
     Lineal,
@@ -40,14 +40,14 @@ pub(super) enum Path {
 }
 
 impl Path {
-    /// All of them; what the others are measured by comes first.
+    /// All of them. The first one is what the others are compared with.
     pub(super) const ALL: [Self; 5] =
         [Self::Direct, Self::Lineal, Self::LinealNoaudit, Self::Pgbouncer, Self::Haproxy];
 
-    /// Those that end TLS and begin it again, and the direct one.
+    /// Those that decrypt TLS and encrypt it again, and the direct one.
     pub(super) const TLS: [Self; 4] = [Self::Direct, Self::Lineal, Self::LinealNoaudit, Self::Pgbouncer];
 
-    /// Its name in the result.
+    /// Its name in the results.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Direct => "direct",
@@ -85,7 +85,7 @@ impl Contenders {
         let mut fill = Command::new(program("pgbench")?);
         fill.args(["--initialize", "--quiet", "--scale", SCALE, DATABASE]);
         finish(&mut lab.inside(&fill))?.success().context("pgbench can't fill its database")?;
-        // A lab of its own, but for the server.
+        // A second lab, whose agent leads to the first lab's server.
         let address = lab.postgres.address();
         let unaudited = Lab::start(&LabOptions {
             audit: false,
@@ -102,24 +102,24 @@ impl Contenders {
         &self.lab
     }
 
-    /// A proxy's process.
+    /// The PID of a path's proxy.
     pub(super) fn proxy(&mut self, path: Path) -> anyhow::Result<u32> {
         Ok(match path {
             Path::Lineal => self.lab.agent()?.pid(),
             Path::LinealNoaudit => self.unaudited.agent()?.pid(),
             Path::Pgbouncer => self.pgbouncer.server.pid(),
             Path::Haproxy => self.haproxy.server.pid(),
-            Path::Direct => bail!("there is no proxy"),
+            Path::Direct => bail!("the direct path has no proxy"),
         })
     }
 
-    /// A command whose libpq goes this way to pgbench's database.
+    /// A command whose libpq takes this path to pgbench's database.
     pub(super) fn command(&self, path: Path, arguments: &[&str]) -> anyhow::Result<Command> {
         let mut command = match path {
             Path::Lineal => self.lab.job("bench", arguments)?,
             Path::LinealNoaudit => self.unaudited.job("bench", arguments)?,
             Path::Direct | Path::Pgbouncer | Path::Haproxy => {
-                let [program, arguments @ ..] = arguments else { bail!("there is no command") };
+                let [program, arguments @ ..] = arguments else { bail!("the command is empty") };
                 let mut command = Command::new(program);
                 command.args(arguments);
                 self.lab.inside(&command)
@@ -144,7 +144,8 @@ fn pgbouncer(lab: &Lab, tls: &str) -> anyhow::Result<Proxy> {
     let configuration = readable(
         lab,
         "pgbouncer.ini",
-        // Clients log in as they do at the server; a session keeps its server's connection, and leaves it to the next.
+        // Clients log in as they do at the server. A session has a server connection to itself; the next one
+        // reuses it.
         &format!(
             "[databases]\n\
              {DATABASE} = host=127.0.0.1 port={upstream} dbname={DATABASE} user={USER} password={PASSWORD}\n\

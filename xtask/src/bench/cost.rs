@@ -1,5 +1,5 @@
-//! What a host pays for lineal: its processes that are in no job, its jobs' connections, the agent at rest, with one live
-//! job and with many.
+//! Measures what a host pays for lineal, with one live job and with many: in processes outside every job, in
+//! jobs' connections, and for the agent at rest.
 
 use std::{
     fs,
@@ -11,19 +11,21 @@ use anyhow::{Context, ensure};
 use lineal_tests::{Lab, LabOptions, command::finish, script::PYTHON};
 
 use super::{
-    Quantiles,
+    connect::anonymous,
     kernel::{self, Event},
+    statistics::{Quantiles, mean_with_interval},
 };
-use crate::say;
+use crate::shell::say;
 
-/// Live jobs while everything is measured.
+/// How many jobs are live while everything is measured.
 const JOBS: [usize; 2] = [1, 10_000];
 /// How long the agent is watched at rest.
 const AT_REST: Duration = Duration::from_secs(10);
 /// How long anything may take to get ready.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Whole operations a second, by processes of no job.
+/// Prints how many operations a second processes outside every job do: fork, exec and exit; connect and
+/// close.
 const RATES: &str = r#"
 import os, socket, time
 begun = time.perf_counter()
@@ -37,7 +39,7 @@ with socket.create_server(("127.0.0.1", 0)) as server:
             server.accept()[0].close()
 print(1000 / (spawned - begun), 5000 / (time.perf_counter() - spawned))
 "#;
-/// How long `connect` takes, in microseconds, one after another.
+/// Prints how long `connect` takes, in microseconds, again and again.
 const CONNECT: &str = r#"
 import socket, sys, time
 for _ in range(1000):
@@ -46,7 +48,7 @@ for _ in range(1000):
         stream.connect(("127.0.0.1", int(sys.argv[1])))
         print((time.perf_counter() - begun) * 1e6)
 "#;
-/// Accepts and closes.
+/// Accepts connections and closes them at once.
 const ACCEPT: &str = r#"
 import socket, sys, threading
 server = socket.create_server(("127.0.0.1", 0), backlog=1024)
@@ -57,7 +59,8 @@ def accept():
 threading.Thread(target=accept, daemon=True).start()
 sys.stdin.read()
 "#;
-/// Processes that each begin a job in a cgroup: they join it before they execute.
+/// Starts processes of which each begins a job by rule: it joins the rule's cgroup, and then executes
+/// something.
 const MANY: &str = r#"
 import os, signal, sys
 cgroup, count = sys.argv[1], int(sys.argv[2])
@@ -75,36 +78,38 @@ for child in children:
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
 "#;
-/// Everything, with so many live jobs.
+/// What was measured with this many live jobs.
 pub(super) struct WithJobs {
     pub(super) jobs: usize,
-    /// What processes of no job pay for each event.
+    /// What processes outside every job pay for each event.
     pub(super) events: Vec<Event>,
-    /// Of one processor, while nothing happens.
+    /// The agent's share of one processor while nothing happens.
     pub(super) idle_cpu_share: f64,
     pub(super) memory_mib: f64,
-    /// `connect` of a job's process, and of one of no job.
+    /// How long `connect` takes in a job's process, and outside every job.
     pub(super) tagged_us: Quantiles,
     pub(super) untagged_us: Quantiles,
-    /// As [`Cost::rates`], with so many live jobs.
+    /// As [`Cost::rates`], but with this many live jobs.
     pub(super) rates: Vec<Share>,
 }
 
-/// A rate with lineal attached as a share of that without, with the half-width of its 95 % interval.
+/// A rate of operations with lineal attached, as a share of the rate without; with its 95 % confidence
+/// interval.
 pub(super) struct Share {
     pub(super) name: &'static str,
     pub(super) mean: f64,
+    /// Half of the confidence interval's width.
     pub(super) half_width: f64,
     pub(super) rounds: usize,
 }
 
-/// All of it.
+/// Everything that was measured.
 pub(super) struct Cost {
     pub(super) with_jobs: Vec<WithJobs>,
     pub(super) rates: Vec<Share>,
 }
 
-/// Measures on a lab of its own, whose agent follows a unit by rule.
+/// Measures in a lab of its own, whose agent follows a unit by rule.
 pub(super) fn measure(rounds: usize) -> anyhow::Result<Cost> {
     let unit = format!("lineal-bench-{}.service", std::process::id());
     let agent_config = format!("[[enrol]]\nname = \"runner\"\nunit = \"{unit}\"\n");
@@ -119,7 +124,7 @@ pub(super) fn measure(rounds: usize) -> anyhow::Result<Cost> {
     let cgroup = lab.cgroup().path().join(&unit);
     fs::create_dir(&cgroup)?;
 
-    say(format_args!("whole operations, attached and detached: {rounds} rounds"));
+    say(format_args!("operations with lineal attached and detached: {rounds} rounds"));
     let rates = rates(&mut lab, rounds)?;
     let mut with_jobs = Vec::new();
     for jobs in JOBS {
@@ -130,7 +135,7 @@ pub(super) fn measure(rounds: usize) -> anyhow::Result<Cost> {
         ensure!(many.line(PATIENCE)? == "begun", "not every job has begun");
         lab.agent()?.wait_for_status(|status| status.get("jobs") == Some(&jobs.into()))?;
         let mut measured = with(&mut lab, jobs, &port)?;
-        // Detached, what they are is no job any more, and can't be again: so one after the other, not in turn.
+        // Detaching ends the jobs for good, so attached and detached rounds can't alternate here.
         let attached = (0..rounds).map(|_| rate(&lab)).collect::<anyhow::Result<Vec<_>>>()?;
         let detached = without(&mut lab, |lab| {
             let detached = (0..rounds).map(|_| rate(lab)).collect::<anyhow::Result<Vec<_>>>()?;
@@ -162,13 +167,13 @@ fn times(command: &mut Command) -> anyhow::Result<Quantiles> {
     Ok(Quantiles::of(&times))
 }
 
-/// The share of one processor that a process takes, and its memory in MiB.
-#[expect(clippy::disallowed_methods, reason = "rest is what is measured")]
+/// A process's share of one processor while nothing happens, and its memory in MiB.
+#[expect(clippy::disallowed_methods, reason = "what is measured is a time in which nothing happens")]
 fn at_rest(process: u32) -> anyhow::Result<(f64, f64)> {
     let (before, begun) = (processor_time(process)?, Instant::now());
     std::thread::sleep(AT_REST);
     let share = (processor_time(process)? - before) / begun.elapsed().as_secs_f64();
-    Ok((share, super::connect::anonymous(process)? / 1024.0))
+    Ok((share, anonymous(process)? / 1024.0))
 }
 
 /// User and system time in seconds: fields 14 and 15 of proc_pid_stat(5).
@@ -180,11 +185,11 @@ fn processor_time(process: u32) -> anyhow::Result<f64> {
     Ok(ticks.iter().sum::<f64>() / rustix::param::clock_ticks_per_second() as f64)
 }
 
-/// Whole operations of no job, with lineal attached and not, in turn.
+/// Rates of operations outside every job, alternately with lineal attached and detached.
 fn rates(lab: &mut Lab, rounds: usize) -> anyhow::Result<Vec<Share>> {
     let (mut attached, mut detached) = (Vec::new(), Vec::new());
     for round in 0..rounds {
-        // Another one begins each round.
+        // Each begins every other round.
         for turn in 0..2 {
             if (round + turn) % 2 == 0 {
                 attached.push(rate(lab)?);
@@ -196,7 +201,7 @@ fn rates(lab: &mut Lab, rounds: usize) -> anyhow::Result<Vec<Share>> {
     Ok(shares(&attached, &detached))
 }
 
-/// Rates attached as shares of those detached, round by round.
+/// Attached rates as shares of the detached ones of the same round.
 fn shares(attached: &[[f64; 2]], detached: &[[f64; 2]]) -> Vec<Share> {
     let mut shares: [Vec<f64>; 2] = Default::default();
     for (attached, detached) in attached.iter().zip(detached) {
@@ -204,8 +209,11 @@ fn shares(attached: &[[f64; 2]], detached: &[[f64; 2]]) -> Vec<Share> {
             shares.push(with / without);
         }
     }
-    let names = ["fork+exec+exit", "connect"];
-    names.into_iter().zip(&shares).map(|(name, shares)| interval(name, shares)).collect()
+    let share = |(name, shares): (&'static str, &Vec<f64>)| {
+        let (mean, half_width) = mean_with_interval(shares);
+        Share { name, mean, half_width, rounds: shares.len() }
+    };
+    ["fork+exec+exit", "connect"].into_iter().zip(&shares).map(share).collect()
 }
 
 fn rate(lab: &Lab) -> anyhow::Result<[f64; 2]> {
@@ -215,7 +223,7 @@ fn rate(lab: &Lab) -> anyhow::Result<[f64; 2]> {
     rates.try_into().map_err(|_| anyhow::anyhow!("no rates: {output}"))
 }
 
-/// What something comes to while nothing of lineal's is attached.
+/// Runs something while nothing of lineal's is attached, then starts the agent again.
 fn without<T>(lab: &mut Lab, run: impl FnOnce(&Lab) -> anyhow::Result<T>) -> anyhow::Result<T> {
     lab.take_agent()?.stop()?;
     let config = lab.agent_options().config();
@@ -224,31 +232,4 @@ fn without<T>(lab: &mut Lab, run: impl FnOnce(&Lab) -> anyhow::Result<T>) -> any
     let done = run(lab);
     lab.start_agent()?;
     done
-}
-
-/// The mean and its 95 % interval by Student's t.
-fn interval(name: &'static str, shares: &[f64]) -> Share {
-    /// The 97.5 % quantile for 1, 2, … degrees of freedom.
-    const T: [f64; 20] = [
-        12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145,
-        2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
-    ];
-    let count = shares.len() as f64;
-    let mean = shares.iter().sum::<f64>() / count;
-    let variance = shares.iter().map(|share| (share - mean).powi(2)).sum::<f64>() / (count - 1.0);
-    let t = T.get(shares.len().saturating_sub(2)).copied().unwrap_or(1.96);
-    Share { name, mean, half_width: t * (variance / count).sqrt(), rounds: shares.len() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_interval_is_students() {
-        let share = interval("x", &[0.9, 1.0, 1.1]);
-        assert!((share.mean - 1.0).abs() < 1e-9);
-        // s = 0.1, t = 4.303 with two degrees of freedom.
-        assert!((share.half_width - 4.303 * 0.1 / 3f64.sqrt()).abs() < 1e-9);
-    }
 }

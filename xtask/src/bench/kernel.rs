@@ -1,4 +1,5 @@
-//! What lineal's programs cost processes that belong to no job, by the kernel's own count.
+//! Measures what lineal's programs cost processes outside every job, by the kernel's own count of their run
+//! time.
 
 use std::{collections::BTreeMap, fs, process::Command};
 
@@ -6,9 +7,9 @@ use anyhow::Context;
 use lineal_tests::{Lab, command::finish, script::PYTHON};
 use serde_json::Value;
 
-/// Counts and times every eBPF program while it holds 1.
+/// While this file holds 1, the kernel counts and times the runs of every eBPF program.
 const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
-/// An event, and the programs that it runs: the first once, others perhaps more often.
+/// An event, and the programs that the kernel runs for it: the first one once, others perhaps more often.
 const EVENTS: [(&str, &[&str]); 8] = [
     ("fork", &["lineal_fork"]),
     ("exec", &["lineal_exec"]),
@@ -19,7 +20,7 @@ const EVENTS: [(&str, &[&str]); 8] = [
     ("connect", &["lineal_connect4", "lineal_publish"]),
     ("getpeername", &["lineal_getpeername4"]),
 ];
-/// Untagged forks, execs and connects to a listener of its own.
+/// Causes all these events outside every job.
 const LOAD: &str = r#"
 import os, socket
 for _ in range(1000):
@@ -35,16 +36,16 @@ for _ in range(1000):
         listener.bind(("127.0.0.1", 0))
 "#;
 
-/// The price of one kind of event.
+/// What one kind of event costs.
 pub(super) struct Event {
     pub(super) name: &'static str,
     pub(super) nanoseconds: f64,
     pub(super) count: u64,
-    /// Runs of programs for one of them.
+    /// How many programs run for one such event.
     pub(super) runs: f64,
 }
 
-/// Puts untagged load on the lab's programs and reads their times.
+/// Runs the load in the lab, outside every job, and reads what its programs took.
 pub(super) fn measure(lab: &Lab) -> anyhow::Result<Vec<Event>> {
     let counting = Counting::start()?;
     let before = programs()?;
@@ -75,7 +76,7 @@ pub(super) fn measure(lab: &Lab) -> anyhow::Result<Vec<Event>> {
         .collect())
 }
 
-/// Nanoseconds and runs of every program of lineal's, by name and id.
+/// Nanoseconds and runs of each of lineal's programs, by name and id.
 fn programs() -> anyhow::Result<BTreeMap<(String, u64), (u64, u64)>> {
     let shown = finish(Command::new("bpftool").args(["--json", "prog", "show"]))?.success()?;
     let shown: Vec<Value> = serde_json::from_str(&shown).context("bpftool prints no JSON")?;
@@ -91,7 +92,7 @@ fn programs() -> anyhow::Result<BTreeMap<(String, u64), (u64, u64)>> {
         .collect())
 }
 
-/// Counting is on; back as it was when dropped.
+/// Counting is on. Dropping this sets the switch back to what it was.
 struct Counting {
     before: String,
 }

@@ -1,31 +1,36 @@
-//! `cargo xtask bench`: what lineal costs, against no proxy and against other proxies, in one run.
+//! `cargo xtask bench`: what lineal costs, compared with no proxy and with other proxies, in one run.
 //!
-//! Machines are noisy: paths take turns within each round, a path's ratio is that of its own round, and the
-//! median of the rounds is told.
+//! Machines are noisy. So the paths to the server take turns within each round, each is compared with the
+//! direct path of the same round, and the median over all rounds is reported.
 
 mod connect;
 mod contenders;
 mod cost;
+mod json;
 mod kernel;
 mod pgbench;
+mod report;
+mod requirements;
 mod revocation;
-mod rows;
+mod statistics;
+mod tables;
 
 use clap::{Args, ValueEnum};
+use contenders::{Contenders, Path};
+use pgbench::{Mode, Run};
+use report::{Costs, Report, Row};
+use statistics::{median, quantile};
 
 use crate::{
     build::{self, Profile},
-    say,
     setup::Purpose,
+    shell::say,
 };
-use contenders::{Contenders, Path};
-use pgbench::{Mode, Run};
-use rows::{Costs, Report, Row};
 
 /// How long and how often to measure.
 #[derive(Args)]
 pub(crate) struct BenchArgs {
-    /// Print one JSON object a row.
+    /// Print one JSON object for each row.
     #[arg(long)]
     json: bool,
     /// Rounds; each runs every path once in every row.
@@ -37,16 +42,16 @@ pub(crate) struct BenchArgs {
     /// Only these measurements.
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Measurement>,
-    /// Only with these legs.
+    /// Only with legs of this kind.
     #[arg(long, value_enum)]
     legs: Option<Legs>,
     /// Only this way of sending queries.
     #[arg(long, value_enum)]
     mode: Option<Mode>,
-    /// Only so many clients.
+    /// Only with this many clients.
     #[arg(long)]
     clients: Option<u32>,
-    /// Only these ways to the server, beside the direct one.
+    /// Only these paths to the server, and the direct one.
     #[arg(long, value_enum, value_delimiter = ',')]
     paths: Vec<Path>,
 }
@@ -54,7 +59,7 @@ pub(crate) struct BenchArgs {
 /// What can be measured.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Measurement {
-    /// What processes of no job pay in the kernel.
+    /// What processes outside every job pay in the kernel.
     Kernel,
     /// Small queries.
     Queries,
@@ -62,7 +67,7 @@ enum Measurement {
     Result,
     /// How long a session takes to begin.
     Connect,
-    /// What a session's memory comes to.
+    /// How much memory a session takes.
     Memory,
     /// What a host pays, with one live job and with 10,000: some minutes.
     Cost,
@@ -79,12 +84,16 @@ enum Legs {
     Tls,
 }
 
-/// Clients at a time.
+/// How many clients send queries at the same time.
 const CLIENTS: [u32; 2] = [1, 8];
 
 impl BenchArgs {
     fn wants(&self, measurement: Measurement) -> bool {
         self.only.is_empty() || self.only.contains(&measurement)
+    }
+
+    fn print(&self, report: &Report) -> anyhow::Result<()> {
+        Ok(if self.json { json::print(report) } else { tables::print(report) }?)
     }
 
     fn paths(&self, tls: bool) -> Vec<Path> {
@@ -107,26 +116,26 @@ pub(crate) fn bench(args: &BenchArgs) -> anyhow::Result<()> {
     }
     let alone = [Measurement::Cost, Measurement::Revocation];
     if !args.only.is_empty() && args.only.iter().all(|wanted| alone.contains(wanted)) {
-        return Ok(report.print_as(args.json)?);
+        return args.print(&report);
     }
     for (legs, tls) in [(Legs::Plain, false), (Legs::Tls, true)] {
         if args.legs.is_none_or(|only| only == legs) {
             measure(args, tls, &mut report)?;
         }
     }
-    Ok(report.print_as(args.json)?)
+    args.print(&report)
 }
 
-/// Everything that was asked for, with these legs.
+/// Runs every wanted measurement that compares paths, with legs of this kind.
 fn measure(args: &BenchArgs, tls: bool, report: &mut Report) -> anyhow::Result<()> {
     let mut contenders = Contenders::start(tls)?;
     if args.wants(Measurement::Kernel) && !tls {
-        say(format_args!("kernel side: untagged forks, execs and connects"));
+        say(format_args!("in the kernel: forks, execs and connects outside every job"));
         report.events = kernel::measure(contenders.lab())?;
     }
     let paths = args.paths(tls);
     if args.wants(Measurement::Memory) {
-        // First: what a load leaves behind in an allocator is not a session's.
+        // First: memory that an earlier load left in the allocator is not part of a session's.
         for path in [Path::Lineal, Path::Pgbouncer].into_iter().filter(|path| paths.contains(path)) {
             say(format_args!("memory: {}", path.name()));
             report.memory.push((tls, connect::memory(&mut contenders, path)?));
@@ -148,7 +157,7 @@ fn measure(args: &BenchArgs, tls: bool, report: &mut Report) -> anyhow::Result<(
     if args.wants(Measurement::Result) {
         say(format_args!("a result of a million rows: {rounds} rounds"));
         let runs = in_turn(&paths, rounds, |path| pgbench::result(&contenders, path, args.seconds))?;
-        report.rows.extend(throughput(rows::RESULT, tls, 1, &runs));
+        report.rows.extend(throughput(report::RESULT, tls, 1, &runs));
     }
     if args.wants(Measurement::Connect) {
         say(format_args!("sessions that begin: {rounds} rounds"));
@@ -158,8 +167,8 @@ fn measure(args: &BenchArgs, tls: bool, report: &mut Report) -> anyhow::Result<(
     Ok(())
 }
 
-/// Each path, and what it came to in each round. Paths take turns, and another begins each round, so that none always
-/// follows the same one.
+/// Runs each path once in each round, and returns the results by path. Another path begins each round, so
+/// that none always follows the same one.
 fn in_turn<T>(
     paths: &[Path],
     rounds: usize,
@@ -195,7 +204,7 @@ fn beginnings(tls: bool, runs: &[(Path, Vec<Vec<f64>>)]) -> Vec<Row> {
     let row = |(path, runs): &(Path, Vec<Vec<f64>>)| {
         let all = || runs.iter().flatten().copied();
         Row {
-            bench: rows::CONNECT,
+            bench: report::CONNECT,
             tls,
             clients: 1,
             path: *path,
@@ -204,56 +213,4 @@ fn beginnings(tls: bool, runs: &[(Path, Vec<Vec<f64>>)]) -> Vec<Row> {
         }
     };
     runs.iter().map(row).collect()
-}
-
-/// The middle and the slow end.
-struct Quantiles {
-    p50: f64,
-    p99: f64,
-}
-
-impl Quantiles {
-    fn of(values: &[f64]) -> Self {
-        let at = |share| quantile(values.iter().copied(), share);
-        Self { p50: at(0.5), p99: at(0.99) }
-    }
-}
-
-/// The smallest value that this share of all values does not exceed.
-fn quantile(values: impl Iterator<Item = f64>, share: f64) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    let rank = (share * values.len() as f64).ceil() as usize;
-    values.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
-    if values.len().is_multiple_of(2) { (at(middle.wrapping_sub(1)) + at(middle)) / 2.0 } else { at(middle) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_median_is_the_middle_or_the_mean_of_the_two_in_the_middle() {
-        let check = |values: &[f64], expect: f64| assert_eq!(median(values.iter().copied()), expect);
-        check(&[3.0, 1.0, 2.0], 2.0);
-        check(&[4.0, 1.0, 2.0, 3.0], 2.5);
-        check(&[7.0], 7.0);
-        assert!(median([].into_iter()).is_nan());
-    }
-
-    #[test]
-    fn a_quantile_is_one_of_the_values() {
-        let values = || (1..=200).rev().map(f64::from);
-        assert_eq!(quantile(values(), 0.5), 100.0);
-        assert_eq!(quantile(values(), 0.99), 198.0);
-        assert_eq!(quantile([7.0].into_iter(), 0.99), 7.0);
-        assert!(quantile([].into_iter(), 0.5).is_nan());
-    }
 }

@@ -1,4 +1,5 @@
-//! pgbench's throughput, and the processor time of the whole machine for each of its transactions.
+//! Measures pgbench's throughput, and the processor time that the whole machine spends on each of its
+//! transactions.
 
 use std::{fs, process::Command};
 
@@ -7,15 +8,16 @@ use lineal_tests::{command::finish, postgres::program};
 
 use super::contenders::{Contenders, Path};
 
-/// The kernel counts processor time in these: `sysconf(_SC_CLK_TCK)` is 100 on every Linux that has ever mattered.
+/// A tick, in which the kernel counts processor time: `sysconf(_SC_CLK_TCK)` is 100 a second on every usual
+/// Linux.
 const TICK_US: f64 = 10_000.0;
 
 /// How pgbench sends its queries.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Mode {
-    /// As text, one message each.
+    /// As text, each in one message.
     Simple,
-    /// Parsed once, bound and executed.
+    /// Parsed once, then bound and executed.
     Prepared,
 }
 
@@ -32,15 +34,15 @@ impl Mode {
     }
 }
 
-/// What one run came to.
+/// The result of one run.
 pub(super) struct Run {
-    /// Queries a second, without the time that connecting took.
+    /// Queries a second, the time for connecting not included.
     pub(super) per_second: f64,
-    /// Processor time of the whole machine, by queries.
+    /// Processor time of the whole machine for one query.
     pub(super) cpu_us_per_query: f64,
 }
 
-/// Small queries, by many clients at a time.
+/// Small queries, by this many clients at the same time.
 pub(super) fn queries(
     contenders: &Contenders,
     path: Path,
@@ -54,7 +56,7 @@ pub(super) fn queries(
     pgbench(contenders, path, &[&load[..], &["--client", &clients, "--jobs", &threads]].concat())
 }
 
-/// One large result again and again: every account there is, a million at pgbench's scale of ten.
+/// One large result again and again: all accounts, which are a million rows at pgbench's scale of ten.
 pub(super) fn result(contenders: &Contenders, path: Path, seconds: u32) -> anyhow::Result<Run> {
     let script = contenders.lab().directory().join("result.sql");
     fs::write(&script, "SELECT * FROM pgbench_accounts;\n")?;
@@ -69,7 +71,7 @@ fn pgbench(contenders: &Contenders, path: Path, load: &[&str]) -> anyhow::Result
     measure(&mut command).with_context(|| format!("pgbench through {}", path.name()))
 }
 
-/// Runs a complete pgbench command.
+/// Runs a pgbench command and reads its figures.
 fn measure(command: &mut Command) -> anyhow::Result<Run> {
     let before = busy_ticks()?;
     let output = finish(command)?.success()?;
@@ -84,7 +86,7 @@ fn measure(command: &mut Command) -> anyhow::Result<Run> {
     Ok(Run { per_second: number("tps =")?, cpu_us_per_query: busy * TICK_US / queries })
 }
 
-/// Ticks that all processors were not idle.
+/// Ticks in which a processor was not idle, over all processors.
 fn busy_ticks() -> anyhow::Result<f64> {
     let stat = fs::read_to_string("/proc/stat")?;
     let line =

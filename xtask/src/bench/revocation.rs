@@ -1,4 +1,4 @@
-//! How fast access ends.
+//! Measures how fast a job's sessions end once its access is revoked.
 
 use std::time::Duration;
 
@@ -6,17 +6,17 @@ use anyhow::{Context, ensure};
 use lineal_tests::{Lab, LabOptions, script::PYTHON, server::Server};
 use serde_json::Value;
 
-use super::Quantiles;
-use crate::say;
+use super::statistics::Quantiles;
+use crate::shell::say;
 
-/// Sessions that are open when their job's access ends.
+/// How many sessions of a job are open when its access ends.
 const SESSIONS: usize = 1_000;
-/// How many of them run a statement then, beside none: each takes a cancel request.
+/// How many of them run a statement at that moment: each of those takes a cancel request.
 const BUSY: [usize; 2] = [0, 100];
 /// How long anything may take to get ready.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Holds sessions until they end, and says when each did, on the clock that every process shares.
+/// Holds sessions open until they end, and prints when each ended, by the clock that all processes share.
 const HOLD: &str = r#"
 import os, resource, select, sys, time
 from psycopg import pq
@@ -38,13 +38,14 @@ while len(ends) < len(held):
 print("\n".join(map(str, ends)), flush=True)
 "#;
 
-/// How fast a job's sessions end when so many of them are busy.
+/// How fast a job's sessions end when this many of them are busy.
 pub(super) struct Revocation {
     pub(super) busy: usize,
     pub(super) ms: Quantiles,
 }
 
-/// From the call of `lineal revoke` to the end of each session of a job, milliseconds, over all rounds.
+/// Measures the milliseconds from the call of `lineal revoke` to the end of each session of the job, over all
+/// rounds.
 pub(super) fn measure(rounds: usize) -> anyhow::Result<Vec<Revocation>> {
     let mut lab = Lab::start(&LabOptions::default())?;
     lab.allow_all()?;
@@ -58,14 +59,14 @@ pub(super) fn measure(rounds: usize) -> anyhow::Result<Vec<Revocation>> {
     Ok(measured.into_iter().map(|(busy, ends)| Revocation { busy, ms: Quantiles::of(&ends) }).collect())
 }
 
-/// Milliseconds from the call to the end of each of a job's sessions.
+/// One round: the milliseconds from the call to the end of each session.
 fn revocation(lab: &Lab, busy: usize) -> anyhow::Result<Vec<f64>> {
     let (count, busy) = (SESSIONS.to_string(), busy.to_string());
     let mut job: Server =
         lab.converse("holder", &lab.job("holder", &[PYTHON, "-c", HOLD, &count, &busy])?)?;
     ensure!(job.line(PATIENCE)? == "held", "not every session was opened");
     let jobs: Vec<Value> = lab.ask(&["jobs", "--json"])?.json()?;
-    // The round before may be ending yet.
+    // The job of the round before may not have ended yet.
     let holds =
         |job: &&Value| job.get("name") == Some(&"holder".into()) && job.get("state") == Some(&"valid".into());
     let id = jobs.iter().find(holds);

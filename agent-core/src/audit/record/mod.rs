@@ -14,7 +14,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::{Serialize, Serializer, ser::SerializeSeq};
 
-use crate::{credential::Credential, decision::Verdict, facts::Action};
+use crate::{credential::Credential, decision::Effect, facts::Action, target::Target};
 
 /// One record of the trail.
 #[derive(Clone, Copy, Serialize)]
@@ -151,6 +151,13 @@ pub struct UpstreamRef<'a> {
     pub user: &'a str,
 }
 
+impl<'a> From<&'a Target> for UpstreamRef<'a> {
+    fn from(target: &'a Target) -> Self {
+        let Target { upstream, address, scope } = target;
+        Self { name: upstream, address, database: scope.database(), user: scope.role() }
+    }
+}
+
 /// A session opened or closed.
 #[derive(Clone, Copy, Serialize)]
 #[serde(tag = "state", rename_all = "lowercase")]
@@ -250,12 +257,12 @@ pub struct DecisionRecord<'a> {
     pub protocol: &'a str,
     /// The command's actions.
     pub actions: &'a [Action],
-    /// What each action is on, as policies spell it: `upstream/database.schema.table`.
+    /// What each action is on, as policies spell it, such as `upstream/database.schema.table`.
     pub resources: Texts<'a>,
     /// The command's text; `null` where it has none, as for opening a connection.
     pub statement: Option<StatementRef<'a>>,
     /// What was decided.
-    pub decision: Verdict,
+    pub decision: Effect,
     /// The policies that decided it.
     pub policies: Texts<'a>,
     /// Why, in one sentence.

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::*;
 use crate::{
     audit::{Chain, Host},
-    decision::Verdict,
+    decision::Effect,
     facts::Action,
 };
 
@@ -203,9 +203,9 @@ fn decision_and_outcome_records_match_the_schema() {
     let statement = StatementRef { text: "SELECT $1", fingerprint: "f", parameters: &parameters };
     let policies = [Box::from("reads")];
     for (statement, decision, observed) in [
-        (Some(statement), Verdict::Allow, false),
-        (None, Verdict::Deny, true),
-        (Some(statement), Verdict::Hold, false),
+        (Some(statement), Effect::Allow, false),
+        (None, Effect::Deny, true),
+        (Some(statement), Effect::Hold, false),
     ] {
         check(Record::Decision(DecisionRecord {
             session: "01S",

@@ -1,4 +1,4 @@
-//! What claims become, and what is refused.
+//! What is made of claims, and which are refused.
 
 use serde_json::json;
 
@@ -50,17 +50,17 @@ fn a_member_with_a_comma_does_not_pass_for_two() {
 }
 
 #[test]
-fn null_unknown_objects_and_lists_of_objects_are_left_out() {
+fn nulls_unknown_objects_and_lists_of_objects_are_left_out() {
     check_claims(json!({"a": null, "b": {"c": 1}, "d": [{"e": 1}], "f": [["g"]]}), &[]);
 }
 
 #[test]
-fn what_the_credential_says_elsewhere_is_left_out() {
+fn claims_that_the_credential_has_as_fields_are_left_out() {
     check_claims(json!({"iss": "i", "sub": "s", "exp": 1, "iat": 1, "nbf": 1, "aud": "a"}), &[("aud", "a")]);
 }
 
 #[test]
-fn known_objects_are_flattened_with_dots() {
+fn members_of_known_objects_become_claims_named_with_dots() {
     check_claims(
         json!({"kubernetes.io": {"namespace": "ci", "pod": {"name": "p", "uid": "u"}}}),
         &[("kubernetes.io.namespace", "ci"), ("kubernetes.io.pod.name", "p"), ("kubernetes.io.pod.uid", "u")],
@@ -68,7 +68,7 @@ fn known_objects_are_flattened_with_dots() {
 }
 
 #[test]
-fn groups_come_from_the_claim_and_the_rules_sorted_and_once() {
+fn groups_come_from_the_claim_and_the_rules_sorted_and_without_duplicates() {
     check_groups(json!({}), &[]);
     check_groups(json!({"groups": null}), &[]);
     check_groups(json!({"groups": "solo"}), &["solo"]);
@@ -79,7 +79,7 @@ fn groups_come_from_the_claim_and_the_rules_sorted_and_once() {
 }
 
 #[test]
-fn a_rule_wants_every_claim_and_a_star_stands_for_any_ending() {
+fn a_rule_must_match_every_claim_and_a_star_matches_any_ending() {
     check_groups(json!({"employment": "contractors"}), &[]);
     check_groups(json!({"repository": "acme/shop"}), &[]);
     check_groups(json!({"repository": "acme/shop", "ref": "refs/heads/main"}), &["acme-main"]);
@@ -90,7 +90,7 @@ fn a_rule_wants_every_claim_and_a_star_stands_for_any_ending() {
 }
 
 #[test]
-fn a_groups_claim_that_is_no_list_of_names_is_refused() {
+fn a_groups_claim_that_is_not_a_list_of_names_is_refused() {
     for groups in [json!({"a": 1}), json!([["a"]]), json!([""]), json!(["a\nb"])] {
         let refused = read_json(json!({"groups": groups}));
         assert_eq!(refused, Err(ClaimsError::Groups("groups".to_owned())), "{groups}");
@@ -98,7 +98,7 @@ fn a_groups_claim_that_is_no_list_of_names_is_refused() {
 }
 
 #[test]
-fn rules_that_would_match_all_or_say_nothing_are_refused() {
+fn rules_without_a_name_or_a_claim_or_with_a_misplaced_star_are_refused() {
     let claims = |text: &str| BTreeMap::from([("c".to_owned(), text.to_owned())]);
     let refused = |group: &str, claims| GroupRule::new(group.to_owned(), claims).unwrap_err();
     assert_eq!(refused("", claims("a")), GroupRuleError::Name);
@@ -116,7 +116,7 @@ fn check_run(claims: Value, expect: Option<&[(&str, &str)]>) {
 }
 
 #[test]
-fn a_run_is_named_only_by_all_of_its_claims() {
+fn a_run_needs_all_of_its_claims() {
     check_run(json!({"run_id": "7", "run_attempt": 1}), Some(&[("run_id", "7"), ("run_attempt", "1")]));
     check_run(json!({"run_id": "7"}), None);
     check_run(json!({"run_id": "7", "run_attempt": ""}), None);
@@ -127,11 +127,11 @@ fn a_run_is_named_only_by_all_of_its_claims() {
 }
 
 #[test]
-fn the_pod_is_the_one_the_token_is_bound_to() {
+fn a_pod_that_is_mentioned_must_be_named() {
     let pod = |claims: Value| read_json(claims).unwrap().pod_uid;
     assert_eq!(pod(json!({"kubernetes.io": {"pod": {"uid": "u"}}})).as_deref(), Some("u"));
     assert_eq!(pod(json!({"kubernetes.io": {"namespace": "ci"}})), None);
-    // Not "unbound": that would be good anywhere.
+    // An unbound token could be used anywhere: this must not be taken for one.
     for uid in [json!(""), json!(["u"]), json!({"u": "v"}), json!(null)] {
         let refused = read_json(json!({"kubernetes.io": {"pod": {"name": "p", "uid": uid}}}));
         assert_eq!(refused, Err(ClaimsError::Pod("kubernetes.io.pod.uid".to_owned())), "{uid}");
@@ -139,7 +139,7 @@ fn the_pod_is_the_one_the_token_is_bound_to() {
 }
 
 #[test]
-fn too_much_is_refused() {
+fn too_many_or_too_long_claims_are_refused() {
     let many: Map<_, _> = (0..=CLAIMS_MAX).map(|n| (format!("c{n}"), json!(n))).collect();
     assert_eq!(read(&many, &rules()), Err(ClaimsError::TooMany));
     let long = "x".repeat(CLAIM_BYTES_MAX + 1);
@@ -152,7 +152,7 @@ fn too_much_is_refused() {
 }
 
 #[test]
-fn a_claim_that_flattens_onto_another_is_refused() {
+fn two_claims_of_one_name_after_flattening_are_refused() {
     let twice = json!({"kubernetes.io": {"pod": {"uid": "u"}}, "kubernetes.io.pod.uid": "v"});
     assert_eq!(read_json(twice), Err(ClaimsError::Twice("kubernetes.io.pod.uid".to_owned())));
 }

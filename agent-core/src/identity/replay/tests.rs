@@ -1,4 +1,4 @@
-//! The replay matrix: which second use of a token is let in.
+//! Which second uses of a token are admitted.
 
 use super::*;
 
@@ -18,7 +18,8 @@ fn token(name: &str) -> TokenId {
     TokenId::from_jti("https://issuer", name)
 }
 
-/// One use: the run and the pod the token names, and who presents it.
+/// One use: the run that the token names, the pod that it is bound to, and the user and the pod that present
+/// it.
 struct Step(Option<&'static str>, Option<&'static str>, u32, Option<&'static str>);
 
 fn admit(table: &mut UseTable, Step(run_id, bound, uid, pod_uid): &Step) -> Result<Admitted, Refusal> {
@@ -31,7 +32,7 @@ fn check(first: Step, second: Step, expect: Result<Admitted, Refusal>) {
     let mut table = UseTable::new(USES_MAX);
     assert_eq!(admit(&mut table, &first), Ok(Admitted::First));
     assert_eq!(admit(&mut table, &second), expect);
-    // The answer is the same after the agent was restarted, and however often it is asked.
+    // The answer is the same after a restart of the agent, and when asked again.
     let stored = serde_json::to_string(&table.save()).unwrap();
     let mut table = UseTable::restore(serde_json::from_str(&stored).unwrap(), USES_MAX).unwrap();
     assert_eq!(admit(&mut table, &second), expect);
@@ -43,7 +44,7 @@ fn replayed(elsewhere: Elsewhere) -> Result<Admitted, Refusal> {
 }
 
 #[test]
-fn the_run_a_token_was_issued_to_may_use_it_again() {
+fn the_run_that_a_token_was_issued_to_may_use_it_again() {
     check(Step(Some("7"), None, 1000, None), Step(Some("7"), None, 1000, None), Ok(Admitted::Again));
     let in_pod = || Step(Some("7"), None, 1000, Some(POD));
     check(in_pod(), in_pod(), Ok(Admitted::Again));
@@ -52,7 +53,7 @@ fn the_run_a_token_was_issued_to_may_use_it_again() {
 }
 
 #[test]
-fn a_token_that_names_no_run_is_good_once() {
+fn a_token_that_names_no_run_may_be_used_once() {
     check(Step(None, None, 1000, None), Step(None, None, 1000, None), replayed(Elsewhere::NoRun));
     check(
         Step(None, Some(POD), 1000, Some(POD)),
@@ -62,7 +63,7 @@ fn a_token_that_names_no_run_is_good_once() {
 }
 
 #[test]
-fn one_id_with_two_runs_is_a_replay_either_way() {
+fn one_token_id_with_two_runs_is_a_replay() {
     check(
         Step(Some("7"), None, 1000, None),
         Step(Some("8"), None, 1000, None),
@@ -73,7 +74,7 @@ fn one_id_with_two_runs_is_a_replay_either_way() {
 }
 
 #[test]
-fn another_user_may_not_use_it_root_neither() {
+fn another_user_may_not_use_it_not_even_root() {
     check(
         Step(Some("7"), None, 1000, None),
         Step(Some("7"), None, 1001, None),
@@ -92,7 +93,7 @@ fn another_pod_may_not_use_it() {
 }
 
 #[test]
-fn a_bound_token_is_refused_outside_its_pod_even_the_first_time_and_is_not_used_up() {
+fn a_bound_token_is_refused_outside_its_pod_and_not_used_up_by_that() {
     for pod_uid in [None, Some(OTHER_POD), Some("")] {
         let mut table = UseTable::new(USES_MAX);
         assert_eq!(admit(&mut table, &Step(Some("7"), Some(POD), 1000, pod_uid)), Err(Refusal::WrongPod));
@@ -107,7 +108,7 @@ fn use_at(table: &mut UseTable, name: &str, forget_unix: i64, now_unix: i64) -> 
 }
 
 #[test]
-fn a_full_table_refuses_and_has_room_again_when_a_token_has_expired() {
+fn a_full_table_refuses_until_a_token_has_expired() {
     let mut table = UseTable::new(2);
     assert_eq!(use_at(&mut table, "a", NOW + 10, NOW), Ok(Admitted::First));
     assert_eq!(use_at(&mut table, "b", NOW + 20, NOW), Ok(Admitted::First));
@@ -115,13 +116,13 @@ fn a_full_table_refuses_and_has_room_again_when_a_token_has_expired() {
     assert_eq!(use_at(&mut table, "c", NOW + 90, NOW + 9), Err(Refusal::Full { uses_max: 2 }));
     assert_eq!(use_at(&mut table, "c", NOW + 90, NOW + 10), Ok(Admitted::First));
     assert_eq!(table.len(), 2);
-    // A token the table knows is still answered for while it is full.
+    // A token that the table knows is still recognised while the table is full.
     let replayed = Err(Refusal::Replayed { ago_s: 10, elsewhere: Elsewhere::NoRun });
     assert_eq!(use_at(&mut table, "b", NOW + 20, NOW + 10), replayed);
 }
 
 #[test]
-fn a_table_restored_over_its_bound_forgets_nothing() {
+fn a_table_restored_above_its_bound_keeps_every_token() {
     let mut table = UseTable::new(3);
     for name in ["a", "b", "c"] {
         assert_eq!(use_at(&mut table, name, NOW + 10, NOW), Ok(Admitted::First));
@@ -139,19 +140,19 @@ fn an_expired_token_is_refused_and_not_remembered() {
 }
 
 #[test]
-fn a_clock_set_back_revives_no_token() {
+fn setting_the_clock_back_revives_no_token() {
     let mut table = UseTable::new(USES_MAX);
     assert_eq!(use_at(&mut table, "a", NOW + 10, NOW), Ok(Admitted::First));
     assert_eq!(use_at(&mut table, "b", NOW + 9_000, NOW + 5_000), Ok(Admitted::First));
     assert_eq!(use_at(&mut table, "a", NOW + 10, NOW), Err(Refusal::Forgotten));
     let mut table = UseTable::restore(table.save(), USES_MAX).unwrap();
     assert_eq!(use_at(&mut table, "a", NOW + 10, NOW), Err(Refusal::Forgotten));
-    // A token younger than what was forgotten is unaffected.
+    // A token that expires later than the forgotten ones is unaffected.
     assert_eq!(use_at(&mut table, "c", NOW + 11, NOW), Ok(Admitted::First));
 }
 
 #[test]
-fn a_stored_table_of_another_version_or_with_a_nameless_run_is_refused() {
+fn a_stored_table_of_another_version_or_with_an_empty_run_is_refused() {
     let saved = serde_json::json!({"v": 2, "forgotten_unix": 0, "uses": {}});
     let saved: SavedUses = serde_json::from_value(saved).unwrap();
     assert_eq!(UseTable::restore(saved, USES_MAX).unwrap_err(), UnknownVersion { found: 2 });

@@ -1,9 +1,9 @@
-//! COPY, in both directions, by both protocols; and the Syncs it may eat.
+//! COPY in both directions and by both protocols, and the Syncs that it may drop.
 
 use super::script::check;
 
 #[test]
-fn data_flows_in_by_the_simple_protocol() {
+fn copy_from_stdin_works_by_the_simple_protocol() {
     check(
         "> Q copy in
          ? simple copy in
@@ -36,7 +36,7 @@ fn one_query_may_copy_twice() {
 }
 
 #[test]
-fn data_flows_out_by_both_protocols() {
+fn copy_to_stdout_works_by_both_protocols() {
     check(
         "> Q copy out
          ? simple copy out
@@ -54,7 +54,7 @@ fn data_flows_out_by_both_protocols() {
 }
 
 #[test]
-fn a_copy_out_that_fails_halfway_is_an_error() {
+fn a_copy_to_stdout_that_fails_halfway_ends_with_its_error() {
     check(
         "> Q copy out
          ? simple copy out
@@ -65,7 +65,7 @@ fn a_copy_out_that_fails_halfway_is_an_error() {
 }
 
 #[test]
-fn the_sync_that_libpq_sends_with_its_execute_is_eaten_by_the_copy() {
+fn the_sync_that_libpq_sends_with_its_execute_is_dropped_by_the_copy() {
     check(
         "> P =copy in / B < / E / S
          ? prepare =copy in
@@ -87,7 +87,7 @@ fn the_sync_that_libpq_sends_with_its_execute_is_eaten_by_the_copy() {
 }
 
 #[test]
-fn without_a_copy_the_same_sync_is_answered() {
+fn the_same_sync_is_answered_if_there_is_no_copy() {
     check(
         "> P =a / B < / E / S / d 1 / c / S
          ? prepare =a
@@ -101,7 +101,7 @@ fn without_a_copy_the_same_sync_is_answered() {
 }
 
 #[test]
-fn after_a_failed_copy_the_eaten_sync_may_have_been_answered_or_not() {
+fn after_a_failed_copy_the_sync_before_it_may_be_answered_or_not() {
     let start = "> P =copy in / B < / E / S
          ? prepare =copy in
          ? execute : copy in
@@ -117,9 +117,9 @@ fn after_a_failed_copy_the_eaten_sync_may_have_been_answered_or_not() {
          ! 4 complete
          ! 5 complete A
          ! ready I";
-    // Eaten: the bad data was read after it.
+    // Dropped: the COPY read it before the bad data.
     check(&format!("{start}\n< Z I\n! ready I\n{next}"));
-    // Not read: a trigger failed before any data was.
+    // Answered: a trigger failed before the COPY read anything.
     check(&format!("{start}\n< Z I\n! ready I\n< Z I\n! ready I\n{next}"));
 }
 
@@ -148,8 +148,8 @@ fn a_sync_sent_after_the_failure_ends_the_uncertainty() {
 }
 
 #[test]
-fn commands_whose_fate_depends_on_how_far_a_failed_copy_had_read_end_the_session() {
-    // Behind the Sync that may have been eaten: run if it was not, refused if it was.
+fn a_command_that_may_run_or_be_skipped_after_a_failed_copy_ends_the_session() {
+    // It stands behind the Sync that the COPY may have dropped: it runs if not, and is refused if so.
     check(
         "> P =copy in / B < / E / S / P x=a / S
          ? prepare =copy in
@@ -159,9 +159,9 @@ fn commands_whose_fate_depends_on_how_far_a_failed_copy_had_read_end_the_session
          ! 2 complete
          < E P0001 early
          <-
-         x client: commands were sent behind a COPY from stdin that had not been ended, and it failed",
+         x client: commands were sent behind a COPY from stdin that had not been ended, and the COPY failed",
     );
-    // Or sent after the failure, while the server may still be skipping.
+    // It is sent after the failure, while the upstream may still be skipping.
     check(
         "> P =copy in / B < / E / S
          ? prepare =copy in
@@ -172,7 +172,7 @@ fn commands_whose_fate_depends_on_how_far_a_failed_copy_had_read_end_the_session
          ! 3 error P0001
          > Q a
          ->
-         x client: commands were sent behind a COPY from stdin that had not been ended, and it failed",
+         x client: commands were sent behind a COPY from stdin that had not been ended, and the COPY failed",
     );
 }
 
@@ -196,7 +196,7 @@ fn a_copy_that_fails_in_a_query_skips_nothing() {
 }
 
 #[test]
-fn a_copy_given_up_by_the_client_is_an_error_like_others() {
+fn a_copy_that_the_client_gives_up_ends_with_an_error() {
     check(
         "> P =copy in / B < / E / H
          ? prepare =copy in
@@ -211,7 +211,7 @@ fn a_copy_given_up_by_the_client_is_an_error_like_others() {
 }
 
 #[test]
-fn a_command_while_the_server_reads_data_ends_the_session() {
+fn a_command_while_the_upstream_reads_data_ends_the_session() {
     check(
         "> Q copy in
          ? simple copy in
@@ -223,7 +223,7 @@ fn a_command_while_the_server_reads_data_ends_the_session() {
 }
 
 #[test]
-fn a_denied_command_amid_copy_data_is_not_sent_either() {
+fn a_denied_command_amid_copy_data_is_not_sent() {
     check(
         "> P =copy in / B < / E / P =deny / d 1 / c / S
          ? prepare =copy in
@@ -234,7 +234,7 @@ fn a_denied_command_amid_copy_data_is_not_sent_either() {
 }
 
 #[test]
-fn a_denied_copy_leaves_its_data_unsent_in_a_pipeline() {
+fn the_data_of_a_denied_copy_is_not_sent() {
     check(
         "> P =copy in deny / B < / E / d 1 / c / S
          ? prepare =copy in deny

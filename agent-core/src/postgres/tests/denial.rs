@@ -1,12 +1,13 @@
-//! Denials: the stand-in is sent, its error is written over, and client and server stay in step.
+//! Denials: poison is sent, its error is rewritten, and client and upstream stay in step.
 
-use super::executor::Executor;
-use super::notation;
-use super::script::check;
-use crate::postgres::{ClientStep, Denial, Limits, Ruling, Session};
+use super::{executor::Executor, notation, script::check};
+use crate::{
+    postgres::{ClientStep, Denial, Limits, Session},
+    ruling::tests::{permit, preparation},
+};
 
 #[test]
-fn a_denied_query_is_refused_by_the_server_in_words_of_the_policy() {
+fn a_denied_query_is_refused_by_the_upstream_and_the_client_reads_the_denial() {
     check(
         "> Q deny
          ? simple deny
@@ -24,7 +25,7 @@ fn a_denied_query_is_refused_by_the_server_in_words_of_the_policy() {
 }
 
 #[test]
-fn a_denial_in_a_failed_transaction_is_still_a_denial() {
+fn in_a_failed_transaction_the_client_reads_the_denial_too() {
     check(
         "> Q deny
          ? simple deny
@@ -90,8 +91,8 @@ fn a_denied_bind_makes_no_portal_and_the_rest_of_its_segment_is_never_sent() {
 }
 
 #[test]
-fn earlier_commands_of_a_pipeline_fail_with_the_denied_one() {
-    // The server itself meets the error before the Sync, so it rolls back what came before.
+fn a_denial_fails_in_the_upstream_before_the_pipelines_sync() {
+    // The upstream itself meets the error before the Sync, so it rolls back the earlier commands.
     check(
         "> P =insert / B < / E / P =deny / B < / E / S
          ? prepare =insert
@@ -108,7 +109,7 @@ fn earlier_commands_of_a_pipeline_fail_with_the_denied_one() {
 }
 
 #[test]
-fn a_genuine_error_in_front_of_a_denial_is_told_as_it_is() {
+fn a_genuine_error_in_front_of_a_denial_is_forwarded_unchanged() {
     check(
         "> P =bad / P =deny / S
          ? prepare =bad
@@ -135,7 +136,7 @@ fn a_denied_function_call_is_refused() {
 }
 
 #[test]
-fn a_denied_query_amid_a_pipeline_is_refused_by_itself() {
+fn a_denied_query_amid_a_pipeline_fails_alone() {
     check(
         "> P x=a / Q deny / B <x / E / S
          ? prepare x=a
@@ -153,7 +154,7 @@ fn a_denied_query_amid_a_pipeline_is_refused_by_itself() {
 }
 
 #[test]
-fn a_denied_parse_leaves_the_named_statement_of_before() {
+fn a_denied_parse_leaves_the_earlier_statement_of_that_name() {
     check(
         "> P x=a / S
          ? prepare x=a
@@ -174,7 +175,7 @@ fn a_denied_parse_leaves_the_named_statement_of_before() {
 }
 
 #[test]
-fn a_fatal_error_is_never_written_over() {
+fn a_fatal_error_is_never_rewritten() {
     check(
         "> Q deny
          ? simple deny
@@ -185,19 +186,27 @@ fn a_fatal_error_is_never_written_over() {
 }
 
 #[test]
-fn a_stand_in_that_the_server_accepts_ends_the_session() {
-    let fault = "upstream: the server accepted the stand-in for a denied command";
+fn poison_that_the_upstream_accepts_ends_the_session() {
+    let fault = "upstream: the upstream accepted the poison that was sent in place of a denied command";
     check(&format!("> Q deny\n ? simple deny\n -> Q!\n < T\n <-\n x {fault}"));
     check(&format!("> Q deny\n ? simple deny\n -> Q!\n < C SELECT 1\n <-\n x {fault}"));
     check(&format!("> P =deny\n ? prepare =deny\n -> P!\n < 1\n <-\n x {fault}"));
     check(&format!(
-        "> E x\n ? execute x: or cursor x\n > F 666\n ? function 666\n -> F!\n < D 1 / C X / V\n <- D 1 / C X\n ! 2 complete rows=1 X\n x {fault}"
+        "> E x
+         ? execute x: or cursor x
+         > F 666
+         ? function 666
+         -> F!
+         < D 1 / C X / V
+         <- D 1 / C X
+         ! 2 complete rows=1 X
+         x {fault}"
     ));
 }
 
 #[test]
-fn a_denied_query_behind_a_failed_copy_is_still_told_in_words_of_the_policy() {
-    // The Sync may or may not have been eaten: the stand-in's error is recognised in both cases.
+fn behind_a_failed_copy_the_client_of_a_denied_query_still_reads_the_denial() {
+    // The COPY may have dropped the Sync or not: the poison's error is recognised in both cases.
     let start = "> Q copy in
          ? simple copy in
          < G
@@ -216,7 +225,7 @@ fn a_denied_query_behind_a_failed_copy_is_still_told_in_words_of_the_policy() {
 }
 
 #[test]
-fn a_denial_has_its_detail_and_hint_and_nothing_of_the_stand_in() {
+fn a_denial_shows_its_detail_and_hint_and_nothing_of_the_poisons_error() {
     let mut executor = Executor::open(Limits::default());
     let query = notation::client("Q x");
     let session = &mut executor.session;
@@ -226,7 +235,7 @@ fn a_denial_has_its_detail_and_hint_and_nothing_of_the_stand_in() {
         hint: Some("ask".into()),
         ..Denial::new("lineal: denied by policy p: r")
     };
-    session.verdict(command, Ruling::Deny(denial)).unwrap();
+    session.deny(command, denial).unwrap();
     let Ok(ClientStep::Replace { consumed, upstream }) = session.client(&query) else { panic!() };
     assert_eq!((consumed, upstream), (query.len(), &notation::client("Q!")[..]));
     let mut error =
@@ -236,25 +245,29 @@ fn a_denial_has_its_detail_and_hint_and_nothing_of_the_stand_in() {
     crate::postgres::wire::put(&mut message, b'E', &[&error]);
     executor.upstream(&message);
     let shown = executor.seen.to_client.escape_ascii().to_string();
-    assert!(shown.ends_with(
-        "SERROR\\x00VERROR\\x00C42501\\x00Mlineal: denied by policy p: r\\x00Dtable shop.public.customers\\x00Hask\\x00\\x00"
-    ), "{shown}");
+    assert!(
+        shown.ends_with(
+            "SERROR\\x00VERROR\\x00C42501\\x00Mlineal: denied by policy p: r\\x00\
+         Dtable shop.public.customers\\x00Hask\\x00\\x00"
+        ),
+        "{shown}"
+    );
 }
 
 #[test]
-fn bytes_in_front_of_a_held_command_can_be_let_go() {
+fn bytes_in_front_of_a_held_command_can_be_sent_before_its_ruling() {
     let mut executor = Executor::open(Limits::default());
     let session: &mut Session = &mut executor.session;
     let (front, held) = (notation::client("P =a"), notation::client("E / S"));
     let mut buffer = [front.clone(), held.clone()].concat();
     let Ok(ClientStep::Judge { command, .. }) = session.client(&buffer) else { panic!() };
-    session.verdict(command, Ruling::Allow).unwrap();
+    session.allow_preparation(preparation(command)).unwrap();
     let Ok(ClientStep::Judge { command, ready_bytes, .. }) = session.client(&buffer) else { panic!() };
     assert_eq!(ready_bytes, front.len());
     assert_eq!(session.take_ready(), front.len());
     buffer.drain(..front.len());
     assert!(matches!(session.client(&buffer), Ok(ClientStep::Wait)));
-    session.verdict(command, Ruling::Allow).unwrap();
+    session.allow(permit(command)).unwrap();
     let Ok(ClientStep::Forward { bytes }) = session.client(&buffer) else { panic!() };
     assert_eq!(bytes, held.len());
 }

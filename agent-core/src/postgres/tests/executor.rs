@@ -1,47 +1,58 @@
-//! An executor as the real one is meant to be, with vectors for sockets and a policy for tests.
+//! An executor that drives a session as the real one must, with vectors for sockets and a policy for tests.
+//!
+//! The policy denies texts and names that have "deny" in them, and function 666; at Execute also texts with
+//! "later", and at Bind texts with "unbound".
 
 use std::collections::BTreeMap;
 
-use crate::postgres::{
-    Candidates, ClientStep, Denial, Ending, Event, Limits, Question, Ruling, Session, Transaction,
-    UpstreamStep, Violation,
+use crate::{
+    postgres::{
+        Candidates, ClientStep, Denial, Ending, Event, Limits, Question, Session, Transaction, UpstreamStep,
+        Violation,
+    },
+    ruling::tests::{admission, permit, preparation},
 };
 
-/// What a test looks at: everything since it last looked.
+/// What a test looks at: everything that happened since it last looked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Seen {
     pub(super) to_upstream: Vec<u8>,
     pub(super) to_client: Vec<u8>,
+    /// The questions asked.
     pub(super) asked: Vec<String>,
+    /// The events told.
     pub(super) told: Vec<String>,
+    /// Nothing more is taken from the client.
     pub(super) ended: bool,
     pub(super) fault: Option<Violation>,
 }
 
-/// One command that was allowed, for checks on what was forwarded.
+/// One command that was allowed, to be compared with what was forwarded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Allowed {
     Simple(Vec<u8>),
     Prepare(Vec<u8>, Vec<u8>),
     Bind(Vec<u8>),
-    /// The portal, the texts it may run, and whether it may be SQL's.
+    /// The portal, the text that Parse left for it, and whether SQL may have given it another.
     Execute(Vec<u8>, Option<Vec<u8>>, bool),
     Function(u32),
 }
 
+/// A session, its buffers, and what was found out about it.
 pub(super) struct Executor {
     pub(super) session: Session,
     pub(super) seen: Seen,
     pub(super) allowed: Vec<Allowed>,
-    /// The numbers of those, and how commands ended.
+    /// The numbers of the allowed commands, in the same order.
     pub(super) commands: Vec<u64>,
+    /// How commands ended, by number.
     pub(super) endings: BTreeMap<u64, Ending>,
     client_buffer: Vec<u8>,
     upstream_buffer: Vec<u8>,
 }
 
 impl Executor {
-    /// Before the first byte.
+    /// An executor before the first byte.
     pub(super) fn new(limits: Limits) -> Self {
         Self {
             session: Session::new(limits),
@@ -54,11 +65,11 @@ impl Executor {
         }
     }
 
-    /// In the command phase.
+    /// An executor in the command phase.
     pub(super) fn open(limits: Limits) -> Self {
         let mut executor = Self::new(limits);
         executor.client(&super::notation::client("START user=ada"));
-        executor.upstream(&super::notation::server(
+        executor.upstream(&super::notation::upstream(
             "R 0 / PS client_encoding=UTF8 / PS standard_conforming_strings=on / K 7 secret / Z I",
         ));
         assert_eq!(executor.seen.fault, None);
@@ -108,6 +119,7 @@ impl Executor {
         self.pump_client();
     }
 
+    /// Takes the session's events.
     pub(super) fn drain_events(&mut self) {
         while let Some(event) = self.session.next_event() {
             self.seen.told.push(tell(&event));
@@ -118,15 +130,16 @@ impl Executor {
         }
     }
 
-    /// Bytes of the client's that the session has not taken yet.
+    /// How many of the client's bytes the session has not taken yet.
     pub(super) fn held_back(&self) -> usize {
         self.client_buffer.len()
     }
 
+    /// Gives the session the client's bytes, as far as it takes them.
     fn pump_client(&mut self) {
         loop {
             let Self { session, seen, allowed, commands, client_buffer: buffer, .. } = self;
-            let mut verdict = None;
+            let mut ruled = None;
             let consumed = match session.client(buffer) {
                 Ok(ClientStep::NeedMore { bytes_min }) => {
                     assert!(bytes_min > buffer.len(), "{bytes_min} of {}", buffer.len());
@@ -159,14 +172,7 @@ impl Executor {
                         commands.push(command);
                     }
                     seen.asked.push(ask(&question));
-                    let text = match &question {
-                        Question::Simple { text } => text,
-                        Question::Execute { candidates, .. } => {
-                            candidates.parsed.map_or(&b""[..], |statement| statement.text())
-                        }
-                        _ => b"",
-                    };
-                    verdict = Some((command, ruling, notes(text)));
+                    ruled = Some((command, ruling, notes(&question)));
                     0
                 }
                 Ok(ClientStep::Cancel { key }) => {
@@ -182,31 +188,71 @@ impl Executor {
                     return;
                 }
             };
-            if let Some((command, ruling, (prepared, declared))) = verdict {
-                if let Some(name) = prepared {
-                    session.sql_prepared(Some(name.as_bytes()));
-                }
-                if let Some(name) = declared {
-                    session.sql_declared(Some(name.as_bytes()));
-                }
-                session.verdict(command, ruling).unwrap();
+            if let Some((command, ruling, notes)) = ruled {
+                notes.tell(session);
+                ruling.tell(session, command).unwrap();
             }
             buffer.drain(..consumed);
         }
     }
 }
 
-/// The names that a text gives a meaning by SQL: "prepare NAME …" and "declare NAME …" anywhere in it.
-fn notes(text: &[u8]) -> (Option<String>, Option<String>) {
+/// The names that a text gives a meaning by SQL: "prepare NAME …" and "declare NAME …", anywhere in it.
+struct Notes {
+    prepared: Option<String>,
+    declared: Option<String>,
+}
+
+impl Notes {
+    fn tell(&self, session: &mut Session) {
+        if let Some(name) = &self.prepared {
+            session.sql_prepared(Some(name.as_bytes()));
+        }
+        if let Some(name) = &self.declared {
+            session.sql_declared(Some(name.as_bytes()));
+        }
+    }
+}
+
+/// What the text that a question is about does to names, if allowing the question may run it.
+fn notes(question: &Question<'_>) -> Notes {
+    let text = match question {
+        Question::Simple { text } => text,
+        Question::Execute { candidates, .. } => {
+            candidates.parsed.map_or(&b""[..], |statement| statement.text())
+        }
+        _ => b"",
+    };
     let text = String::from_utf8_lossy(text);
     let after = |verb: &str| {
         let mut words = text.split(' ').skip_while(|word| *word != verb);
         words.next().and_then(|_| words.next()).map(|name| name.trim_end_matches(';').to_owned())
     };
-    (after("prepare"), after("declare"))
+    Notes { prepared: after("prepare"), declared: after("declare") }
 }
 
-/// Denies what has "deny" in it; at Execute also what has "later". Denies what nothing is known about.
+/// What a test's policy says.
+enum Ruling {
+    Allow,
+    Prepare,
+    Admit,
+    AdmitLoggedIn,
+    Deny(Denial),
+}
+
+impl Ruling {
+    fn tell(self, session: &mut Session, command: u64) -> Result<(), Violation> {
+        match self {
+            Self::Allow => session.allow(permit(command)),
+            Self::Prepare => session.allow_preparation(preparation(command)),
+            Self::Admit => session.admit(command, &admission()),
+            Self::AdmitLoggedIn => session.admit_logged_in(command, &admission()),
+            Self::Deny(denial) => session.deny(command, denial),
+        }
+    }
+}
+
+/// The policy. It also denies an Execute without any candidate. What it allows is added to `allowed`.
 fn rule(question: &Question<'_>, allowed: &mut Vec<Allowed>) -> Ruling {
     let has = |text: &[u8], word: &str| String::from_utf8_lossy(text).contains(word);
     let denial = Ruling::Deny(Denial::new("lineal: denied by policy test: no"));
@@ -214,11 +260,11 @@ fn rule(question: &Question<'_>, allowed: &mut Vec<Allowed>) -> Ruling {
         Question::Startup(startup) => {
             return match &*startup.user {
                 user if user.contains("deny") => denial,
-                "injected" => Ruling::AllowAuthenticated,
-                _ => Ruling::Allow,
+                "injected" => Ruling::AdmitLoggedIn,
+                _ => Ruling::Admit,
             };
         }
-        // The session must not let this through whatever is said.
+        // The session must deny this even if it is allowed.
         Question::Excess { .. } => return Ruling::Allow,
         Question::Simple { text } if !has(text, "deny") => Allowed::Simple(text.to_vec()),
         Question::Prepare { name, statement } if !has(statement.text(), "deny") => {
@@ -243,10 +289,13 @@ fn rule(question: &Question<'_>, allowed: &mut Vec<Allowed>) -> Ruling {
         Question::Function { oid } if *oid != 666 => Allowed::Function(*oid),
         _ => return denial,
     };
+    // As the agent does it: a Parse without a name is not recorded.
+    let unnamed = matches!(&allow, Allowed::Prepare(name, _) if name.is_empty());
     allowed.push(allow);
-    Ruling::Allow
+    if unnamed { Ruling::Prepare } else { Ruling::Allow }
 }
 
+/// A question as scripts spell it.
 fn ask(question: &Question<'_>) -> String {
     let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
     match question {
@@ -280,15 +329,14 @@ fn ask(question: &Question<'_>) -> String {
     }
 }
 
+/// An event as scripts spell it.
 fn tell(event: &Event) -> String {
     match event {
-        Event::Authenticated => "authenticated".to_owned(),
         Event::CancelKey(key) => format!("key {}", key.to_request()[12..].escape_ascii()),
-        Event::Parameter { name, value } => format!("{name}={value}"),
         Event::Ready(Transaction::Idle) => "ready I".to_owned(),
         Event::Ready(Transaction::Open) => "ready T".to_owned(),
         Event::Ready(Transaction::Failed) => "ready E".to_owned(),
-        Event::Fatal(error) => format!("fatal {}", error.code()),
+        Event::UpstreamFatal(error) => format!("fatal {}", error.code()),
         Event::Outcome(outcome) => {
             let ending = match &outcome.ending {
                 Ending::Complete => "complete".to_owned(),

@@ -1,10 +1,11 @@
-//! Parse, Bind, Describe, Execute, Close, Flush, Sync; and what a name means when.
+//! The extended protocol: Parse, Bind, Describe, Execute, Close, Flush and Sync; and what a name means at
+//! which moment.
 
 use super::script::{check, check_with};
 use crate::postgres::Limits;
 
 #[test]
-fn an_extended_query_is_judged_twice_and_forwarded_as_sent() {
+fn an_extended_query_is_asked_about_at_parse_and_execute_and_forwarded_as_sent() {
     check(
         "> P =select 1 / B < / D p / E / S
          ? prepare =select 1
@@ -17,7 +18,7 @@ fn an_extended_query_is_judged_twice_and_forwarded_as_sent() {
 }
 
 #[test]
-fn a_named_statement_is_judged_at_each_execute() {
+fn a_named_statement_is_asked_about_at_each_execute() {
     check(
         "> P x=select $1 / D sx / S
          ? prepare x=select $1
@@ -40,7 +41,7 @@ fn a_named_statement_is_judged_at_each_execute() {
 }
 
 #[test]
-fn a_portal_can_be_executed_bit_by_bit() {
+fn a_portal_can_be_executed_in_several_parts() {
     check(
         "> P =q / B p< / E p / H
          ? prepare =q
@@ -86,7 +87,7 @@ fn an_error_skips_everything_up_to_sync() {
 }
 
 #[test]
-fn what_the_server_is_known_to_skip_is_neither_judged_nor_sent() {
+fn messages_that_the_upstream_is_known_to_skip_are_neither_asked_about_nor_sent() {
     check(
         "> P =bad / H
          ? prepare =bad
@@ -103,7 +104,7 @@ fn what_the_server_is_known_to_skip_is_neither_judged_nor_sent() {
 }
 
 #[test]
-fn a_query_amid_a_pipeline_ends_its_transaction_but_not_the_pipeline() {
+fn a_failed_query_amid_a_pipeline_skips_nothing_behind_it() {
     check(
         "> P x=a / Q q / B <x / E / S
          ? prepare x=a
@@ -119,7 +120,7 @@ fn a_query_amid_a_pipeline_ends_its_transaction_but_not_the_pipeline() {
 }
 
 #[test]
-fn a_commit_that_fails_at_sync_is_still_one_ready() {
+fn a_commit_that_fails_at_sync_is_followed_by_one_ready() {
     check(
         "> P =a / B < / E / S / S
          ? prepare =a
@@ -133,9 +134,9 @@ fn a_commit_that_fails_at_sync_is_still_one_ready() {
 }
 
 #[test]
-fn a_statement_that_exists_is_not_replaced_by_one_that_was_refused() {
-    // The hostile order: a text that may run, a text of the same name that is refused as a duplicate, and
-    // an Execute.
+fn a_refused_parse_leaves_the_existing_statement() {
+    // The hostile order: a text that is allowed, another text of the same name, which the upstream refuses as
+    // a duplicate, and an Execute.
     check(
         "> P x=first / S
          ? prepare x=first
@@ -156,7 +157,7 @@ fn a_statement_that_exists_is_not_replaced_by_one_that_was_refused() {
 }
 
 #[test]
-fn an_execute_waits_until_it_is_known_which_of_two_texts_it_runs() {
+fn an_execute_waits_until_the_replies_tell_which_of_two_texts_it_runs() {
     check(
         "> P x=first / S
          ? prepare x=first
@@ -190,7 +191,7 @@ fn an_execute_waits_until_it_is_known_which_of_two_texts_it_runs() {
 }
 
 #[test]
-fn a_portal_of_an_unanswered_segment_is_waited_for_too() {
+fn an_execute_waits_for_a_portal_of_an_unanswered_segment() {
     check(
         "> P =a / B p< / S / E p / S
          ? prepare =a
@@ -209,7 +210,7 @@ fn a_portal_of_an_unanswered_segment_is_waited_for_too() {
 }
 
 #[test]
-fn within_its_segment_an_execute_runs_the_newest_text() {
+fn an_execute_runs_the_newest_text_of_its_segment() {
     check(
         "> P =a / B < / E / P =b / B < / E / S
          ? prepare =a
@@ -285,7 +286,7 @@ fn an_unnamed_parse_that_fails_leaves_no_unnamed_statement() {
 }
 
 #[test]
-fn a_portal_with_a_name_is_judged_when_it_is_bound_for_sql_can_run_it() {
+fn a_named_portal_is_asked_about_at_bind_because_sql_can_run_it() {
     check(
         "> P =a / B p< 5 / S / Q fetch all from p
          ? prepare =a
@@ -301,7 +302,7 @@ fn a_portal_with_a_name_is_judged_when_it_is_bound_for_sql_can_run_it() {
 }
 
 #[test]
-fn names_that_the_protocol_never_made_are_asked_about_as_what_sql_could_have_made() {
+fn names_unknown_to_the_protocol_are_asked_about_as_made_by_sql() {
     check(
         "> B p<y / E p / E c / S
          ? bind p: or prepared y
@@ -311,7 +312,7 @@ fn names_that_the_protocol_never_made_are_asked_about_as_what_sql_could_have_mad
 }
 
 #[test]
-fn a_name_that_sql_gave_another_meaning_has_both() {
+fn a_name_that_sql_may_have_reused_has_both_meanings() {
     check(
         "> P x=a / S
          ? prepare x=a
@@ -337,7 +338,7 @@ fn a_name_that_sql_gave_another_meaning_has_both() {
 }
 
 #[test]
-fn a_cursor_that_sql_declared_under_a_portals_name_is_a_candidate() {
+fn a_cursor_declared_under_a_portals_name_is_a_candidate() {
     check(
         "> P =a / B p< / Q close p; declare p cursor for b / E p / S
          ? prepare =a
@@ -348,7 +349,7 @@ fn a_cursor_that_sql_declared_under_a_portals_name_is_a_candidate() {
 }
 
 #[test]
-fn a_pipeline_beyond_the_bound_is_flushed_and_held_back() {
+fn a_pipeline_beyond_the_bound_is_flushed_and_waits() {
     let limits = Limits { pipeline_max: 2, ..Limits::default() };
     check_with(
         limits,
@@ -393,7 +394,7 @@ fn statements_beyond_the_bound_are_denied_and_closing_makes_room() {
 }
 
 #[test]
-fn texts_beyond_the_bound_are_denied_and_letting_go_makes_room() {
+fn texts_beyond_the_bound_are_denied_and_closing_makes_room() {
     let limits = Limits { kept_bytes_max: 10, parameters_bytes_max: 0, ..Limits::default() };
     check_with(
         limits,
@@ -402,7 +403,9 @@ fn texts_beyond_the_bound_are_denied_and_letting_go_makes_room() {
          ? excess KeptBytes
          -> P x=12345678 / P! y / S
          < 1 / E 42883 no such function / Z I
-         <- 1 / E 42501 lineal: denied: the session's prepared statements take too much memory: close some / Z I
+         <- 1
+         <- E 42501 lineal: denied: the session's prepared statements take too much memory: close some
+         <- Z I
          ! 2 complete
          ! 3 denied
          ! ready I
@@ -415,7 +418,7 @@ fn texts_beyond_the_bound_are_denied_and_letting_go_makes_room() {
 }
 
 #[test]
-fn a_bind_too_long_to_keep_is_streamed_and_its_values_not_shown() {
+fn a_bind_too_long_to_keep_is_streamed_and_asked_about_without_values() {
     let limits = Limits { parameters_bytes_max: 30, ..Limits::default() };
     let long = "v".repeat(2000);
     check_with(
@@ -430,7 +433,7 @@ fn a_bind_too_long_to_keep_is_streamed_and_its_values_not_shown() {
 }
 
 #[test]
-fn a_parse_that_is_too_long_to_read_is_denied_under_its_name() {
+fn a_parse_beyond_the_length_bound_is_denied_under_its_name() {
     let limits = Limits { message_bytes_max: 64, ..Limits::default() };
     let long = "x".repeat(400);
     check_with(
@@ -440,7 +443,7 @@ fn a_parse_that_is_too_long_to_read_is_denied_under_its_name() {
              ? excess Parse
              -> P! x / S
              < E 42883 no such function / Z I
-             <- E 42501 lineal: denied: the message is longer than what is decided on: send it in parts / Z I
+             <- E 42501 lineal: denied: the message is longer than lineal can judge: send it in parts / Z I
              ! 2 denied
              ! ready I"
         ),

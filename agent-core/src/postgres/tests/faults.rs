@@ -1,11 +1,17 @@
-//! What ends a session: malformed, misplaced and oversized messages, replies that answer nothing, misuse.
+//! What ends a session: malformed, misplaced and oversized messages, replies that answer nothing, misuse. And
+//! what is streamed or told although a session ends or a message is huge.
 
-use super::executor::Executor;
-use super::notation;
-use super::script::{check, check_with};
-use crate::postgres::wire;
-use crate::postgres::{ClientFault, Limits, Misuse, Ruling, UpstreamFault, Violation};
+use super::{
+    executor::Executor,
+    notation,
+    script::{check, check_with},
+};
+use crate::{
+    postgres::{ClientFault, ClientStep, Limits, Misuse, Session, UpstreamFault, Violation, wire},
+    ruling::tests::{admission, permit, preparation},
+};
 
+/// The fault that this message of the client's causes in the command phase.
 fn client_fault(tag: u8, body: &[u8]) -> Option<Violation> {
     let mut executor = Executor::open(Limits::default());
     let mut message = Vec::new();
@@ -17,7 +23,7 @@ fn client_fault(tag: u8, body: &[u8]) -> Option<Violation> {
 }
 
 #[test]
-fn a_message_that_cannot_be_read_ends_the_session_unforwarded() {
+fn a_malformed_message_ends_the_session_and_is_not_forwarded() {
     let check = |tag: u8, body: &[u8]| {
         let fault = client_fault(tag, body);
         let expected =
@@ -48,7 +54,7 @@ fn a_message_that_cannot_be_read_ends_the_session_unforwarded() {
 }
 
 #[test]
-fn a_message_type_that_has_no_business_here_ends_the_session() {
+fn a_message_type_outside_the_command_phases_list_ends_the_session() {
     for tag in (0..=255).filter(|tag| !b"QPBEDCSHXFdcf".contains(tag)) {
         let fault = client_fault(tag, b"");
         let phase = "in the command phase";
@@ -57,7 +63,7 @@ fn a_message_type_that_has_no_business_here_ends_the_session() {
 }
 
 #[test]
-fn a_length_that_the_server_would_refuse_ends_the_session_at_once() {
+fn a_length_that_postgresql_would_refuse_ends_the_session_at_once() {
     let check = |tag: u8, length: u32| {
         let mut executor = Executor::open(Limits::default());
         executor.client(&[&[tag], &length.to_be_bytes()[..]].concat());
@@ -76,13 +82,13 @@ fn a_length_that_the_server_would_refuse_ends_the_session_at_once() {
 }
 
 #[test]
-fn names_that_denials_rely_on_cannot_be_taken() {
+fn the_name_that_poison_relies_on_is_reserved() {
     assert_eq!(client_fault(b'P', b"lineal_denied_\0\0\0\0"), Some(ClientFault::ReservedName.into()));
     assert_eq!(client_fault(b'B', b"lineal_denied_\0\0\0\0\0\0\0\0"), Some(ClientFault::ReservedName.into()));
 }
 
 #[test]
-fn names_far_beyond_what_the_server_distinguishes_are_refused() {
+fn names_far_longer_than_postgresql_compares_are_refused() {
     let name = [b'x'; 300];
     let body = [&name[..], b"\0\0\0\0\0"].concat();
     assert_eq!(client_fault(b'E', &body), Some(ClientFault::NameLength { tag: b'E', max: 255 }.into()));
@@ -104,7 +110,7 @@ fn portals_beyond_the_bound_end_the_session() {
 }
 
 #[test]
-fn what_came_before_a_fault_is_still_forwarded() {
+fn messages_before_a_fault_are_still_forwarded() {
     check(
         "> P =a / S / RAW !1234567
          ? prepare =a
@@ -119,7 +125,7 @@ fn a_reply_that_answers_nothing_ends_the_session() {
         let mut executor = Executor::open(Limits::default());
         executor.client(&notation::client(sent));
         executor.seen.to_client.clear();
-        executor.upstream(&notation::server(reply));
+        executor.upstream(&notation::upstream(reply));
         let fault = executor.seen.fault;
         let expected = matches!(fault, Some(Violation::Upstream(UpstreamFault::Unexpected { .. })));
         assert!(expected, "{sent} {reply}: {fault:?}");
@@ -181,11 +187,11 @@ fn a_reply_that_answers_nothing_ends_the_session() {
 
 #[test]
 fn a_replication_stream_ends_the_session() {
-    check("> Q a\n ? simple a\n < W\n <-\n x upstream: the server started a replication stream");
+    check("> Q a\n ? simple a\n < W\n <-\n x upstream: the upstream started a replication stream");
 }
 
 #[test]
-fn a_malformed_server_message_ends_the_session() {
+fn a_malformed_upstream_message_ends_the_session() {
     let check = |bytes: &[u8]| {
         let mut executor = Executor::open(Limits::default());
         executor.client(&notation::client("Q a"));
@@ -215,15 +221,33 @@ fn a_fault_is_final() {
     assert!(fault.is_some());
     executor.client(&notation::client("Q a"));
     assert_eq!(executor.seen.fault.take(), fault);
-    executor.upstream(&notation::server("Z I"));
+    executor.upstream(&notation::upstream("Z I"));
     assert_eq!((executor.seen.fault.take(), executor.seen.to_upstream.len()), (fault, 0));
 }
 
 #[test]
-fn a_verdict_nobody_asked_for_is_a_misuse() {
-    let mut executor = Executor::open(Limits::default());
-    let fault = executor.session.verdict(99, Ruling::Allow);
-    assert_eq!(fault, Err(Misuse::Verdict(99).into()));
+fn a_ruling_that_fits_no_waiting_command_is_a_misuse() {
+    let check = |waiting: &str, rule: fn(&mut Session, u64) -> Result<(), Violation>, expect: bool| {
+        let mut executor = Executor::open(Limits::default());
+        let buffer = notation::client(waiting);
+        let session = &mut executor.session;
+        let command = match session.client(&buffer) {
+            Ok(ClientStep::Judge { command, .. }) => command,
+            _ => 99,
+        };
+        let ruled = rule(session, command);
+        assert_eq!(ruled, if expect { Ok(()) } else { Err(Misuse::Ruling(command).into()) }, "{waiting}");
+    };
+    check("", |session, _| session.allow(permit(99)), false);
+    check("Q a", |session, command| session.allow(permit(command)), true);
+    check("P =a", |session, command| session.allow_preparation(preparation(command)), true);
+    // What runs, or can be run by its name, needs a record.
+    check("P s=a", |session, command| session.allow_preparation(preparation(command)), false);
+    check("Q a", |session, command| session.allow_preparation(preparation(command)), false);
+    check("F 7", |session, command| session.allow_preparation(preparation(command)), false);
+    // A session is admitted once.
+    check("Q a", |session, command| session.admit(command, &admission()), false);
+    check("Q a", |session, command| session.admit_logged_in(command, &admission()), false);
 }
 
 #[test]
@@ -231,7 +255,7 @@ fn a_huge_message_passes_through_a_small_buffer() {
     let mut executor = Executor::open(Limits::default());
     executor.client(&notation::client("Q a"));
     let mut sent = 0;
-    // A gigabyte would take too long here; what matters is that no call sees more than a few kilobytes.
+    // A gigabyte would take too long here. What matters is that no call sees more than a few kilobytes.
     let total = 64 * 1024 * 1024;
     executor.upstream(&[b"D", &u32::try_from(total + 4).unwrap().to_be_bytes()[..]].concat());
     assert!(!executor.session.at_boundary());
@@ -243,11 +267,11 @@ fn a_huge_message_passes_through_a_small_buffer() {
         executor.seen.to_client.clear();
     }
     assert!(executor.session.at_boundary());
-    executor.upstream(&notation::server("C SELECT 1 / Z I"));
+    executor.upstream(&notation::upstream("C SELECT 1 / Z I"));
     assert_eq!(executor.seen.told, ["2 complete rows=1 SELECT 1", "ready I"]);
 
     executor.client(&notation::client("Q copy in"));
-    executor.upstream(&notation::server("G"));
+    executor.upstream(&notation::upstream("G"));
     executor.seen.to_upstream.clear();
     executor.client(&[b"d", &u32::try_from(total + 4).unwrap().to_be_bytes()[..]].concat());
     for _ in 0..total / piece.len() {
@@ -268,9 +292,9 @@ fn long_errors_and_settings_are_streamed() {
     let mut error = Vec::new();
     wire::put(&mut error, b'E', &[&body]);
     let bytes = [
-        notation::server(&format!("PS search_path={}", "x".repeat(100_000))),
+        notation::upstream(&format!("PS search_path={}", "x".repeat(100_000))),
         error,
-        notation::server("Z I"),
+        notation::upstream("Z I"),
     ]
     .concat();
     for piece in bytes.chunks(1000) {
@@ -282,10 +306,10 @@ fn long_errors_and_settings_are_streamed() {
 }
 
 #[test]
-fn revocation_speaks_at_a_message_boundary_only() {
+fn revocation_tells_the_client_only_at_a_message_boundary() {
     let mut executor = Executor::open(Limits::default());
     executor.client(&notation::client("Q a"));
-    let row = notation::server("D 123456");
+    let row = notation::upstream("D 123456");
     executor.upstream(&row[..7]);
     assert_eq!(executor.session.terminate(*b"57P01", "lineal: revoked"), None);
 
@@ -293,17 +317,17 @@ fn revocation_speaks_at_a_message_boundary_only() {
     executor.client(&notation::client("Q a"));
     executor.upstream(&row);
     let last = executor.session.terminate(*b"57P01", "lineal: revoked").unwrap();
-    assert_eq!(last, notation::server("FATAL 57P01 lineal: revoked"));
+    assert_eq!(last, notation::upstream("FATAL 57P01 lineal: revoked"));
     executor.seen.to_upstream.clear();
     executor.client(&notation::client("Q b"));
     assert!(executor.seen.ended && executor.seen.to_upstream.is_empty());
 }
 
 #[test]
-fn commands_still_unanswered_at_the_end_are_told_as_unknown() {
+fn commands_still_unanswered_at_the_end_have_an_unknown_outcome() {
     let mut executor = Executor::open(Limits::default());
     executor.client(&notation::client("Q a / P =b / B < / E / S"));
-    executor.upstream(&notation::server("T / D 1"));
+    executor.upstream(&notation::upstream("T / D 1"));
     executor.session.finish();
     executor.drain_events();
     assert_eq!(executor.seen.told, ["2 unknown rows=1", "3 unknown", "4 unknown"]);

@@ -2,17 +2,21 @@
 
 use proptest::prelude::*;
 
-use super::executor::{Allowed, Executor};
-use super::notation;
-use crate::postgres::Limits;
-use crate::postgres::wire::{Fields, HEADER_BYTES, Header};
+use super::{
+    executor::{Allowed, Executor},
+    notation,
+};
+use crate::postgres::{
+    Limits,
+    wire::{Fields, HEADER_BYTES, Header},
+};
 
-/// Goes through what the upstream got, and takes from `allowed` what it finds there.
+/// Checks that each command in `forwarded` is the next one in `allowed`.
 fn check_forwarded(mut forwarded: &[u8], mut allowed: &[Allowed]) -> Result<(), TestCaseError> {
     let poisons: Vec<Vec<u8>> = ["Q!", "B!", "E!", "F!"].into_iter().map(notation::client).collect();
     while let Some(header) = Header::read(forwarded) {
         let bytes = HEADER_BYTES + header.body_bytes().unwrap();
-        // Only what is streamed may be cut short, when the session ended within it.
+        // Only a message that is streamed may be cut short, if the session ended within it.
         let message = forwarded.get(..bytes).unwrap_or(forwarded);
         forwarded = &forwarded[message.len()..];
         if message.len() < bytes {
@@ -49,13 +53,14 @@ fn check_forwarded(mut forwarded: &[u8], mut allowed: &[Allowed]) -> Result<(), 
     Ok(())
 }
 
+/// Sends bytes in pieces of `cut`.
 fn feed(executor: &mut Executor, from_client: bool, bytes: &[u8], cut: usize) {
     for piece in bytes.chunks(cut.max(1)) {
         if from_client { executor.client(piece) } else { executor.upstream(piece) }
     }
 }
 
-/// A message with a plausible type and any body, or any bytes at all.
+/// A message with a type of `tags` and any body, or any bytes at all.
 fn noise(tags: &'static [u8]) -> impl Strategy<Value = Vec<u8>> {
     let body = prop_oneof![
         prop::collection::vec(prop::sample::select(b"SPxyz\0\0\0\x01\xff".to_vec()), 0..20),
@@ -73,7 +78,7 @@ const CLIENT_ITEMS: &[&str] = &[
     "Q a", "Q deny", "P x=a", "P =a", "P =deny", "P =later", "B <", "B <x", "B p<x", "E", "E p", "E other",
     "D sx", "D p", "C sx", "C pp", "S", "H", "F 1", "F 666", "d data", "c", "f no", "X",
 ];
-const SERVER_ITEMS: &[&str] = &[
+const UPSTREAM_ITEMS: &[&str] = &[
     "1",
     "2",
     "3",
@@ -100,10 +105,11 @@ const SERVER_ITEMS: &[&str] = &[
     "FATAL 57P01 x",
 ];
 
+/// What one side sends next: whether it is the client, and the bytes.
 fn move_of_either() -> impl Strategy<Value = (bool, Vec<u8>)> {
     prop_oneof![
         8 => prop::sample::select(CLIENT_ITEMS).prop_map(|item| (true, notation::client(item))),
-        8 => prop::sample::select(SERVER_ITEMS).prop_map(|item| (false, notation::server(item))),
+        8 => prop::sample::select(UPSTREAM_ITEMS).prop_map(|item| (false, notation::upstream(item))),
         1 => noise(b"QPBEDCSHFXdcfp").prop_map(|bytes| (true, bytes)),
         1 => noise(b"123CDEGHIKNRSTVWZAcdnstv").prop_map(|bytes| (false, bytes)),
     ]
@@ -125,7 +131,7 @@ proptest! {
     }
 
     #[test]
-    fn any_first_bytes_are_survived(
+    fn any_first_bytes_cause_no_panic_and_forward_no_command(
         client in prop::collection::vec(any::<u8>(), 0..64),
         upstream in prop::collection::vec(any::<u8>(), 0..64),
         length in 0u32..80,

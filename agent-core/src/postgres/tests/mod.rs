@@ -1,5 +1,6 @@
-//! Scenarios of the whole session. Each is a script in the notation of `notation.rs`, run by `script.rs`
-//! with its bytes cut at every place; `model.rs` and `hostile.rs` are generated ones.
+//! Scenarios of the whole session. Most are scripts in the notation of `notation.rs`, which `script.rs` runs
+//! with their bytes cut at every place, against the executor in `executor.rs`. `model` and `hostile` generate
+//! theirs.
 
 mod copy;
 mod denial;

@@ -1,23 +1,33 @@
-//! Messages as short text: items separated by ` / `, each a tag and what belongs to it.
+//! Messages as short text. Items are separated by ` / `; each is a tag, then what belongs to it.
+//!
+//! A tag is a message's type byte (`Q select 1`, `Z I`), or a word for what has no type byte or is wanted
+//! often: `START`, `SSL`, `FATAL`, `DENIED`. `Q!`, `P!`, `B!`, `E!` and `F!` are poison. `RAW` is followed by
+//! the bytes themselves.
 
-use crate::postgres::poison;
-use crate::postgres::wire::{self, Severity};
+use crate::postgres::{
+    poison,
+    wire::{self, Severity},
+};
 
+/// A message with a type byte.
 fn message(tag: u8, body: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     wire::put(&mut out, tag, &[body]);
     out
 }
 
+/// A packet without a type byte.
 fn untyped(code: u32, body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(8 + body.len()).unwrap();
     [&length.to_be_bytes(), &code.to_be_bytes(), body].concat()
 }
 
-fn z(text: &str) -> Vec<u8> {
+/// A `String` of the protocol: it ends with a NUL.
+fn string(text: &str) -> Vec<u8> {
     [text.as_bytes(), &[0]].concat()
 }
 
+/// An ErrorResponse; `text` is the SQLSTATE, then the message.
 fn error(severity: Severity, text: &str) -> Vec<u8> {
     let (code, message) = text.split_once(' ').unwrap();
     let mut out = Vec::new();
@@ -25,7 +35,7 @@ fn error(severity: Severity, text: &str) -> Vec<u8> {
     out
 }
 
-/// Bytes of the client's messages.
+/// The bytes of the client's messages.
 pub(super) fn client(text: &str) -> Vec<u8> {
     text.split(" / ").map(str::trim).filter(|item| !item.is_empty()).flat_map(client_item).collect()
 }
@@ -68,7 +78,7 @@ fn client_item(item: &str) -> Vec<u8> {
         // name=text
         "P" => {
             let (name, text) = rest.split_once('=').unwrap();
-            message(b'P', &[z(name), z(text), vec![0, 0]].concat())
+            message(b'P', &[string(name), string(text), vec![0, 0]].concat())
         }
         // portal<statement value
         "B" => {
@@ -76,13 +86,13 @@ fn client_item(item: &str) -> Vec<u8> {
             let (statement, value) = rest.split_once(' ').unwrap_or((rest, ""));
             let length = u32::try_from(value.len()).unwrap().to_be_bytes();
             let values = [&[0, 0, 0, 1][..], &length, value.as_bytes(), &[0, 0]].concat();
-            message(b'B', &[z(portal), z(statement), values].concat())
+            message(b'B', &[string(portal), string(statement), values].concat())
         }
-        "E" => message(b'E', &[z(rest), vec![0; 4]].concat()),
+        "E" => message(b'E', &[string(rest), vec![0; 4]].concat()),
         "F" => message(b'F', &[&rest.parse::<u32>().unwrap().to_be_bytes()[..], &[0; 6]].concat()),
         // s or p, then the name
         "D" | "C" => {
-            let mut body = z(rest);
+            let mut body = string(rest);
             body[0] = body[0].to_ascii_uppercase();
             message(tag.as_bytes()[0], &body)
         }
@@ -90,21 +100,21 @@ fn client_item(item: &str) -> Vec<u8> {
         "SASL" => {
             let (mechanism, data) = rest.split_once(' ').unwrap();
             let length = u32::try_from(data.len()).unwrap().to_be_bytes();
-            message(b'p', &[z(mechanism), length.to_vec(), data.as_bytes().to_vec()].concat())
+            message(b'p', &[string(mechanism), length.to_vec(), data.as_bytes().to_vec()].concat())
         }
-        "Q" | "f" | "p" => message(tag.as_bytes()[0], &z(rest)),
+        "Q" | "f" | "p" => message(tag.as_bytes()[0], &string(rest)),
         "d" | "S" | "H" | "c" | "X" => message(tag.as_bytes()[0], rest.as_bytes()),
         "RAW" => rest.as_bytes().to_vec(),
         other => panic!("no client message {other:?}"),
     }
 }
 
-/// Bytes of the upstream's messages.
-pub(super) fn server(text: &str) -> Vec<u8> {
-    text.split(" / ").map(str::trim).filter(|item| !item.is_empty()).flat_map(server_item).collect()
+/// The bytes of the upstream's messages.
+pub(super) fn upstream(text: &str) -> Vec<u8> {
+    text.split(" / ").map(str::trim).filter(|item| !item.is_empty()).flat_map(upstream_item).collect()
 }
 
-fn server_item(item: &str) -> Vec<u8> {
+fn upstream_item(item: &str) -> Vec<u8> {
     let (tag, rest) = item.split_once(' ').unwrap_or((item, ""));
     match tag {
         "NO" => b"N".to_vec(),
@@ -115,7 +125,7 @@ fn server_item(item: &str) -> Vec<u8> {
         }
         // mechanisms
         "SASL" => {
-            let names: Vec<Vec<u8>> = rest.split(' ').map(z).collect();
+            let names: Vec<Vec<u8>> = rest.split(' ').map(string).collect();
             message(b'R', &[&[0, 0, 0, 10], &names.concat()[..], &[0]].concat())
         }
         "K" => {
@@ -126,7 +136,7 @@ fn server_item(item: &str) -> Vec<u8> {
         "v" => {
             let mut words = rest.split(' ');
             let minor = words.next().unwrap().parse::<u32>().unwrap();
-            let options: Vec<Vec<u8>> = words.map(z).collect();
+            let options: Vec<Vec<u8>> = words.map(string).collect();
             let count = u32::try_from(options.len()).unwrap().to_be_bytes();
             let version = ((3 << 16) + minor).to_be_bytes();
             message(b'v', &[&version[..], &count, &options.concat()].concat())
@@ -134,10 +144,10 @@ fn server_item(item: &str) -> Vec<u8> {
         "PS" => message(b'S', &[rest.replace('=', "\0").as_bytes(), &[0]].concat()),
         "E" => error(Severity::Error, rest),
         "FATAL" => error(Severity::Fatal, rest),
-        "C" => message(b'C', &z(rest)),
+        "C" => message(b'C', &string(rest)),
         "1" | "2" | "3" | "n" | "s" | "I" | "c" | "t" | "T" | "D" | "d" | "Z" | "G" | "H" | "W" | "V"
         | "N" | "A" => message(tag.as_bytes()[0], rest.as_bytes()),
         "RAW" => rest.as_bytes().to_vec(),
-        other => panic!("no server message {other:?}"),
+        other => panic!("no upstream message {other:?}"),
     }
 }

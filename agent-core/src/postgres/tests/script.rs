@@ -1,17 +1,21 @@
-//! Runs scripts. A line starts with
+//! Runs scripts. A line of a script starts with a mark:
 //!
-//! - `>` what the client sends, `<` what the upstream sends;
-//! - `->` what the upstream then gets, `<-` what the client then gets: by default what was sent, nothing
-//!   the other way;
-//! - `?` what the executor is asked, `!` what it is told, `x` the fault, `.` the end.
+//! - `>` the client sends this, `<` the upstream sends this;
+//! - `->` the upstream then gets this, `<-` the client then gets this. Without such a line, the other side
+//!   gets what was sent, and the sender gets nothing;
+//! - `?` the executor is asked this, `!` it is told this event, `x` the session fails with this fault, `.`
+//!   nothing more is taken from the client.
 //!
-//! Everything is expected exactly: what is not in the script must not happen. The script is run with its
-//! bytes in one piece, one by one, and cut at every single place; the results must be the same.
+//! Everything is expected exactly: what is not in the script must not happen. Each script is run with its
+//! bytes in one piece, one by one, and cut at every single place. The results must be the same.
 
-use super::executor::{Executor, Seen};
-use super::notation;
+use super::{
+    executor::{Executor, Seen},
+    notation,
+};
 use crate::postgres::{Limits, Session};
 
+/// One thing that is sent, and all that is expected before the next.
 struct Step {
     line: String,
     from_client: bool,
@@ -20,15 +24,16 @@ struct Step {
     fault: Option<String>,
 }
 
+/// Reads a script.
 fn read(script: &str) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
-    // Whether `->` or `<-` replaced what is expected by default.
+    // Whether a `->` and a `<-` have replaced what is expected by default.
     let mut explicit = [false; 2];
     for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let (mark, text) = line.split_once(' ').unwrap_or((line, ""));
         if matches!(mark, ">" | "<") {
             let from_client = mark == ">";
-            let bytes = if from_client { notation::client(text) } else { notation::server(text) };
+            let bytes = if from_client { notation::client(text) } else { notation::upstream(text) };
             let mut expect = Seen::default();
             if from_client {
                 expect.to_upstream = bytes.clone();
@@ -48,7 +53,7 @@ fn read(script: &str) -> Vec<Step> {
         };
         match mark {
             "->" => add(&mut step.expect.to_upstream, &mut explicit[0], notation::client(text)),
-            "<-" => add(&mut step.expect.to_client, &mut explicit[1], notation::server(text)),
+            "<-" => add(&mut step.expect.to_client, &mut explicit[1], notation::upstream(text)),
             "?" => step.expect.asked.push(text.to_owned()),
             "!" => step.expect.told.push(text.to_owned()),
             "x" => step.fault = Some(text.to_owned()),
@@ -67,6 +72,7 @@ enum Cut {
     At(usize),
 }
 
+/// Runs a script, cut in one way, up to its end or its fault.
 fn run(steps: &[Step], mut executor: Executor, cut: Cut) {
     let mut position = 0;
     let mut ended = false;
@@ -87,7 +93,7 @@ fn run(steps: &[Step], mut executor: Executor, cut: Cut) {
         let mut seen = std::mem::take(&mut executor.seen);
         let fault = seen.fault.take().map(|fault| fault.to_string());
         assert_eq!(fault, step.fault, "fault at {:?}, {cut:?}", step.line);
-        // Once ended, always ended.
+        // Once the session has ended, it stays so.
         ended |= step.expect.ended;
         let expect = Seen { ended: ended && seen.ended, ..step.expect.clone() };
         assert!(!step.expect.ended || seen.ended, "not ended at {:?}, {cut:?}", step.line);
@@ -118,22 +124,22 @@ fn run_every_way(script: &str, start: impl Fn() -> Executor) {
     }
 }
 
-/// A script that starts in the command phase.
+/// Checks a script that starts in the command phase.
 pub(super) fn check(script: &str) {
     check_with(Limits::default(), script);
 }
 
-/// The same under other limits.
+/// The same with other limits.
 pub(super) fn check_with(limits: Limits, script: &str) {
     run_every_way(script, || Executor::open(limits.clone()));
 }
 
-/// A script that starts with the connection.
+/// Checks a script that starts with the connection's first byte.
 pub(super) fn check_from_start(script: &str) {
     run_every_way(script, || Executor::new(Limits::default()));
 }
 
-/// The same, with a session that was told something first.
+/// The same, with a session that `prepare` has changed first.
 pub(super) fn check_prepared(prepare: impl Fn(&mut Session), script: &str) {
     run_every_way(script, || {
         let mut executor = Executor::new(Limits::default());

@@ -1,10 +1,10 @@
-//! Query and FunctionCall.
+//! The simple protocol: Query and FunctionCall; and what the upstream may send at any time.
 
 use super::script::{check, check_with};
 use crate::postgres::Limits;
 
 #[test]
-fn a_query_is_forwarded_once_allowed() {
+fn a_query_is_forwarded_after_it_is_allowed() {
     check(
         "> Q select 1
          ? simple select 1
@@ -26,7 +26,7 @@ fn a_query_may_have_many_results() {
 }
 
 #[test]
-fn an_empty_query_has_an_answer_of_its_own() {
+fn an_empty_query_is_answered_by_empty_query_response() {
     check(
         "> Q
          ? simple
@@ -51,7 +51,7 @@ fn queries_can_be_pipelined() {
 }
 
 #[test]
-fn rows_of_a_result_that_failed_are_counted_as_seen() {
+fn rows_sent_before_an_error_are_counted() {
     check(
         "> Q select
          ? simple select
@@ -62,27 +62,25 @@ fn rows_of_a_result_that_failed_are_counted_as_seen() {
 }
 
 #[test]
-fn what_the_server_says_of_its_own_accord_is_forwarded_at_any_time() {
+fn notices_notifications_and_settings_are_forwarded_at_any_time() {
     check(
         "< N notice / A notification / PS application_name=x
-         ! application_name=x
          > Q select 1
          ? simple select 1
          < N notice / T / A notification / D 1 / PS a=b / C SELECT 1 / N n / Z I
-         ! a=b
          ! 2 complete rows=1 SELECT 1
          ! ready I",
     );
 }
 
 #[test]
-fn a_fatal_error_may_come_at_any_time_and_is_the_last_word() {
+fn a_fatal_error_may_come_at_any_time_and_nothing_may_follow_it() {
     check(
         "< FATAL 57P01 terminating connection due to administrator command
          ! fatal 57P01
          < Z I
          <-
-         x upstream: the server went on after a FATAL error",
+         x upstream: the upstream went on after a FATAL error",
     );
     check(
         "> Q select 1
@@ -93,7 +91,7 @@ fn a_fatal_error_may_come_at_any_time_and_is_the_last_word() {
 }
 
 #[test]
-fn a_setting_changed_by_the_client_ends_the_session_before_another_command_is_read() {
+fn a_setting_that_changes_how_text_is_read_ends_the_session_before_the_next_command() {
     check(
         "> Q set client_encoding to sjis
          ? simple set client_encoding to sjis
@@ -104,7 +102,7 @@ fn a_setting_changed_by_the_client_ends_the_session_before_another_command_is_re
 }
 
 #[test]
-fn a_function_call_is_judged_by_its_oid() {
+fn a_function_call_is_asked_about_by_its_oid() {
     check(
         "> F 1598
          ? function 1598
@@ -134,7 +132,7 @@ fn terminate_is_forwarded_and_nothing_after_it() {
 }
 
 #[test]
-fn a_query_that_is_too_long_to_read_is_denied_whatever_the_verdict() {
+fn a_query_beyond_the_length_bound_is_denied_even_if_allowed() {
     let limits = Limits { message_bytes_max: 64, ..Limits::default() };
     let long = "x".repeat(400);
     check_with(
@@ -145,7 +143,8 @@ fn a_query_that_is_too_long_to_read_is_denied_whatever_the_verdict() {
              ? simple b
              -> Q! / Q b
              < E 42883 no such function / Z I / C B / Z I
-             <- E 42501 lineal: denied: the message is longer than what is decided on: send it in parts / Z I / C B / Z I
+             <- E 42501 lineal: denied: the message is longer than lineal can judge: send it in parts / Z I
+             <- C B / Z I
              ! 2 denied
              ! ready I
              ! 3 complete B

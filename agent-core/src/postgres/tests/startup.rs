@@ -1,18 +1,15 @@
-//! From the first byte to the first ReadyForQuery.
+//! Startup: from the first byte to the first ReadyForQuery.
 
 use super::script::{check_from_start, check_prepared};
 
 const SETTINGS: &str = "PS client_encoding=UTF8 / PS standard_conforming_strings=on";
 
 #[test]
-fn a_startup_is_judged_before_the_upstream_hears_of_it() {
+fn a_startup_is_asked_about_before_anything_is_sent_upstream() {
     check_from_start(
         "> START user=ada database=shop
          ? startup ada shop
          < R 0 / PS client_encoding=UTF8 / PS standard_conforming_strings=on / K 7 secret / Z I
-         ! authenticated
-         ! client_encoding=UTF8
-         ! standard_conforming_strings=on
          ! key secret
          ! ready I
          > X
@@ -21,7 +18,7 @@ fn a_startup_is_judged_before_the_upstream_hears_of_it() {
 }
 
 #[test]
-fn a_denied_startup_is_told_so_and_never_forwarded() {
+fn a_denied_startup_gets_a_fatal_error_and_is_never_forwarded() {
     check_from_start(
         "> START user=deny
          ? startup deny deny
@@ -58,15 +55,12 @@ fn scram_is_relayed_byte_for_byte() {
          < R 11 server-first
          > p client-final
          < R 12 server-final / R 0 / {SETTINGS} / Z I
-         ! authenticated
-         ! client_encoding=UTF8
-         ! standard_conforming_strings=on
          ! ready I"
     ));
 }
 
 #[test]
-fn an_authentication_failure_is_passed_on() {
+fn an_authentication_failure_is_forwarded() {
     check_from_start(
         "> START user=ada
          ? startup ada ada
@@ -85,10 +79,7 @@ fn commands_sent_early_wait_for_the_end_of_startup() {
          > Q select 1
          ->
          < R 0
-         ! authenticated
          < {SETTINGS}
-         ! client_encoding=UTF8
-         ! standard_conforming_strings=on
          < Z I
          ! ready I
          ? simple select 1
@@ -121,7 +112,7 @@ fn a_cancel_request_is_handed_over_with_its_key() {
 }
 
 #[test]
-fn settings_under_which_text_reads_differently_end_the_session() {
+fn settings_that_change_how_text_is_read_end_the_session() {
     for (setting, fault) in [
         (
             "client_encoding=SJIS",
@@ -136,7 +127,6 @@ fn settings_under_which_text_reads_differently_end_the_session() {
             "> START user=ada
              ? startup ada ada
              < R 0
-             ! authenticated
              < PS {setting}
              <-
              x upstream: {fault}"
@@ -145,37 +135,35 @@ fn settings_under_which_text_reads_differently_end_the_session() {
 }
 
 #[test]
-fn a_server_that_does_not_say_how_it_reads_text_is_not_believed() {
+fn an_upstream_must_report_how_it_reads_text() {
     check_from_start(
         "> START user=ada
          ? startup ada ada
          < R 0 / PS client_encoding=UTF8
-         ! authenticated
-         ! client_encoding=UTF8
          < Z I
          <-
-         x upstream: the server did not report its setting standard_conforming_strings",
+         x upstream: the upstream did not report its setting standard_conforming_strings",
     );
 }
 
 #[test]
 fn protocol_versions_and_options_are_negotiated_down() {
-    check_from_start(
+    check_from_start(&format!(
         "> START9 user=ada _pq_.x=1 _pq_.y=2
          ? startup ada ada
          < v 2 _pq_.x _pq_.y
-         < R 0
-         ! authenticated",
-    );
+         < R 0 / {SETTINGS} / Z I
+         ! ready I"
+    ));
 }
 
 #[test]
-fn a_protocol_that_lineal_does_not_know_is_not_spoken() {
-    let check = |start: &str, server: &str, fault: &str| {
+fn a_protocol_that_lineal_does_not_know_ends_the_session() {
+    let check = |start: &str, upstream: &str, fault: &str| {
         check_from_start(&format!(
             "> {start}
              ? startup ada ada
-             < {server}
+             < {upstream}
              <-
              x upstream: protocol negotiation: {fault}"
         ));
@@ -186,16 +174,16 @@ fn a_protocol_that_lineal_does_not_know_is_not_spoken() {
 }
 
 #[test]
-fn a_server_that_speaks_before_it_is_spoken_to_is_not_believed() {
+fn an_upstream_that_sends_before_the_startup_message_ends_the_session() {
     check_from_start(
         "< R 0
          <-
-         x upstream: the server sent a message of type R while nothing had been sent to it",
+         x upstream: the upstream sent a message of type R while nothing had been sent to it",
     );
 }
 
 #[test]
-fn authentication_methods_that_cannot_be_relayed_are_refused() {
+fn authentication_methods_that_cannot_be_relayed_end_the_session() {
     check_from_start(
         "> START user=ada
          ? startup ada ada
@@ -206,7 +194,7 @@ fn authentication_methods_that_cannot_be_relayed_are_refused() {
 }
 
 #[test]
-fn tls_is_granted_where_it_is_offered_and_startup_goes_on_inside() {
+fn tls_is_granted_if_offered_and_startup_goes_on_inside() {
     check_prepared(
         |session| session.offer_tls(),
         "> GSS
@@ -221,7 +209,7 @@ fn tls_is_granted_where_it_is_offered_and_startup_goes_on_inside() {
 }
 
 #[test]
-fn nothing_more_is_asked_for_inside_tls() {
+fn encryption_requests_inside_tls_are_refused() {
     for request in ["SSL", "GSS"] {
         check_prepared(
             |session| session.begun_with_tls(),
@@ -247,48 +235,49 @@ fn a_cancel_request_may_come_through_tls() {
     );
 }
 
-const BOUND: &str = "SASL SCRAM-SHA-256-PLUS SCRAM-SHA-256";
+/// A list of mechanisms, one of them with channel binding.
+const WITH_BINDING: &str = "SASL SCRAM-SHA-256-PLUS SCRAM-SHA-256";
 
 #[test]
-fn channel_binding_is_kept_from_a_client_that_sees_another_certificate() {
+fn channel_binding_is_withheld_from_a_client_that_sees_another_certificate() {
     check_prepared(
         |session| session.upstream_encrypted(),
         &format!(
             "> START user=ada
              ? startup ada ada
-             < v 0 / {BOUND}
+             < v 0 / {WITH_BINDING}
              <- v 0 / SASL SCRAM-SHA-256
              > SASL SCRAM-SHA-256 n,,n=,r=abc
              < R 11 server-first
              > p y is no header here
-             < R 12 server-final / R 0
-             ! authenticated"
+             < R 12 server-final / R 0 / {SETTINGS} / Z I
+             ! ready I"
         ),
     );
 }
 
 #[test]
-fn a_client_that_noticed_is_told_what_to_do() {
+fn a_client_that_insists_on_channel_binding_is_told_the_remedy() {
     for choice in ["SCRAM-SHA-256 y,,n=,r=abc", "SCRAM-SHA-256-PLUS p=tls-server-end-point,,n=,r=abc"] {
         check_prepared(
             |session| session.upstream_encrypted(),
             &format!(
                 "> START user=ada
                  ? startup ada ada
-                 < {BOUND}
+                 < {WITH_BINDING}
                  <- SASL SCRAM-SHA-256
                  > SASL {choice}
                  ->
-                 x client: the client uses SCRAM channel binding, which cannot hold through a proxy: connect with \
-                 channel_binding=disable (PGCHANNELBINDING=disable), or have the administrator configure a \
-                 credential for this upstream"
+                 x client: the client uses SCRAM channel binding, which cannot hold through a proxy: connect \
+                 with channel_binding=disable (PGCHANNELBINDING=disable), or have the administrator \
+                 configure a credential for this upstream"
             ),
         );
     }
 }
 
 #[test]
-fn what_a_client_makes_of_channel_binding_is_its_own_affair_where_there_is_none() {
+fn the_clients_choice_is_not_checked_if_no_mechanism_was_withheld() {
     let script = |offered: &str| {
         format!(
             "> START user=ada
@@ -298,44 +287,41 @@ fn what_a_client_makes_of_channel_binding_is_its_own_affair_where_there_is_none(
         )
     };
     check_prepared(|session| session.upstream_encrypted(), &script("SASL SCRAM-SHA-256"));
-    check_from_start(&script(BOUND));
+    check_from_start(&script(WITH_BINDING));
 }
 
 #[test]
-fn a_server_that_insists_on_channel_binding_cannot_be_relayed() {
+fn an_upstream_that_insists_on_channel_binding_cannot_be_relayed() {
     check_prepared(
         |session| session.upstream_encrypted(),
         "> START user=ada
          ? startup ada ada
          < SASL SCRAM-SHA-256-PLUS
          <-
-         x upstream: the server authenticates by SCRAM-SHA-256-PLUS alone, which cannot be relayed: have the \
-         administrator configure a credential for this upstream",
+         x upstream: the upstream authenticates by SCRAM-SHA-256-PLUS alone, which cannot be relayed: have \
+         the administrator configure a credential for this upstream",
     );
 }
 
 #[test]
-fn an_executor_may_have_authenticated_itself() {
+fn the_executor_may_have_logged_in_itself() {
     check_from_start(&format!(
         "> START user=injected
          ->
          ? startup injected injected
          < v 0 / R 0 / {SETTINGS} / Z I
-         ! authenticated
-         ! client_encoding=UTF8
-         ! standard_conforming_strings=on
          ! ready I"
     ));
 }
 
 #[test]
-fn a_client_is_never_asked_for_what_the_executor_has_answered() {
+fn the_client_is_asked_nothing_once_the_executor_has_logged_in() {
     check_from_start(
         "> START user=injected
          ->
          ? startup injected injected
          < R 3
          <-
-         x upstream: the server asks to be authenticated again",
+         x upstream: the upstream asks for authentication again",
     );
 }

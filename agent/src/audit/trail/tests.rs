@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use agent_core::decision::Verdict;
+use agent_core::decision::Effect;
 
 use super::{AuditError, Trail, recovery};
 use crate::audit::{AuditConfig, samples::*};
@@ -32,10 +32,10 @@ fn an_appended_record_is_in_the_file_when_append_returns() {
 fn a_deferred_record_keeps_its_place_and_is_written_with_the_next_one() {
     let home = TrailHome::new();
     let trail = home.open();
-    trail.append(&decided("S", 1, Verdict::Allow, "x")).unwrap();
+    trail.append(&decided("S", 1, Effect::Allow, "x")).unwrap();
     trail.append_deferred(&outcome("S", 1, 1)).unwrap();
     assert_eq!(home.kinds(), ["checkpoint", "decision"]);
-    trail.append(&decided("S", 2, Verdict::Allow, "y")).unwrap();
+    trail.append(&decided("S", 2, Effect::Allow, "y")).unwrap();
     assert_eq!(home.kinds(), ["checkpoint", "decision", "outcome", "decision"]);
     assert!(home.verify().0);
 }
@@ -60,7 +60,7 @@ fn deferred_records_that_fill_their_buffer_are_written_at_once() {
     let trail = home.open();
     let text = "x".repeat(10_000);
     for command in 0..30 {
-        trail.append_deferred(&decided("S", command, Verdict::Allow, &text)).unwrap();
+        trail.append_deferred(&decided("S", command, Effect::Allow, &text)).unwrap();
     }
     assert_eq!(trail.metrics().deferred_full.load(Ordering::Relaxed), 1);
     assert!(home.kinds().len() > 20);
@@ -198,7 +198,7 @@ fn a_record_that_is_too_long_is_refused_and_the_next_one_is_written() {
     let home = TrailHome::new();
     let trail = home.open();
     let text = "x".repeat(agent_core::audit::chain::LINE_BYTES_MAX);
-    assert!(matches!(trail.append(&decided("S", 1, Verdict::Allow, &text)), Err(AuditError::Record(_))));
+    assert!(matches!(trail.append(&decided("S", 1, Effect::Allow, &text)), Err(AuditError::Record(_))));
     trail.append(&bundle("a")).unwrap();
     assert_eq!(home.kinds(), ["checkpoint", "bundle"]);
     assert_eq!(trail.failure(), None);
@@ -269,7 +269,7 @@ fn records_from_many_threads_form_one_chain() {
             let trail = &trail;
             scope.spawn(move || {
                 for command in 0..200 {
-                    trail.append(&decided(name, command, Verdict::Allow, "x")).unwrap();
+                    trail.append(&decided(name, command, Effect::Allow, "x")).unwrap();
                     trail.append_deferred(&outcome(name, command, 1)).unwrap();
                 }
             });
@@ -373,7 +373,7 @@ fn play_a_role() {
 fn append_until_killed(trail: &Arc<Trail>) {
     let mut stdout = std::io::stdout().lock();
     for command in 0.. {
-        let seq = trail.append(&decided("S", command, Verdict::Allow, "SELECT 1")).unwrap();
+        let seq = trail.append(&decided("S", command, Effect::Allow, "SELECT 1")).unwrap();
         // One write(2) a line, so that the reader never gets part of a line.
         stdout.write_all(format!("seq {seq}\n").as_bytes()).unwrap();
         stdout.flush().unwrap();

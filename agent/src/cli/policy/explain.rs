@@ -9,10 +9,13 @@ use std::{
 
 use agent_core::{
     credential::Credential,
-    decision::Verdict,
+    decision::Effect,
     lineage::{Lineage, Process},
+    target::Scope,
 };
-use agent_policy::{AccessExplanation, Bundle, Effect, Explanation, Principal, Protocol, Subject, Upstream};
+use agent_policy::{
+    AccessExplanation, Bundle, Decider, Explanation, PolicyEffect, Principal, Protocol, Subject, Upstream,
+};
 use clap::Args;
 
 use super::{
@@ -84,16 +87,17 @@ pub fn explain(args: ExplainArgs) -> Outcome {
         acts_until_unix: i64::MAX,
     };
     let subject = Subject::new(Principal::Credential(&credential), "explained", &made_up_lineage())?;
-    let session = bundle.session(&subject, upstream, &args.database, &args.user)?;
+    let scope = Scope::sql(&args.database, &args.user);
+    let decider = Decider::new(&bundle, &subject, upstream, &scope)?;
     let analysis = agent_sql::analyze(args.statement.as_bytes());
-    let explanation = session.explain(&analysis.facts, unix_now(), &[]);
+    let explanation = decider.explain(&analysis.facts, unix_now(), &[]);
     let mut out = io::stdout().lock();
     if args.json {
         writeln!(out, "{}", serde_json::to_string(&explanation)?)?;
     } else {
         print(&explanation, analysis.unparsed.as_deref(), &mut out)?;
     }
-    Ok(if explanation.decision == Verdict::Allow { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NO) })
+    Ok(if explanation.decision == Effect::Allow { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NO) })
 }
 
 /// The lineage of a shell that root runs.
@@ -110,12 +114,12 @@ fn made_up_lineage() -> Lineage {
 
 fn print(explanation: &Explanation, unparsed: Option<&str>, out: &mut dyn Write) -> io::Result<()> {
     let observed = if explanation.observed { " (observed only: it passes)" } else { "" };
-    writeln!(out, "{}{observed}: {}", word(explanation.decision), explanation.reason)?;
+    writeln!(out, "{}{observed}: {}", explanation.decision.name(), explanation.reason)?;
     if let Some(reason) = unparsed {
         writeln!(out, "  PostgreSQL's grammar refuses it: {reason}")?;
     }
     for access in &explanation.accesses {
-        writeln!(out, "  {:<5} {} on {}", word(access.decision), access.action, access.resource)?;
+        writeln!(out, "  {:<5} {} on {}", access.decision.name(), access.action, access.resource)?;
         for policy in &access.policies {
             writeln!(out, "        by {} ({}:{})", policy.name, policy.file, policy.line)?;
         }
@@ -126,25 +130,17 @@ fn print(explanation: &Explanation, unparsed: Option<&str>, out: &mut dyn Write)
     Ok(())
 }
 
-const fn word(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Allow => "allow",
-        Verdict::Deny => "deny",
-        Verdict::Hold => "hold",
-    }
-}
-
 /// What would allow a statement whose accesses policies deny; `None` for one that is allowed, or that no
 /// policy can allow.
 fn remedy(explanation: &Explanation) -> Option<String> {
     let denied: Vec<_> =
-        explanation.accesses.iter().filter(|access| access.decision != Verdict::Allow).collect();
+        explanation.accesses.iter().filter(|access| access.decision != Effect::Allow).collect();
     let mut steps = Vec::new();
     let failed = names(&denied, |_, error| error);
     if !failed.is_empty() {
         steps.push(format!("mend {failed}, which cannot be evaluated"));
     }
-    let forbidding = names(&denied, |effect, error| effect == Effect::Forbid && !error);
+    let forbidding = names(&denied, |effect, error| effect == PolicyEffect::Forbid && !error);
     if !forbidding.is_empty() {
         steps.push(format!("change {forbidding}, which forbids it whatever is permitted"));
     }
@@ -161,7 +157,7 @@ fn remedy(explanation: &Explanation) -> Option<String> {
 }
 
 /// The policies that deny, by their effect and whether they failed: `policy a`, or `policy a, policy b`.
-fn names(denied: &[&AccessExplanation], wanted: impl Fn(Effect, bool) -> bool) -> String {
+fn names(denied: &[&AccessExplanation], wanted: impl Fn(PolicyEffect, bool) -> bool) -> String {
     let policies = denied.iter().flat_map(|access| &access.policies);
     let wanted = policies.filter(|policy| wanted(policy.effect, policy.error.is_some()));
     let names: BTreeSet<_> = wanted.map(|policy| format!("policy {}", policy.name)).collect();
@@ -234,8 +230,9 @@ forbid (principal, action in Action::"sql:read", resource is Table) when { resou
         let subject =
             Subject::new(Principal::Credential(&credential), "explained", &made_up_lineage()).unwrap();
         let upstream = Upstream::new("shop", Protocol::Postgres);
-        let session = bundle().session(&subject, &upstream, "shop", "app").unwrap();
-        let explanation = session.explain(&agent_sql::analyze(statement.as_bytes()).facts, 0, &[]);
+        let scope = Scope::sql("shop", "app");
+        let decider = Decider::new(&bundle(), &subject, &upstream, &scope).unwrap();
+        let explanation = decider.explain(&agent_sql::analyze(statement.as_bytes()).facts, 0, &[]);
         let mut out = Vec::new();
         print(&explanation, None, &mut out).unwrap();
         String::from_utf8(out).unwrap()

@@ -1,4 +1,4 @@
-//! What an `[[issuer]]` may say.
+//! Which `[[issuer]]` tables are accepted, and what is said of the others.
 
 use super::*;
 
@@ -17,7 +17,7 @@ fn check_issuer(more: &str, expect: &str) {
 }
 
 #[test]
-fn the_presets_need_no_more_than_a_name() {
+fn presets_need_a_name_and_kubernetes_a_url() {
     for config in [
         "[[issuer]]\nname = \"hub\"\npreset = \"github\"",
         "[[issuer]]\nname = \"lab\"\npreset = \"gitlab\"",
@@ -28,7 +28,7 @@ fn the_presets_need_no_more_than_a_name() {
 }
 
 #[test]
-fn plain_http_is_for_loopback_alone() {
+fn plain_http_is_accepted_to_loopback_addresses_only() {
     for url in
         ["http://127.0.0.1:8080", "http://[::1]:8080", "http://127.9.9.9", "https://issuer.example/path"]
     {
@@ -50,7 +50,7 @@ fn plain_http_is_for_loopback_alone() {
 }
 
 #[test]
-fn what_can_t_stand_is_refused_with_the_reason() {
+fn unusable_settings_are_refused_with_the_reason() {
     let url = "url = \"https://issuer.example\"\n";
     check_issuer("", "`url` is missing; it is what its tokens' `iss` says");
     check_issuer("url = \"nonsense\"", "`url` is not a URL: nonsense");
@@ -71,7 +71,7 @@ fn what_can_t_stand_is_refused_with_the_reason() {
     );
     check_issuer(
         &format!("{url}bearer_file = \"/f\""),
-        "`bearer_file` goes with `jwks_uri`: it is sent nowhere else",
+        "`bearer_file` needs a `jwks_uri`: it is sent nowhere else",
     );
     check_issuer(
         &format!("{url}ca_file = \"/nonexistent/ca.pem\""),
@@ -85,7 +85,7 @@ fn what_can_t_stand_is_refused_with_the_reason() {
     let many: Vec<_> = (0..17).map(|n| format!("\"c{n}\"")).collect();
     check_issuer(
         &format!("{url}run_claims = [{}]", many.join(",")),
-        "`run_claims` has 17 entries, at most 16 can be",
+        "`run_claims` has 17 entries, at most 16 are allowed",
     );
 }
 
@@ -99,7 +99,7 @@ fn unknown_keys_and_presets_are_refused() {
 }
 
 #[test]
-fn issuers_differ_in_name_and_url_and_are_some_but_not_many() {
+fn issuers_must_differ_in_name_and_url_and_be_1_to_16() {
     let issuer = |name: &str, url: &str| format!("[[issuer]]\nname = \"{name}\"\nurl = \"https://{url}\"\n");
     let two = |a: &str, b: &str, c: &str, d: &str| issuer(a, b) + &issuer(c, d);
     check_refused(
@@ -110,8 +110,8 @@ fn issuers_differ_in_name_and_url_and_are_some_but_not_many() {
         &two("a", "a.example", "b", "a.example"),
         "two issuers have the url `https://a.example`; each must have its own",
     );
-    check_refused(&issuer(" ", "a.example"), "an issuer's `name` is empty");
+    check_refused(&issuer(" ", "a.example"), "an issuer's `name` is empty; give it one");
     check_refused("issuer = []", "no [[issuer]] is configured, so no job could ever be enrolled; add one");
     let many: String = (0..17).map(|n| issuer(&n.to_string(), &format!("{n}.example"))).collect();
-    check_refused(&many, "17 issuers are configured, at most 16 can be");
+    check_refused(&many, "17 issuers are configured, at most 16 are allowed");
 }

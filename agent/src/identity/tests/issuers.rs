@@ -1,11 +1,13 @@
-//! Keys: rotation, floods, and issuers that are down, slow, or not what they say.
+//! Issuers' keys: rotated ones, floods of unknown ones, and issuers that are down, slow or dishonest.
 
-use super::server::{Answer, Server};
-use super::*;
+use super::{
+    server::{Answer, Server},
+    *,
+};
 
 const DISCOVERY: &str = "/.well-known/openid-configuration";
 
-/// A stand-in with the provider's keys, and a token of its own that the provider signed.
+/// A stand-in that publishes the provider's keys, and a token from it that the provider signed.
 async fn stand_in() -> (Server, String) {
     let server = Server::issuer(provider().jwks().await).await;
     let token = mint(&server, json!({})).await;
@@ -17,7 +19,7 @@ async fn mint(server: &Server, header: Value) -> String {
 }
 
 async fn check_keys(server: &Server, more: &str, token: &str, reason: &str) {
-    let refused = format!("the keys of issuer `lab` can't be had: {reason}");
+    let refused = format!("the keys of issuer `lab` are not available: {reason}");
     check(&verifier(&server.url, more), token, NOW, Err(&refused)).await;
 }
 
@@ -31,21 +33,25 @@ async fn keys_that_were_rotated_are_fetched_and_withdrawn_ones_are_dropped() {
 
     provider.rotate(true).await;
     let second = provider.mint(order()).await;
-    let too_early = "the token is signed with a key that issuer `lab` does not publish (its keys were last asked for 9 s ago)";
-    check(&verifier, &second, NOW + 9, Err(too_early)).await;
+    let unknown = |asked_s: u32| {
+        format!(
+            "the token is signed with a key that issuer `lab` does not publish (its keys were last asked for \
+             {asked_s} s ago)"
+        )
+    };
+    check(&verifier, &second, NOW + 9, Err(&unknown(9))).await;
     check(&verifier, &second, NOW + 10, Ok(())).await;
     check(&verifier, &first, NOW + 10, Ok(())).await;
 
     provider.rotate(false).await;
     let third = provider.mint(order()).await;
     check(&verifier, &third, NOW + 20, Ok(())).await;
-    let withdrawn = "the token is signed with a key that issuer `lab` does not publish (its keys were last asked for 0 s ago)";
-    check(&verifier, &second, NOW + 20, Err(withdrawn)).await;
-    check(&verifier, &first, NOW + 30, Err(withdrawn)).await;
+    check(&verifier, &second, NOW + 20, Err(&unknown(0))).await;
+    check(&verifier, &first, NOW + 30, Err(&unknown(0))).await;
 }
 
 #[tokio::test]
-async fn a_flood_of_unknown_keys_asks_the_issuer_once_and_disturbs_nobody() {
+async fn a_flood_of_unknown_keys_causes_one_request_and_delays_nobody() {
     let (server, good) = stand_in().await;
     let verifier = verifier(&server.url, "");
     let mut flood = Vec::new();
@@ -67,7 +73,7 @@ async fn a_flood_of_unknown_keys_asks_the_issuer_once_and_disturbs_nobody() {
     }
 }
 
-/// Runs futures side by side.
+/// Runs futures concurrently.
 async fn join_all<T>(futures: Vec<impl Future<Output = T>>) -> Vec<T> {
     let mut futures: Vec<_> = futures.into_iter().map(Box::pin).collect();
     let mut done: Vec<Option<T>> = futures.iter().map(|_| None).collect();
@@ -84,7 +90,7 @@ async fn join_all<T>(futures: Vec<impl Future<Output = T>>) -> Vec<T> {
 }
 
 #[tokio::test]
-async fn a_token_that_needs_no_keys_to_be_refused_asks_for_none() {
+async fn a_token_that_is_refused_without_keys_causes_no_request() {
     let (server, _) = stand_in().await;
     let verifier = verifier(&server.url, "");
     let token = provider().mint(json!({"claims": claims(&server.url, json!({"aud": "other"}))})).await;
@@ -94,20 +100,20 @@ async fn a_token_that_needs_no_keys_to_be_refused_asks_for_none() {
 }
 
 #[tokio::test]
-async fn held_keys_are_used_without_asking_until_their_time_is_up() {
+async fn kept_keys_are_used_without_a_request_until_their_time_is_up() {
     let (server, token) = stand_in().await;
     let verifier = verifier(&server.url, "keys_ttl_s = 100");
     for (second, asked) in [(0, 1), (99, 1), (100, 2), (199, 2)] {
         check(&verifier, &token, NOW + second, Ok(())).await;
         assert_eq!(server.asked("/jwks"), asked, "after {second} s");
     }
-    // A clock that was set back says nothing about age.
+    // After the clock was set back, the keys' age is unknown.
     check(&verifier, &token, NOW, Ok(())).await;
     assert_eq!(server.asked("/jwks"), 3);
 }
 
 #[tokio::test]
-async fn an_issuer_s_short_outage_stops_no_job_and_a_long_one_revives_no_key() {
+async fn keys_outlast_a_short_outage_of_their_issuer_but_not_a_long_one() {
     let (server, _) = stand_in().await;
     let claims = claims(&server.url, json!({"exp": NOW + 90_000}));
     let token = provider().mint(json!({"claims": claims})).await;
@@ -121,22 +127,24 @@ async fn an_issuer_s_short_outage_stops_no_job_and_a_long_one_revives_no_key() {
     check(&verifier, &token, NOW + 101, Ok(())).await;
     assert_eq!(server.asked("/jwks"), 2);
     check(&verifier, &token, NOW + 3699, Ok(())).await;
-    let down =
-        format!("the keys of issuer `lab` can't be had: {}/jwks: it answered with status 503", server.url);
+    let down = format!(
+        "the keys of issuer `lab` are not available: {}/jwks: it answered with status 503",
+        server.url
+    );
     check(&verifier, &token, NOW + 3709, Err(&down)).await;
-    // The same answer without asking again.
+    // The same error, without another request.
     check(&verifier, &token, NOW + 3710, Err(&down)).await;
     assert_eq!(server.asked("/jwks"), 4);
 }
 
 #[tokio::test]
-async fn an_issuer_that_comes_up_is_asked_again() {
+async fn an_issuer_that_recovers_is_asked_again() {
     let (server, token) = stand_in().await;
     let keys = provider().jwks().await;
     server.answer("/jwks", Answer::Json("nonsense".to_owned()));
     let verifier = verifier(&server.url, "");
     let nonsense =
-        format!("the keys of issuer `lab` can't be had: {}/jwks is not a JSON Web Key Set", server.url);
+        format!("the keys of issuer `lab` are not available: {}/jwks is not a JSON Web Key Set", server.url);
     check(&verifier, &token, NOW, Err(&nonsense)).await;
     server.answer("/jwks", Answer::Json(keys));
     check(&verifier, &token, NOW + 9, Err(&nonsense)).await;
@@ -144,7 +152,7 @@ async fn an_issuer_that_comes_up_is_asked_again() {
 }
 
 #[tokio::test]
-async fn a_dead_issuer_is_named_with_the_reason() {
+async fn an_unreachable_issuer_is_named_with_the_reason() {
     let (server, token) = stand_in().await;
     let url = server.url.clone();
     let dead = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -156,21 +164,21 @@ async fn a_dead_issuer_is_named_with_the_reason() {
 }
 
 #[tokio::test]
-async fn a_slow_issuer_is_given_up() {
+async fn a_slow_issuer_is_given_up_after_the_timeout() {
     let (server, token) = stand_in().await;
     server.answer(DISCOVERY, Answer::Silence);
     let reason = format!("{}{DISCOVERY}: no answer within 1 s", server.url);
     check_keys(&server, "http_timeout_s = 1", &token, &reason).await;
-    // Neither does an endless body hold it up: the time is for the whole answer.
+    // The timeout is for the whole answer: an endless body does not prolong it.
     let trickle = "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{";
     let (server, token) = stand_in().await;
     server.answer(DISCOVERY, Answer::Raw(trickle.to_owned()));
     let refused = verify(&verifier(&server.url, "http_timeout_s = 1"), &token, NOW).await.unwrap_err();
-    assert!(refused.starts_with("the keys of issuer `lab` can't be had"), "{refused}");
+    assert!(refused.starts_with("the keys of issuer `lab` are not available"), "{refused}");
 }
 
 #[tokio::test]
-async fn a_caller_that_goes_away_uses_up_nobody_s_answer() {
+async fn a_caller_that_goes_away_does_not_abort_the_request_that_others_wait_for() {
     let (server, token) = stand_in().await;
     let verifier = verifier(&server.url, "");
     let owned = Token::new(token.clone());
@@ -213,7 +221,7 @@ async fn a_discovery_document_of_another_issuer_is_refused() {
 }
 
 #[tokio::test]
-async fn a_discovery_document_can_t_send_the_agent_to_plain_http() {
+async fn a_discovery_document_cannot_send_the_agent_to_plain_http() {
     let (server, token) = stand_in().await;
     for uri in ["http://keys.example/jwks", "http://localhost/jwks", "file:///etc/passwd"] {
         server.discovery(&server.url, uri);
@@ -228,7 +236,7 @@ async fn a_discovery_document_can_t_send_the_agent_to_plain_http() {
 }
 
 #[tokio::test]
-async fn answers_that_are_too_large_or_not_what_was_asked_for_are_refused() {
+async fn answers_that_are_too_large_or_not_keys_are_refused() {
     let (server, token) = stand_in().await;
     let url = &server.url;
     let large = format!("{{\"keys\": \"{}\"}}", "x".repeat(1024 * 1024));
@@ -236,7 +244,7 @@ async fn answers_that_are_too_large_or_not_what_was_asked_for_are_refused() {
     check_keys(&server, "", &token, &format!("{url}/jwks: its answer has more than 1048576 bytes")).await;
     server.answer("/jwks", Answer::Json(r#"{"keys": []}"#.to_owned()));
     check_keys(&server, "", &token, &format!("{url}/jwks holds 0 usable keys, expected are 1 to 64")).await;
-    // A secret that is published is no key: it is no signing key here, and so none of the usable ones verifies.
+    // A key of an unknown type is not a usable one.
     server.answer("/jwks", Answer::Json(r#"{"keys": [{"kty": "made-up"}]}"#.to_owned()));
     check_keys(&server, "", &token, &format!("{url}/jwks holds 0 usable keys, expected are 1 to 64")).await;
     let key: Value = serde_json::from_str(&provider().jwks().await).unwrap();
@@ -249,7 +257,7 @@ async fn answers_that_are_too_large_or_not_what_was_asked_for_are_refused() {
 }
 
 #[tokio::test]
-async fn a_token_that_names_no_key_is_verified_if_only_one_would_do() {
+async fn a_token_that_names_no_key_is_verified_if_only_one_key_could_have_signed_it() {
     let (server, _) = stand_in().await;
     let token = mint(&server, json!({"kid": null})).await;
     check(&verifier(&server.url, ""), &token, NOW, Ok(())).await;
@@ -263,7 +271,7 @@ async fn a_token_that_names_no_key_is_verified_if_only_one_would_do() {
 }
 
 #[tokio::test]
-async fn an_https_issuer_is_believed_by_the_configured_authority_alone() {
+async fn an_https_issuer_must_be_certified_by_the_configured_authority() {
     let folder = tempfile::tempdir().unwrap();
     let provider = Provider::start_tls(folder.path());
     assert!(provider.issuer.starts_with("https://"), "{}", provider.issuer);
@@ -281,7 +289,7 @@ async fn an_https_issuer_is_believed_by_the_configured_authority_alone() {
 }
 
 #[tokio::test]
-async fn keys_can_come_from_a_file_and_the_issuer_is_never_asked() {
+async fn keys_from_a_file_cause_no_request() {
     let (server, token) = stand_in().await;
     let file = tempfile::NamedTempFile::new().unwrap();
     let more = format!("jwks_file = \"{}\"", file.path().display());
@@ -295,7 +303,7 @@ async fn keys_can_come_from_a_file_and_the_issuer_is_never_asked() {
 }
 
 #[tokio::test]
-async fn keys_can_come_from_a_configured_place_that_wants_a_bearer_token() {
+async fn keys_can_come_from_a_configured_url_that_requires_a_bearer_token() {
     let (server, token) = stand_in().await;
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "the-agents-own-token\n").unwrap();

@@ -1,13 +1,16 @@
-//! The lab's OpenID provider as a child of the test.
+//! The lab's OpenID provider, as a child process of the test.
 
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::{
+    fs::{self, File},
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
 
 use serde_json::{Value, json};
 
-/// A running provider. It ends with its standard input: when this is dropped, or the test's process ends.
+/// A running provider. It ends when its standard input does: when this is dropped, or the test's process
+/// ends.
 pub(super) struct Provider {
     child: Child,
     pub(super) issuer: String,
@@ -16,7 +19,7 @@ pub(super) struct Provider {
 }
 
 impl Provider {
-    /// Starts one, installing its packages first if need be.
+    /// Starts a provider, after installing its packages if that is needed.
     pub(super) fn start(arguments: &[&str]) -> Self {
         let mut child = Command::new("node")
             .arg(install().join("provider.mjs"))
@@ -33,8 +36,8 @@ impl Provider {
         Self { child, issuer, facts, root: None }
     }
 
-    /// Starts one that speaks TLS with a certificate of a private authority, which is written to `folder`
-    /// as `ca.pem`.
+    /// Starts a provider that speaks TLS with a certificate of a private authority, which is written to
+    /// `folder` as `ca.pem`.
     pub(super) fn start_tls(folder: &Path) -> Self {
         let path = |name: &str| folder.join(name).display().to_string();
         let (ca, ca_key, certificate, key) =
@@ -50,7 +53,7 @@ impl Provider {
         provider
     }
 
-    /// A token as a client gets it.
+    /// A token as the provider issues it to a client.
     pub(super) async fn token(&self, client: &str) -> String {
         let secret = self.facts["client_secret"].as_str().unwrap();
         let form = format!("grant_type=client_credentials&client_id={client}&client_secret={secret}");
@@ -58,13 +61,13 @@ impl Provider {
         answer["access_token"].as_str().unwrap_or_else(|| panic!("no token: {answer}")).to_owned()
     }
 
-    /// A token of any claims, header and key; see the provider.
+    /// A token of any claims, header and key; `tests/lab/oidc/provider.mjs` says how to order it.
     pub(super) async fn mint(&self, order: Value) -> String {
         let answer = self.post("/lab/mint", "application/json", order.to_string()).await;
         answer["token"].as_str().unwrap_or_else(|| panic!("no token: {answer}")).to_owned()
     }
 
-    /// New keys; the old ones stay published if `keep`.
+    /// Makes new keys; the old ones stay published if `keep`.
     pub(super) async fn rotate(&self, keep: bool) {
         self.post("/lab/rotate", "application/json", json!({"keep": keep}).to_string()).await;
     }
@@ -74,7 +77,7 @@ impl Provider {
         self.client().get(format!("{}/jwks", self.issuer)).send().await.unwrap().text().await.unwrap()
     }
 
-    /// A client of the calling test alone: a pooled connection dies with the runtime of the test that opened it.
+    /// A new client for each test: a pooled connection ends with the runtime of the test that opened it.
     fn client(&self) -> reqwest::Client {
         let builder = reqwest::Client::builder().no_proxy();
         self.root.iter().cloned().fold(builder, reqwest::ClientBuilder::add_root_certificate).build().unwrap()
@@ -103,7 +106,7 @@ impl Drop for Provider {
     }
 }
 
-/// The folder with the provider and its packages, under the build's target folder, made if it isn't there.
+/// The folder with the provider and its packages, in the build's target folder. Made if it is missing.
 fn install() -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/lab/oidc");
     // target/debug/deps/lineal-… → target

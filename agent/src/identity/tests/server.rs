@@ -1,21 +1,25 @@
-//! A stand-in for an issuer that does what an honest one doesn't, and counts what it is asked.
+//! A stand-in for an issuer: it answers as an honest one would not, and counts its requests.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
 
-/// What is answered to a path.
+/// The answer to requests for a path.
 #[derive(Clone)]
 pub(super) enum Answer {
     /// A JSON document.
     Json(String),
-    /// Whatever this is, head and body.
+    /// This text, as head and body.
     Raw(String),
-    /// JSON for whoever sends this `Authorization`, 401 for everybody else.
+    /// JSON for requests with this `Authorization`, 401 for all others.
     For(&'static str, String),
-    /// Nothing, for as long as the server lives.
+    /// No answer, for as long as the server runs.
     Silence,
 }
 
@@ -40,7 +44,7 @@ impl Server {
         server
     }
 
-    /// A server with a discovery document and these keys.
+    /// A server with a discovery document, and with these keys at `/jwks`.
     pub(super) async fn issuer(jwks: String) -> Self {
         let server = Self::start().await;
         server.discovery(&server.url, &format!("{}/jwks", server.url));
@@ -48,7 +52,7 @@ impl Server {
         server
     }
 
-    /// Sets a discovery document of the kind GitHub and Kubernetes publish: without a log-in page.
+    /// Sets a discovery document like those of GitHub and Kubernetes, without a log-in page.
     pub(super) fn discovery(&self, issuer: &str, jwks_uri: &str) {
         let document = serde_json::json!({
             "issuer": issuer,
@@ -64,7 +68,7 @@ impl Server {
         self.answers.lock().unwrap().insert(path.to_owned(), answer);
     }
 
-    /// How often a path was asked for.
+    /// How often a path was requested.
     pub(super) fn asked(&self, path: &str) -> usize {
         self.asked.lock().unwrap().iter().filter(|asked| *asked == path).count()
     }
@@ -86,7 +90,6 @@ async fn serve(
     let target = head.split(' ').nth(1).unwrap().to_owned();
     asked.lock().unwrap().push(target.clone());
     let answer = answers.lock().unwrap().get(&target).cloned();
-    let not_found = || "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_owned();
     let answer = match answer {
         Some(Answer::Json(body)) => json(&body),
         Some(Answer::Raw(answer)) => answer,
@@ -99,15 +102,16 @@ async fn serve(
             }
         }
         Some(Answer::Silence) => return std::future::pending().await,
-        None => not_found(),
+        None => "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_owned(),
     };
-    // A client that has read enough may be gone.
+    // The client may have closed the connection once it had read enough.
     let _ = stream.write_all(answer.as_bytes()).await;
 }
 
 fn json(body: &str) -> String {
     let length = body.len();
     format!(
-        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\
+         connection: close\r\n\r\n{body}"
     )
 }

@@ -1,13 +1,14 @@
-//! Where a job's token is found, and what is said when it isn't.
+//! Where a job's token is found, and what is said when there is none.
 
-use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::path::Path;
+use std::{collections::BTreeMap, ffi::OsString, path::Path};
 
-use super::server::{Answer, Server};
-use super::*;
+use super::{
+    server::{Answer, Server},
+    *,
+};
 use crate::identity::source::{Places, SECRET_VARIABLES, Source, find};
 
+/// What a job has: the content of its files, and its environment.
 #[derive(Default)]
 struct Job {
     token_file: Option<String>,
@@ -55,7 +56,7 @@ async fn check_missing(job: Job, expect: &str) {
 }
 
 #[tokio::test]
-async fn the_nearest_source_wins() {
+async fn the_first_source_that_is_present_decides() {
     let everything = || Job {
         kubernetes: Some("from-kubernetes\n".to_owned()),
         ..Job::default().with("LINEAL_TOKEN", "from-variable").with("LINEAL_ID_TOKEN", "from-gitlab")
@@ -75,14 +76,14 @@ async fn the_nearest_source_wins() {
 }
 
 #[tokio::test]
-async fn the_variables_that_hold_a_token_are_the_ones_removed() {
+async fn every_variable_removed_from_the_job_s_environment_can_hold_a_token() {
     for variable in SECRET_VARIABLES {
         assert!(Job::default().with(variable, "t").find().await.is_ok(), "{variable}");
     }
 }
 
 #[tokio::test]
-async fn a_source_that_is_there_but_broken_is_an_error() {
+async fn an_unusable_source_is_an_error_and_no_other_is_tried() {
     let fallback = || Job { kubernetes: Some("t".to_owned()), ..Job::default() };
     check_missing(fallback().with("LINEAL_TOKEN", ""), "LINEAL_TOKEN is set but empty").await;
     check_missing(fallback().with("LINEAL_ID_TOKEN", " \n"), "LINEAL_ID_TOKEN is set but empty").await;
@@ -105,7 +106,7 @@ async fn a_source_that_is_there_but_broken_is_an_error() {
 }
 
 #[tokio::test]
-async fn nothing_anywhere_says_where_to_put_one() {
+async fn without_a_token_the_error_names_every_place_for_one() {
     let refused = Job::default().find().await.unwrap_err();
     for hint in [
         "--token-file",
@@ -135,7 +136,7 @@ async fn github_actions_is_asked_for_a_token_for_this_audience() {
 }
 
 #[tokio::test]
-async fn what_github_actions_refuses_is_said() {
+async fn refusals_of_github_actions_are_explained() {
     let permission =
         "this GitHub Actions job may not ask for a token; give it `permissions: id-token: write`";
     check_missing(Job::default().with("GITHUB_ACTIONS", "true"), permission).await;

@@ -1,7 +1,8 @@
-// What every client does, by node-postgres. MODE is libpq's sslmode; the rest comes from libpq's variables.
+// The steps that every tested driver runs, with node-postgres: prints a line for each. The environment holds
+// libpq's variables, and libpq's sslmode in MODE.
 import pg from "pg";
 
-// By an address it verifies the name "localhost", unless it is given one.
+// When node-postgres connects to an address, it verifies the name "localhost" unless it is given another one.
 const ssl = process.env.MODE === "verify-full" && { rejectUnauthorized: true, servername: "shop.example" };
 const client = new pg.Client({ ssl });
 await client.connect();
@@ -16,7 +17,8 @@ const code = async (text) => {
 console.log("select", await value("SELECT 1"));
 const prepared = [];
 for (const number of [41, 42, 43]) {
-  prepared.push(await value({ name: "by_id", text: "SELECT id FROM orders WHERE id = $1", values: [number] }));
+  const by_id = { name: "by_id", text: "SELECT id FROM orders WHERE id = $1", values: [number] };
+  prepared.push(await value(by_id));
 }
 console.log("prepared", ...prepared);
 console.log("denied", await code("DROP TABLE orders"));
@@ -25,12 +27,11 @@ await client.query("UPDATE orders SET status = $1 WHERE id = $2", ["lost", 2001]
 console.log("denied", await code("DELETE FROM orders"));
 await client.query("ROLLBACK");
 console.log("kept", await value("SELECT count(*) FROM orders WHERE status = 'lost'"));
-await Promise.all(
-  [...Array(19).keys()].map((n) => client.query("UPDATE orders SET status = $1 WHERE id = $2", ["paid", n + 1])),
-);
+const update = "UPDATE orders SET status = $1 WHERE id = $2";
+await Promise.all([...Array(19).keys()].map((n) => client.query(update, ["paid", n + 1])));
 console.log("rows", (await client.query("SELECT * FROM orders")).rows.length);
 console.log("error", await code("SELECT 1/0"));
-// node-postgres cancels from a second client.
+// node-postgres cancels through a second client.
 const other = new pg.Client({ ssl });
 await other.connect();
 const slow = code("SELECT count(*) FROM generate_series(1, 10000000000)");

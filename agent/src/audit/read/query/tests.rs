@@ -2,7 +2,7 @@
 
 use agent_core::{
     audit::{Record, record::*},
-    decision::Verdict,
+    decision::Effect,
 };
 use clap::Parser;
 use serde_json::{Value, json};
@@ -53,14 +53,14 @@ fn two_jobs() -> TrailHome {
     image(&trail, "J2", 1, 200, "/bin/deploy", None);
     trail.append(&opened("S1", "J1", 4)).unwrap();
     trail.append(&opened("S2", "J2", 1)).unwrap();
-    trail.append(&decided("S1", 1, Verdict::Allow, "SELECT one")).unwrap();
-    trail.append(&decided("S2", 1, Verdict::Allow, "SELECT two")).unwrap();
+    trail.append(&decided("S1", 1, Effect::Allow, "SELECT one")).unwrap();
+    trail.append(&decided("S2", 1, Effect::Allow, "SELECT two")).unwrap();
     trail.append_deferred(&outcome("S2", 1, 2)).unwrap();
-    trail.append(&decided("S2", 2, Verdict::Deny, "DROP three")).unwrap();
+    trail.append(&decided("S2", 2, Effect::Deny, "DROP three")).unwrap();
     trail.append_deferred(&outcome("S1", 1, 1)).unwrap();
-    trail.append(&decided("S2", 3, Verdict::Hold, "UPDATE four")).unwrap();
+    trail.append(&decided("S2", 3, Effect::Hold, "UPDATE four")).unwrap();
     trail.append(&closed("S2", "J2")).unwrap();
-    trail.append(&decided("S1", 2, Verdict::Allow, "SELECT five")).unwrap();
+    trail.append(&decided("S1", 2, Effect::Allow, "SELECT five")).unwrap();
     trail.close().unwrap();
     home
 }
@@ -182,7 +182,7 @@ fn an_ended_job_is_joined_to_decisions_before_its_end_and_to_its_own_record() {
 fn what_the_trail_does_not_hold_is_null() {
     let home = TrailHome::new();
     let trail = home.open();
-    trail.append(&decided("S9", 1, Verdict::Deny, "x")).unwrap();
+    trail.append(&decided("S9", 1, Effect::Deny, "x")).unwrap();
     trail.close().unwrap();
     let row = rows(&home, &[]).remove(0);
     for name in ["job", "credential", "process", "upstream", "outcome"] {
@@ -195,9 +195,9 @@ fn a_late_outcome_is_joined_across_thousands_of_other_decisions() {
     let home = TrailHome::new();
     let trail = home.open();
     let count = 20_000;
-    trail.append(&decided("slow", 1, Verdict::Allow, "slow")).unwrap();
+    trail.append(&decided("slow", 1, Effect::Allow, "slow")).unwrap();
     for command in 0..count {
-        trail.append_deferred(&decided("fast", command, Verdict::Allow, "fast")).unwrap();
+        trail.append_deferred(&decided("fast", command, Effect::Allow, "fast")).unwrap();
         trail.append_deferred(&outcome("fast", command, command)).unwrap();
     }
     trail.append(&outcome("slow", 1, 9)).unwrap();

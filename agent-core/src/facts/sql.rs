@@ -1,0 +1,90 @@
+//! What SQL adds to facts: databases and tables as resources, and what policies read as `context.sql`.
+//!
+//! These types only carry what was read. The `agent-sql` crate reads it.
+
+use super::{Access, Action, Detail, Facts, join};
+
+/// A relation as a statement spells it, after PostgreSQL's own folding and unquoting.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Relation {
+    /// The schema, if the statement gives one. Nothing resolves unqualified names yet.
+    pub schema: Option<Box<str>>,
+    /// The relation's own name.
+    pub name: Box<str>,
+}
+
+/// What an SQL action is done to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SqlResource {
+    /// The session's database, for everything that names no relation.
+    Database,
+    /// A relation.
+    Table(Relation),
+}
+
+impl SqlResource {
+    pub(super) fn name_bytes(&self) -> Option<usize> {
+        match self {
+            Self::Database => None,
+            Self::Table(Relation { schema, name }) => {
+                Some(name.len() + schema.as_deref().map_or(0, str::len))
+            }
+        }
+    }
+}
+
+/// What policies can read of an SQL command as `context.sql`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct SqlFacts {
+    /// How many statements the text holds.
+    pub statements: u32,
+    /// False if any `UPDATE` or `DELETE` in the text, at any depth, has no `WHERE`.
+    pub has_where: bool,
+    /// Functions called, at any depth: as spelled, folded, qualified if the text qualifies them; sorted,
+    /// unique. In addition `.name` for each `x.name` and `(x).name`: if `x` has no such column, PostgreSQL
+    /// calls the function (manual, "Function Calls").
+    pub functions: Vec<Box<str>>,
+    /// Settings changed by `SET`, `RESET` or `set_config`; `?` for a name that is not a constant; sorted,
+    /// unique.
+    pub settings: Vec<Box<str>>,
+    /// True if an `INSERT`, `UPDATE`, `DELETE` or `MERGE` stands inside a `WITH` or in any other nested
+    /// place, rather than being the statement itself.
+    pub writes_in_cte: bool,
+}
+
+impl SqlFacts {
+    /// The detail of one statement that calls no function, changes no setting and writes nothing without
+    /// `WHERE`.
+    pub fn one_statement() -> Self {
+        Self { statements: 1, has_where: true, ..Self::default() }
+    }
+
+    /// Adds what `more` does. The number of statements stays that of `self`.
+    pub(super) fn join(&mut self, more: &Self) {
+        self.has_where &= more.has_where;
+        self.writes_in_cte |= more.writes_in_cte;
+        join(&mut self.functions, &more.functions);
+        join(&mut self.settings, &more.settings);
+    }
+
+    /// The functions and settings.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.functions.iter().chain(&self.settings).map(|name| &**name)
+    }
+}
+
+impl Facts {
+    /// The facts of an SQL command of which only the action is known.
+    pub fn of_sql(action: Action) -> Self {
+        Self {
+            accesses: vec![Access { action, resource: SqlResource::Database.into() }],
+            detail: Some(Detail::Sql(SqlFacts::one_statement())),
+            barred: None,
+        }
+    }
+
+    /// What SQL adds, for an SQL command.
+    pub fn sql(&self) -> Option<&SqlFacts> {
+        self.detail.as_ref().map(|Detail::Sql(sql)| sql)
+    }
+}

@@ -1,0 +1,64 @@
+//! The upstream's errors: those that end the session, those that answer the client's messages, and those that
+//! answer poison.
+//!
+//! The upstream's FATAL errors must never be rewritten; an error that answers poison must always be.
+
+use super::message::{Message, Pass};
+use crate::postgres::{
+    event::{Event, UpstreamError},
+    fault::{UpstreamFault, Violation},
+    replies::Reply,
+    state::{Phase, Session},
+    wire::{Fields, Severity},
+};
+
+impl Session {
+    /// Takes an ErrorResponse.
+    pub(super) fn error(&mut self, message: &Message<'_>) -> Result<Pass, Violation> {
+        let (error, fatal) = read_error(message.body)?;
+        // Before the command phase every error ends the connection, whatever its severity.
+        if fatal || matches!(self.phase, Phase::Authentication(_) | Phase::Settings) {
+            self.upstream_over = true;
+            self.events.push_back(Event::UpstreamFatal(error));
+            return Ok(Pass::Forward);
+        }
+        let pass = match self.replies.poison() {
+            Some(denial) => {
+                self.rewritten.clear();
+                denial.put(&mut self.rewritten, Severity::Error);
+                Pass::Rewrite
+            }
+            None => Pass::Forward,
+        };
+        self.receive(Reply::Error(error), message)?;
+        Ok(pass)
+    }
+}
+
+/// Reads the start of an ErrorResponse: what it says, and whether its severity ends the session.
+fn read_error(body: &[u8]) -> Result<(UpstreamError, bool), UpstreamFault> {
+    const NO_CODE: UpstreamFault = UpstreamFault::Malformed { tag: b'E', what: "no severity or SQLSTATE" };
+    let mut fields = Fields::new(body);
+    let (mut severity, mut sqlstate, mut message) = (None, None, &b""[..]);
+    while let Some(code @ 1..) = fields.byte() {
+        // The message may be longer than what is looked at.
+        let Some(text) = fields.string() else {
+            if code == b'M' {
+                message = fields.rest();
+            }
+            break;
+        };
+        match code {
+            // V is S without translation, since PostgreSQL 9.6.
+            b'V' => severity = Some(text),
+            b'S' => severity = severity.or(Some(text)),
+            b'C' => sqlstate = <[u8; 5]>::try_from(text).ok(),
+            b'M' => message = text,
+            _ => {}
+        }
+    }
+    let (severity, sqlstate) = (severity.ok_or(NO_CODE)?, sqlstate.ok_or(NO_CODE)?);
+    let message = message.get(..UpstreamError::MESSAGE_BYTES_MAX).unwrap_or(message);
+    let message = String::from_utf8_lossy(message).into();
+    Ok((UpstreamError { sqlstate, message }, matches!(severity, b"FATAL" | b"PANIC")))
+}

@@ -1,0 +1,78 @@
+//! Looks up which socket listens at a loopback address, and whose it is.
+
+use agent_abi::{SOCKET_LISTENS, SOCKET_STAMPED, TaskTag};
+use aya_ebpf::{
+    bindings::bpf_sock_tuple,
+    helpers::generated::{bpf_sk_lookup_tcp, bpf_sk_release},
+    programs::SockAddrContext,
+};
+
+use crate::{
+    calls::{LOOPBACK_V4, LOOPBACK_V6, is_mapped},
+    stamps::socket_tag,
+};
+
+const CURRENT_NETNS: u64 = u64::MAX; // BPF_F_CURRENT_NETNS
+
+/// Whether the destination is a loopback listener that a process of the same job made. A connection inside
+/// one job leaves no host and needs no policy. A listener that was made outside the job does not count: it
+/// may forward anywhere.
+#[inline(always)]
+pub fn owned_by_same_job(ctx: &SockAddrContext, tag: &TaskTag, address: &[u32; 4], port: u32) -> bool {
+    let loopback = if is_mapped(address) {
+        u32::from_be(address[3]) >> 24 == 127 || address[3] == 0
+    } else {
+        address[0] == 0
+            && address[1] == 0
+            && address[2] == 0
+            && (address[3] == 0 || address[3] == LOOPBACK_V6[3])
+    };
+    if !loopback {
+        return false;
+    }
+    let v4 = if address[3] == 0 { LOOPBACK_V4 } else { address[3] };
+    let at = if is_mapped(address) { Some(v4) } else { None };
+    listener_at(ctx, at, port).is_some_and(|(job, _)| job == tag.job)
+}
+
+/// Whether the agent itself listens at a port of 127.0.0.1, or else of ::1. Anybody may have taken the port
+/// of an agent that has ended.
+#[inline(always)]
+pub fn agent_listens(ctx: &SockAddrContext, v4: bool, port: u16) -> bool {
+    let at = if v4 { Some(LOOPBACK_V4) } else { None };
+    listener_at(ctx, at, port.into()).is_some_and(|(_, state)| state == SOCKET_LISTENS)
+}
+
+/// Job and state in the storage of the socket that listens at an IPv4 address, or else at ::1. `None` if
+/// nothing listens.
+#[inline(always)]
+fn listener_at(ctx: &SockAddrContext, v4: Option<u32>, port: u32) -> Option<(u64, u32)> {
+    // SAFETY: an all-zero tuple is a valid one.
+    let mut tuple: bpf_sock_tuple = unsafe { core::mem::zeroed() };
+    let size = if let Some(address) = v4 {
+        // SAFETY: plain integers.
+        let v4 = unsafe { &mut tuple.__bindgen_anon_1.ipv4 };
+        v4.daddr = address;
+        v4.saddr = LOOPBACK_V4;
+        v4.dport = (port as u16).to_be();
+        12
+    } else {
+        // SAFETY: plain integers.
+        let v6 = unsafe { &mut tuple.__bindgen_anon_1.ipv6 };
+        v6.daddr = LOOPBACK_V6;
+        v6.saddr = LOOPBACK_V6;
+        v6.dport = (port as u16).to_be();
+        36
+    };
+    // SAFETY: the verifier demands the null checks and the release.
+    unsafe {
+        let found = bpf_sk_lookup_tcp(ctx.sock_addr.cast(), &mut tuple, size, CURRENT_NETNS, 0);
+        if found.is_null() {
+            return None;
+        }
+        let storage = socket_tag(found);
+        let answer = if storage.is_null() { (0, SOCKET_STAMPED) } else { ((*storage).job, (*storage).state) };
+        bpf_sk_release(found.cast());
+        Some(answer)
+    }
+}

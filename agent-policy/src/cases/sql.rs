@@ -1,0 +1,67 @@
+//! SQL in cases: what a case says of a session with a database, and of a statement described by its actions.
+
+use agent_core::{
+    facts::{Access, Detail, Family, Relation, Resource, SqlFacts, SqlResource},
+    target::Scope,
+};
+use serde::Deserialize;
+
+/// The database, and the role, of a case that names none.
+const DEFAULT_NAME: &str = "app";
+
+/// The key `sql` of a case. Its names are those of `context.sql`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub(super) struct SqlKeys {
+    statements: u32,
+    has_where: bool,
+    writes_in_cte: bool,
+    functions: Vec<String>,
+    settings: Vec<String>,
+}
+
+impl Default for SqlKeys {
+    fn default() -> Self {
+        Self { statements: 1, has_where: true, writes_in_cte: false, functions: vec![], settings: vec![] }
+    }
+}
+
+/// What the session has chosen.
+pub(super) fn scope(database: Option<&str>, user: Option<&str>) -> Scope {
+    Scope::sql(database.unwrap_or(DEFAULT_NAME), user.unwrap_or(DEFAULT_NAME))
+}
+
+/// What an action is done to, if a table is named or the action is SQL's; otherwise, what is wrong.
+pub(super) fn resource(
+    family: Family,
+    schema: Option<&str>,
+    table: Option<&str>,
+) -> Result<Option<Resource>, String> {
+    match (table, schema) {
+        (Some(table), schema) => {
+            Ok(Some(Relation { schema: schema.map(Into::into), name: table.into() }.into()))
+        }
+        (None, Some(_)) => Err("gives a schema without a table".to_owned()),
+        (None, None) => Ok((family == Family::Sql).then(|| SqlResource::Database.into())),
+    }
+}
+
+/// What SQL adds to the accesses, if one of them is SQL's; otherwise, what is wrong.
+pub(super) fn detail(keys: Option<&SqlKeys>, accesses: &[Access]) -> Result<Option<Detail>, String> {
+    if !accesses.iter().any(|access| access.action.family() == Family::Sql) {
+        return match keys {
+            Some(_) => Err("describes sql, but has no sql action".to_owned()),
+            None => Ok(None),
+        };
+    }
+    let default = SqlKeys::default();
+    let keys = keys.unwrap_or(&default);
+    let boxed = |names: &[String]| names.iter().map(|name| name.as_str().into()).collect();
+    Ok(Some(Detail::Sql(SqlFacts {
+        statements: keys.statements,
+        has_where: keys.has_where,
+        functions: boxed(&keys.functions),
+        settings: boxed(&keys.settings),
+        writes_in_cte: keys.writes_in_cte,
+    })))
+}

@@ -1,0 +1,46 @@
+//! What deciding results in, for a command and for each of its accesses.
+
+use std::collections::BTreeSet;
+
+use agent_core::{decision::Decision, facts::Action};
+
+/// A decision, and the resources it was made on. The audit trail has both.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// The decision.
+    pub decision: Decision,
+    /// The resources as policies spell them, one for each access of the facts and in their order.
+    pub resources: Vec<String>,
+}
+
+/// What policies say about one access.
+pub(super) struct Finding {
+    pub(super) action: Action,
+    /// The resource as policies spell it.
+    pub(super) resource: String,
+    pub(super) cause: Cause,
+    /// The policies that determined it: permits that allow, forbids that deny, policies that failed.
+    pub(super) policies: BTreeSet<Box<str>>,
+    /// Which policies failed, and how.
+    pub(super) errors: Vec<(Box<str>, String)>,
+}
+
+/// Why an access is allowed or denied. A command is denied for the greatest of its causes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Cause {
+    Permitted,
+    /// No policy applies.
+    NoPolicy,
+    /// A policy could not be evaluated. Cedar alone would ignore it; if it forbids, that would allow.
+    Failed,
+    Forbidden,
+}
+
+/// Why a command is denied without any policy's word.
+pub(super) enum Refusal {
+    /// By a rule that observe mode does not lift: otherwise the agent would lose track of the session, or act
+    /// on nobody's authority.
+    Always(String),
+    /// Because policies could not be asked. Observe mode lets the command pass.
+    Failed(String),
+}

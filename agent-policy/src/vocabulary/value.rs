@@ -1,0 +1,53 @@
+//! Cedar's values made from plain Rust ones, and the error for those that Cedar does not take.
+
+use std::{collections::HashSet, str::FromStr as _};
+
+use cedar_policy::{Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression};
+
+/// The policy engine cannot express a request. The caller must deny the command.
+#[derive(Debug, thiserror::Error)]
+#[error("the policy engine cannot express {what}: {reason}")]
+pub struct EngineError {
+    what: &'static str,
+    reason: String,
+}
+
+impl EngineError {
+    pub(crate) fn new(what: &'static str, reason: impl ToString) -> Self {
+        Self { what, reason: reason.to_string() }
+    }
+}
+
+/// An entity type of the schema.
+pub(crate) fn entity_type(name: &str) -> Result<EntityTypeName, EngineError> {
+    EntityTypeName::from_str(name).map_err(|error| EngineError::new("an entity type", error))
+}
+
+/// The entity of a type with an id.
+pub(crate) fn uid(kind: &EntityTypeName, id: &str) -> EntityUid {
+    EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(id))
+}
+
+/// An entity with its attributes. `ancestors` are all of them, not the nearest alone: Cedar then has no
+/// closure to compute.
+pub(crate) fn entity(
+    uid: EntityUid,
+    attributes: Vec<(&str, RestrictedExpression)>,
+    ancestors: HashSet<EntityUid>,
+) -> Result<Entity, EngineError> {
+    let attributes = attributes.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    Entity::new(uid, attributes, ancestors).map_err(|error| EngineError::new("an entity", error))
+}
+
+pub(crate) fn record(fields: Vec<(&str, RestrictedExpression)>) -> Result<RestrictedExpression, EngineError> {
+    let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value));
+    RestrictedExpression::new_record(fields).map_err(|error| EngineError::new("a record", error))
+}
+
+pub(crate) fn string(text: &str) -> RestrictedExpression {
+    RestrictedExpression::new_string(text.to_owned())
+}
+
+pub(crate) fn strings<'a>(texts: impl IntoIterator<Item = &'a str>) -> RestrictedExpression {
+    RestrictedExpression::new_set(texts.into_iter().map(string))
+}

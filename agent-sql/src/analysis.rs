@@ -1,0 +1,39 @@
+//! What is found out about one text.
+
+use agent_core::facts::{Access, Action, Detail, Facts, SqlFacts, SqlResource};
+
+/// How many accesses, functions and settings a text may have together; with more it is `sql:unparsed`. A few
+/// bytes execute a prepared statement, and each time all its facts are decided on and recorded.
+pub const FACTS_MAX: usize = 1_024;
+
+/// What [`analyze`](crate::analyze) finds out about one text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Analysis {
+    /// The facts of the whole text.
+    pub facts: Facts,
+    /// The statements that the text prepares: their names, and the facts of executing them.
+    pub prepares: Vec<(Box<str>, Facts)>,
+    /// The names of the prepared statements that the text executes.
+    pub executes: Vec<Box<str>>,
+    /// The names of the cursors that the text fetches from or moves. The protocol's named portals are
+    /// cursors, too.
+    pub fetches: Vec<Box<str>>,
+    /// Why the text is `sql:unparsed`, if it is. May quote the text.
+    pub unparsed: Option<Box<str>>,
+}
+
+impl Analysis {
+    /// The analysis of a text of which nothing is known: every flag has the value that policies are more
+    /// likely to deny.
+    pub(crate) fn unparsed(reason: &str) -> Self {
+        let sql = SqlFacts { writes_in_cte: true, ..SqlFacts::default() };
+        let access = Access { action: Action::SqlUnparsed, resource: SqlResource::Database.into() };
+        Self {
+            facts: Facts { accesses: vec![access], detail: Some(Detail::Sql(sql)), barred: None },
+            prepares: Vec::new(),
+            executes: Vec::new(),
+            fetches: Vec::new(),
+            unparsed: Some(reason.into()),
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Everything that a session can do without waiting: read, ask the machine, decide, write.
+//!
+//! The machine hands a command out for the upstream only for the permit that a recorded decision makes; what
+//! it hands out is written as it is.
+
+use std::{
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use agent_core::{
+    postgres::{ClientStep, Denial, UpstreamStep, Violation},
+    ruling::Ruling,
+};
+
+use super::{
+    super::statements::{Grant, Ruled},
+    Pump, Sent,
+};
+use crate::proxy::{
+    session::{Session, ended::Ended},
+    stream::{BUFFER_BYTES, hand_over},
+};
+
+impl Pump {
+    /// Does everything that can be done without waiting, and leaves a waker for what can't.
+    pub(super) fn poll_advance(
+        &mut self,
+        cx: &mut Context<'_>,
+        session: &Session,
+    ) -> Poll<Result<Ended, Violation>> {
+        loop {
+            let mut progress = false;
+            if matches!(self.upstream.poll_flush(cx), Poll::Ready(Err(_))) {
+                return Poll::Ready(Ok(Ended::UpstreamBroken));
+            }
+            if matches!(self.client.poll_flush(cx), Poll::Ready(Err(_))) {
+                return Poll::Ready(Ok(Ended::ClientLeft));
+            }
+            if !self.client.has_output() {
+                if self.upstream.holds(self.upstream_needs) {
+                    self.take_upstream(session)?;
+                    progress = true;
+                } else if self.upstream.ended {
+                    return Poll::Ready(Ok(Ended::UpstreamClosed));
+                } else {
+                    match self.upstream.poll_read(cx) {
+                        Poll::Ready(Ok(())) => progress = true,
+                        Poll::Ready(Err(_)) => return Poll::Ready(Ok(Ended::UpstreamBroken)),
+                        Poll::Pending => {}
+                    }
+                }
+            }
+            if !self.upstream.has_output() {
+                if self.client_over {
+                    return Poll::Ready(Ok(Ended::Closed));
+                }
+                if !self.client_waits && self.client.holds(self.client_needs) {
+                    self.take_client(session)?;
+                    progress = true;
+                } else if self.client.ended {
+                    return Poll::Ready(Ok(Ended::ClientLeft));
+                } else if !self.client_waits || self.client.input.len() < BUFFER_BYTES {
+                    match self.client.poll_read(cx) {
+                        Poll::Ready(Ok(())) => progress = true,
+                        Poll::Ready(Err(_)) => return Poll::Ready(Ok(Ended::ClientLeft)),
+                        Poll::Pending => {}
+                    }
+                }
+            }
+            if !progress {
+                self.client.rest();
+                self.upstream.rest();
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Gives the machine what the client sent, as far as it takes it.
+    fn take_client(&mut self, session: &Session) -> Result<(), Violation> {
+        let mut done = 0;
+        let mut input = std::mem::take(&mut self.client.input);
+        let outcome = loop {
+            let rest = input.get(done..).unwrap_or_default();
+            match self.machine.client(rest) {
+                Ok(ClientStep::NeedMore { bytes_min }) => {
+                    self.client_needs = bytes_min;
+                    break Ok(());
+                }
+                Ok(ClientStep::Wait) => {
+                    self.client_waits = true;
+                    break Ok(());
+                }
+                Ok(ClientStep::Forward { bytes }) if done == 0 && self.upstream.output.is_empty() => {
+                    hand_over(&mut input, &mut self.upstream.output, bytes);
+                }
+                Ok(ClientStep::Forward { bytes }) => {
+                    self.upstream.output.extend_from_slice(rest.get(..bytes).unwrap_or_default());
+                    done += bytes;
+                }
+                Ok(ClientStep::Replace { consumed, upstream }) => {
+                    self.upstream.output.extend_from_slice(upstream);
+                    done += consumed;
+                }
+                Ok(ClientStep::Reply { consumed, client }) => {
+                    self.client.output.extend_from_slice(client);
+                    done += consumed;
+                }
+                Ok(ClientStep::Judge { command, question, .. }) => {
+                    let Ruled { ruling, recorded, prepares, declares } =
+                        self.statements.rule(session, command, &question);
+                    for name in &prepares {
+                        self.machine.sql_prepared(name.as_deref().map(str::as_bytes));
+                    }
+                    if declares {
+                        self.machine.sql_declared(None);
+                    }
+                    self.sent.push_back(Sent { command, at: Instant::now(), recorded });
+                    let taken = match ruling {
+                        Ruling::Allow(Grant::Run(permit)) => self.machine.allow(permit),
+                        Ruling::Allow(Grant::Prepare(preparation)) => {
+                            self.machine.allow_preparation(preparation)
+                        }
+                        Ruling::Deny(denied) => {
+                            let denial = Denial::new(format!("lineal: {}", denied.words()));
+                            self.machine.deny(command, denial)
+                        }
+                    };
+                    if let Err(violation) = taken {
+                        break Err(violation);
+                    }
+                }
+                Ok(ClientStep::Tls { .. } | ClientStep::Cancel { .. } | ClientStep::End) => {
+                    self.client_over = true;
+                    break Ok(());
+                }
+                Err(violation) => break Err(violation),
+            }
+        };
+        self.client.input = input;
+        self.client.consume(done);
+        outcome
+    }
+
+    /// Gives the machine what the server sent, as far as it takes it.
+    fn take_upstream(&mut self, session: &Session) -> Result<(), Violation> {
+        let mut done = 0;
+        let outcome = loop {
+            let rest = self.upstream.input.get(done..).unwrap_or_default();
+            match self.machine.upstream(rest) {
+                Ok(UpstreamStep::NeedMore { bytes_min }) => {
+                    self.upstream_needs = bytes_min;
+                    break Ok(());
+                }
+                Ok(UpstreamStep::Forward { bytes }) if done == 0 && self.client.output.is_empty() => {
+                    hand_over(&mut self.upstream.input, &mut self.client.output, bytes);
+                }
+                Ok(UpstreamStep::Forward { bytes }) => {
+                    self.client.output.extend_from_slice(rest.get(..bytes).unwrap_or_default());
+                    done += bytes;
+                }
+                Ok(UpstreamStep::Replace { consumed, client }) => {
+                    self.client.output.extend_from_slice(client);
+                    done += consumed;
+                }
+                Err(violation) => break Err(violation),
+            }
+        };
+        self.upstream.consume(done);
+        self.client_waits = false;
+        self.client_needs = 1;
+        // Nothing has been written yet: a cancel request can't come before its key is known.
+        self.take_events(session);
+        outcome
+    }
+}

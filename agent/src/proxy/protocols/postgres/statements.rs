@@ -1,0 +1,343 @@
+//! From a statement to a ruling: facts by the SQL grammar, a decision by policy, a record in the trail.
+//!
+//! The judge decides and records ([`Judge::rule`]); this file says what there is to decide: which statements
+//! a message, a name or a portal can stand for, and what the trail shows of them.
+
+use std::{borrow::Cow, sync::Arc};
+
+use agent_core::{
+    audit::record::StatementRef,
+    facts::{Action, Facts},
+    postgres::{Candidates, Excess, Parameters, Question, Statement},
+    ruling::{Denied, Permit, Preparation, Ruling},
+};
+use agent_sql::Analysis;
+
+use super::{
+    names::Names,
+    reading::{Reader, Reading},
+};
+use crate::{
+    audit::{AuditError, Literals},
+    bounds::Bound,
+    proxy::session::{
+        Session,
+        judge::{Command, Judge},
+    },
+};
+
+/// What PostgreSQL keeps of a name (`NAMEDATALEN` - 1).
+const NAME_BYTES_MAX: usize = 63;
+/// The function `set_config`, by its OID (`pg_proc.dat`).
+const SET_CONFIG: u32 = 2078;
+
+/// Rules on one session's statements.
+pub struct Statements {
+    judge: Judge,
+    literals: Literals,
+    reader: Reader,
+    /// What SQL's `PREPARE` named.
+    prepared: Names,
+    /// What Parse named, for SQL's `EXECUTE`.
+    parsed: Names,
+    /// What Bind named, for SQL's `FETCH`.
+    bound: Names,
+}
+
+/// A command as the trail shows it.
+struct Shown<'a> {
+    /// Its number in the session.
+    number: u64,
+    /// All that it does.
+    facts: &'a Facts,
+    /// Where they were read from.
+    reading: &'a Reading,
+    /// Its text.
+    text: &'a str,
+    /// Its parameters.
+    parameters: &'a [Option<Cow<'a, str>>],
+}
+
+impl Shown<'_> {
+    fn command(&self) -> Command<'_> {
+        let &Self { number, facts, reading, text, parameters } = self;
+        let statement = StatementRef { text, fingerprint: &reading.fingerprint, parameters };
+        Command { number, facts, statement: Some(statement) }
+    }
+}
+
+/// What lets a message pass.
+pub enum Grant {
+    /// A recorded decision.
+    Run(Permit),
+    /// A decision: a Parse without a name, which runs nothing yet.
+    Prepare(Preparation),
+}
+
+/// The ruling on what one question asks.
+pub struct Ruled {
+    /// Whether the message goes on.
+    pub ruling: Ruling<Grant>,
+    /// The trail holds a decision of this number, so that an outcome belongs to it.
+    pub recorded: bool,
+    /// Names that the text gives a meaning by SQL's `PREPARE`; `None` for any name.
+    pub prepares: Vec<Option<Box<str>>>,
+    /// The text may make cursors.
+    pub declares: bool,
+}
+
+impl Ruled {
+    fn of(ruling: Ruling<Grant>, recorded: bool) -> Self {
+        Self { ruling, recorded, prepares: Vec::new(), declares: false }
+    }
+
+    /// Denied without a record.
+    fn denied(words: impl Into<Box<str>>) -> Self {
+        Self::of(Ruling::Deny(Denied::new(words)), false)
+    }
+
+    fn recorded(ruled: Result<Ruling<Permit>, AuditError>) -> Self {
+        match ruled {
+            Ok(Ruling::Allow(permit)) => Self::of(Ruling::Allow(Grant::Run(permit)), true),
+            Ok(Ruling::Deny(denied)) => Self::of(Ruling::Deny(denied), true),
+            Err(error) => {
+                tracing::error!(%error, "a command could not be recorded, so it is denied");
+                Self::denied(format!("the command cannot be recorded, so it is not sent: {error}"))
+            }
+        }
+    }
+
+    fn passes(&self) -> bool {
+        matches!(self.ruling, Ruling::Allow(_))
+    }
+
+    /// Takes note of what a text does to names.
+    fn with_names_of(mut self, reading: &Reading) -> Self {
+        let calls = reading.analysis.facts.accesses.iter().any(|access| access.action == Action::SqlCall);
+        self.prepares = reading.analysis.prepares.iter().map(|(name, _)| Some(name.clone())).collect();
+        if calls {
+            self.prepares.push(None);
+        }
+        self.declares = calls || reading.declares;
+        self
+    }
+}
+
+impl Statements {
+    /// A session that has sent no statement yet; its judge has admitted it.
+    pub fn new(session: &Session, judge: Judge) -> Self {
+        let parts = &session.proxy.parts;
+        let overflows = parts.metrics.bound(Bound::Names);
+        Self {
+            judge,
+            literals: parts.literals,
+            reader: Reader::new(parts.literals, parts.metrics.bound(Bound::Readings)),
+            prepared: Names::new(overflows.clone()),
+            parsed: Names::new(overflows.clone()),
+            bound: Names::new(overflows),
+        }
+    }
+
+    /// Rules on what the machine asks. Where this lets something run, the trail holds the decision.
+    pub fn rule(&mut self, session: &Session, number: u64, question: &Question<'_>) -> Ruled {
+        self.judge.look(session);
+        match question {
+            Question::Startup(_) => Ruled::denied("a session begins once only"),
+            Question::Simple { text } => {
+                let reading = self.reader.read(text);
+                let facts = self.complete(&reading.analysis);
+                let text = &reading.shown(text);
+                let shown = Shown { number, facts: &facts, reading: &reading, text, parameters: &[] };
+                self.settle(session, &shown).with_names_of(&reading)
+            }
+            Question::Prepare { name, statement } => self.prepare(session, number, name, statement),
+            Question::Bind { portal, candidates, parameters } => {
+                self.run(session, number, *candidates, *parameters, Some(portal))
+            }
+            Question::Execute { candidates, parameters, .. } => {
+                self.run(session, number, *candidates, *parameters, None)
+            }
+            Question::Function { oid } => {
+                // Its arguments are not read, so which setting it changes is not known.
+                let barred = (*oid == SET_CONFIG).then(|| agent_sql::altered_reading("?"));
+                let reading = Reading::of(Facts { barred, ..Facts::of_sql(Action::SqlCall) });
+                let text = format!("(FunctionCall of function {oid})");
+                let facts = &reading.analysis.facts;
+                let shown = Shown { number, facts, reading: &reading, text: &text, parameters: &[] };
+                self.settle(session, &shown).with_names_of(&reading)
+            }
+            Question::Excess { excess, bytes } => {
+                let bound = match excess {
+                    Excess::Query | Excess::Parse | Excess::FunctionCall => Bound::MessageBytes,
+                    Excess::Statements | Excess::KeptBytes => Bound::PreparedStatements,
+                };
+                session.proxy.parts.metrics.bound(bound).inc();
+                let reading = Reading::of(Facts::of_sql(Action::SqlUnparsed));
+                let text = format!("(a message of {bytes} bytes)");
+                let facts = &reading.analysis.facts;
+                let shown = Shown { number, facts, reading: &reading, text: &text, parameters: &[] };
+                Ruled::recorded(self.judge.deny(session, &shown.command(), excess.reason()))
+            }
+        }
+    }
+
+    /// Decides a Parse. One that gives the statement a name is recorded, as `PREPARE` is: SQL can run it by
+    /// that name. One without a name is recorded when it is denied; else its execution is what the trail
+    /// shows.
+    fn prepare(&mut self, session: &Session, number: u64, name: &[u8], statement: &Statement) -> Ruled {
+        let reading = self.reader.read_statement(statement);
+        let facts = self.complete(&reading.analysis);
+        let judgement = self.judge.decide(&facts);
+        if name.is_empty()
+            && let Some(preparation) = Preparation::of(number, &judgement.decision)
+        {
+            return Ruled::of(Ruling::Allow(Grant::Prepare(preparation)), false);
+        }
+        let text = &reading.shown(statement.text());
+        let shown = Shown { number, facts: &facts, reading: &reading, text, parameters: &[] };
+        let ruled = Ruled::recorded(Judge::record(session, &shown.command(), &judgement));
+        if ruled.passes() {
+            self.parsed.add(&sql_name(name), &facts);
+        }
+        ruled
+    }
+
+    /// Decides what a portal can stand for: an Execute of it, or the Bind that gives it the name `bound`, by
+    /// which SQL's `FETCH` can run it. The server runs one of the candidates: each must be allowed.
+    fn run(
+        &mut self,
+        session: &Session,
+        number: u64,
+        candidates: Candidates<'_>,
+        parameters: Option<&Parameters>,
+        bound: Option<&[u8]>,
+    ) -> Ruled {
+        let parameters = parameters.map(|parameters| self.parameters(parameters)).unwrap_or_default();
+        let parsed = candidates.parsed.map(|statement| (self.reader.read_statement(statement), statement));
+        let others = self.unparsed_candidates(candidates);
+        let (facts, text, reading): (Cow<'_, Facts>, Cow<'_, str>, _) = match (&parsed, &*others) {
+            (Some((reading, statement)), []) => {
+                (self.complete(&reading.analysis), reading.shown(statement.text()), Arc::clone(reading))
+            }
+            // Only one of them runs, but it can't be told which.
+            (parsed, others) => {
+                let mut facts: Vec<Facts> = others.iter().map(|(facts, _)| facts.clone()).collect();
+                let mut texts: Vec<Cow<'_, str>> = others.iter().map(|(_, text)| (&**text).into()).collect();
+                let mut reading = None;
+                if let Some((parsed, statement)) = parsed {
+                    facts.push(self.complete(&parsed.analysis).into_owned());
+                    texts.insert(0, parsed.shown(statement.text()));
+                    reading = Some(Arc::clone(parsed));
+                }
+                let facts = joined(&facts);
+                let reading = reading.unwrap_or_else(|| Arc::new(Reading::of(facts.clone())));
+                (Cow::Owned(facts), texts.join(" or ").into(), reading)
+            }
+        };
+        let shown = Shown { number, facts: &facts, reading: &reading, text: &text, parameters: &parameters };
+        let ruled = self.settle(session, &shown).with_names_of(&reading);
+        if let Some(portal) = bound
+            && ruled.passes()
+        {
+            self.bound.add(&sql_name(portal), &facts);
+        }
+        ruled
+    }
+
+    /// What a portal can stand for that Parse didn't make: facts, and words for the trail.
+    fn unparsed_candidates(&self, candidates: Candidates<'_>) -> Vec<(Facts, String)> {
+        let Candidates { parsed, sql_prepared, sql_cursor } = candidates;
+        let mut others = Vec::new();
+        if let Some(name) = sql_prepared {
+            let name = sql_name(name);
+            let known = self.prepared.of(&name).filter(|meanings| !meanings.is_empty());
+            let facts = known.map_or_else(|| Facts::of_sql(Action::SqlOther), joined);
+            others.push((facts, format!("(the statement that PREPARE named {name})")));
+        }
+        if sql_cursor.is_some() {
+            // Its query was decided when it was declared; this reads on in it.
+            others.push((Facts::of_sql(Action::SqlFetch), "(a cursor that DECLARE made)".to_owned()));
+        }
+        if parsed.is_none() && others.is_empty() {
+            let text = "(a portal that this session never saw made)".to_owned();
+            others.push((Facts::of_sql(Action::SqlOther), text));
+        }
+        others
+    }
+
+    /// The statement's facts with those of whatever `EXECUTE` and `FETCH` run in it.
+    fn complete<'a>(&mut self, analysis: &'a Analysis) -> Cow<'a, Facts> {
+        for (name, facts) in &analysis.prepares {
+            self.prepared.add(name, facts);
+        }
+        if analysis.executes.is_empty() && analysis.fetches.is_empty() {
+            return Cow::Borrowed(&analysis.facts);
+        }
+        let other = Facts::of_sql(Action::SqlOther);
+        let mut all = vec![&analysis.facts];
+        for name in &analysis.executes {
+            let (by_sql, by_protocol) = (self.prepared.of(name), self.parsed.of(name));
+            let before = all.len();
+            all.extend(by_sql.iter().chain(&by_protocol).copied().flatten());
+            // The server will most likely not know it either; it is denied if it could be anything.
+            if by_sql.is_none() || by_protocol.is_none() || all.len() == before {
+                all.push(&other);
+            }
+        }
+        for name in &analysis.fetches {
+            // What isn't a portal of the protocol's is a cursor: its query was decided when it was declared.
+            match self.bound.of(name) {
+                Some(meanings) => all.extend(meanings),
+                None => all.push(&other),
+            }
+        }
+        Cow::Owned(joined(all))
+    }
+
+    /// Decides and records.
+    fn settle(&mut self, session: &Session, shown: &Shown<'_>) -> Ruled {
+        Ruled::recorded(self.judge.rule(session, &shown.command()))
+    }
+
+    /// A portal's parameters, as the trail keeps them.
+    fn parameters<'a>(&self, parameters: &'a Parameters) -> Vec<Option<Cow<'a, str>>> {
+        let Some(values) = parameters.values() else { return Vec::new() };
+        values
+            .into_iter()
+            .map(|parameter| {
+                let value = parameter.value?;
+                Some(match (self.literals, parameter.format) {
+                    (Literals::Redact, _) => Cow::Borrowed("?"),
+                    (Literals::Keep, 0) => String::from_utf8_lossy(value),
+                    (Literals::Keep, _) => Cow::Owned(hex(value)),
+                })
+            })
+            .collect()
+    }
+}
+
+/// All that any of these do, as one command; too much of it is `sql:other`.
+pub(super) fn joined<'a>(each: impl IntoIterator<Item = &'a Facts>) -> Facts {
+    let mut each = each.into_iter();
+    let Some(mut all) = each.next().cloned() else { return Facts::of_sql(Action::SqlOther) };
+    for facts in each {
+        all.join(facts);
+        if all.weight().items() > agent_sql::FACTS_MAX {
+            return Facts::of_sql(Action::SqlOther);
+        }
+    }
+    all
+}
+
+/// A name of the protocol's as SQL knows it.
+fn sql_name(name: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(name.get(..NAME_BYTES_MAX).unwrap_or(name))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::from("\\x"), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

@@ -1,0 +1,160 @@
+//! Policy's decisions for one session: decide, then record, and only then may a command go on.
+//!
+//! A judge knows the bundle of the moment. It takes a new one in before it decides anything, and denies
+//! everything once the new one would not have let the session begin. It knows no protocol: an adapter brings
+//! the facts.
+
+use std::sync::Arc;
+
+use agent_core::{
+    audit::record::StatementRef,
+    facts::Facts,
+    ruling::{Admission, Permit, Ruling},
+    target::Scope,
+};
+use agent_policy::{Bundle, Decider, DecisionCache, EngineError, Judgement, ObservedDenials, Upstream};
+use prometheus::IntCounter;
+
+use super::{Session, ended::Refusal};
+use crate::{audit::AuditError, bounds::Bound, clock::unix_now};
+
+/// Decides one session's commands.
+pub struct Judge {
+    decisions: DecisionCache,
+    bundle_version: String,
+    upstream: Upstream,
+    scope: Scope,
+    beginning: Beginning,
+    /// What becomes of denials of the beginning that are only observed.
+    observed: ObservedDenials,
+    /// Why every command is denied, whatever policy says of it.
+    barred: Option<String>,
+    /// Counts decisions that the full cache dropped.
+    forgotten: IntCounter,
+}
+
+/// What a session can't begin without: the connection, and what the client asks for as it begins.
+pub struct Beginning {
+    /// Each is decided by itself.
+    pub parts: Vec<Facts>,
+    /// What they come to together: this is recorded.
+    pub whole: Facts,
+}
+
+/// A command as it is decided and recorded.
+#[derive(Clone, Copy)]
+pub struct Command<'a> {
+    /// Its number in the session, from 1.
+    pub number: u64,
+    /// All that it does.
+    pub facts: &'a Facts,
+    /// What the trail shows of it.
+    pub statement: Option<StatementRef<'a>>,
+}
+
+impl Judge {
+    /// The judge of one session under one bundle. With `lends_login` the agent logs in itself: then a job that is only
+    /// observed is not lent a login that policy would not lend it.
+    pub fn new(
+        session: &Session,
+        bundle: &Arc<Bundle>,
+        upstream: &Upstream,
+        scope: Scope,
+        beginning: Beginning,
+        lends_login: bool,
+    ) -> Result<Self, EngineError> {
+        Ok(Self {
+            decisions: DecisionCache::new(Decider::new(bundle, &session.subject, upstream, &scope)?),
+            bundle_version: bundle.version().to_owned(),
+            upstream: upstream.clone(),
+            scope,
+            beginning,
+            observed: if lends_login { ObservedDenials::Enforced } else { ObservedDenials::Pass },
+            barred: None,
+            forgotten: session.proxy.parts.metrics.bound(Bound::Decisions),
+        })
+    }
+
+    /// Decides whether the session may begin; the decision is on record when this returns.
+    pub fn admit(&self, session: &Session) -> Result<Admission, Refusal> {
+        let Judgement { decision, resources } = self.decide_beginning(self.decisions.decider());
+        session.begin(&self.beginning.whole, &resources, decision)
+    }
+
+    fn decide_beginning(&self, decider: &Decider) -> Judgement {
+        let Beginning { parts, whole } = &self.beginning;
+        decider.decide_parts(parts, whole, unix_now(), &[], self.observed)
+    }
+
+    /// Reads the job's standing and the bundle in force, on which all decisions rest until the next call: to
+    /// be called before each command is decided.
+    pub fn look(&mut self, session: &Session) {
+        self.barred = match session.objection() {
+            Some(objection) => Some(objection.words),
+            None => self.refresh(session).err(),
+        };
+    }
+
+    /// Takes a new bundle in, if there is one. The error is why the new one allows this session nothing: it
+    /// can't represent the session, or would not have let it begin. The old one has no say any more.
+    fn refresh(&mut self, session: &Session) -> Result<(), String> {
+        let bundle = session.proxy.parts.policy.current();
+        if bundle.version() == self.bundle_version {
+            return Ok(());
+        }
+        let upstream = bundle
+            .upstream_for(session.destination)
+            .filter(|upstream| **upstream == self.upstream)
+            .ok_or("the policy bundle no longer declares this upstream")?;
+        let decider = Decider::new(&bundle, &session.subject, upstream, &self.scope)
+            .map_err(|error| error.to_string())?;
+        let decision = self.decide_beginning(&decider).decision;
+        if !decision.passes() {
+            let reason = decision.reason;
+            return Err(format!("policy has changed, and would not let this session begin: {reason}"));
+        }
+        self.decisions = DecisionCache::new(decider);
+        self.bundle_version = bundle.version().to_owned();
+        Ok(())
+    }
+
+    /// Policy's decision on some facts. It lets nothing pass by itself: [`Judge::rule`] records.
+    pub fn decide(&mut self, facts: &Facts) -> Arc<Judgement> {
+        if let Some(reason) = &self.barred {
+            return Arc::new(self.decisions.decider().denied(facts, reason));
+        }
+        let before = self.decisions.forgotten();
+        let judgement = self.decisions.decide(facts, unix_now(), &[]);
+        let forgotten = self.decisions.forgotten() - before;
+        if forgotten > 0 {
+            self.forgotten.inc_by(forgotten);
+        }
+        judgement
+    }
+
+    /// Decides a command and records the decision; where it passes, the answer is the right to forward it.
+    pub fn rule(&mut self, session: &Session, command: &Command<'_>) -> Result<Ruling<Permit>, AuditError> {
+        let judgement = self.decide(command.facts);
+        Self::record(session, command, &judgement)
+    }
+
+    /// Denies a command for a reason that is no policy's, and records that.
+    pub fn deny(
+        &self,
+        session: &Session,
+        command: &Command<'_>,
+        reason: &str,
+    ) -> Result<Ruling<Permit>, AuditError> {
+        Self::record(session, command, &self.decisions.decider().denied(command.facts, reason))
+    }
+
+    /// Records a decision that [`Judge::decide`] made on the command.
+    pub fn record(
+        session: &Session,
+        command: &Command<'_>,
+        judgement: &Judgement,
+    ) -> Result<Ruling<Permit>, AuditError> {
+        let &Command { number, facts, statement } = command;
+        session.rule(number, facts, &judgement.resources, statement, &judgement.decision)
+    }
+}

@@ -1,0 +1,174 @@
+//! One side of a session, the client or the upstream: its stream, the bytes that came from it and those that
+//! go to it, within bounds.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use tokio::io::{AsyncReadExt, AsyncWrite};
+
+use super::linger::reset;
+use crate::tls::Stream;
+
+/// How much is read at once to begin with. A message that must be read whole makes the buffer grow for a
+/// while.
+pub const BUFFER_BYTES: usize = 8 << 10;
+/// How much is read at once at most.
+const READ_BYTES_MAX: usize = 64 << 10;
+/// How much capacity an empty buffer keeps while the session is idle.
+const IDLE_BYTES: usize = 1 << 10;
+
+/// One side of a session.
+pub struct Side {
+    /// Its connection.
+    pub stream: Stream,
+    /// What was read from it and not consumed.
+    pub input: Vec<u8>,
+    /// What is to be written to it.
+    pub output: Vec<u8>,
+    written: usize,
+    /// Bytes were written to the stream and not flushed: TLS buffers records that the socket has no room for.
+    unflushed: bool,
+    /// Something was written since [`Self::take_progress`] was last called.
+    progressed: bool,
+    /// How much room the next read makes.
+    read_bytes: usize,
+    /// Its last byte has been read.
+    pub ended: bool,
+}
+
+impl Side {
+    /// A side from which `input` has already been read.
+    pub fn new(stream: Stream, input: Vec<u8>) -> Self {
+        Self {
+            stream,
+            input,
+            output: Vec::new(),
+            written: 0,
+            unflushed: false,
+            progressed: false,
+            read_bytes: BUFFER_BYTES,
+            ended: false,
+        }
+    }
+
+    /// Whether something waits to be written.
+    pub fn has_output(&self) -> bool {
+        self.unflushed || self.written < self.output.len()
+    }
+
+    /// Whether something was written since this was last called.
+    pub fn take_progress(&mut self) -> bool {
+        std::mem::take(&mut self.progressed)
+    }
+
+    /// Drops what waits to be written.
+    pub fn drop_output(&mut self) {
+        self.output.clear();
+        self.written = 0;
+    }
+
+    /// Whether at least this many bytes wait in the input.
+    pub fn holds(&self, bytes: usize) -> bool {
+        !self.input.is_empty() && self.input.len() >= bytes
+    }
+
+    /// Writes what waits to be written; ready once all of it is flushed.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.written < self.output.len() {
+            let rest = self.output.get(self.written..).unwrap_or_default();
+            match ready!(Pin::new(&mut self.stream).poll_write(cx, rest)) {
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Ok(bytes) => {
+                    self.written += bytes;
+                    self.unflushed = true;
+                    self.progressed = true;
+                }
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        if self.unflushed {
+            ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        self.output.clear();
+        self.written = 0;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes what can be written without waiting; the rest is lost.
+    pub fn flush_last(&mut self) {
+        let rest = self.output.get(self.written..).unwrap_or_default();
+        self.stream.write_now(rest);
+    }
+
+    /// Reads what is there. A side that fills the room it is given gets twice as much, up to
+    /// [`READ_BYTES_MAX`].
+    pub fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.input.reserve(self.read_bytes);
+        let room = self.input.capacity() - self.input.len();
+        let polled = {
+            let future = std::pin::pin!(self.stream.read_buf(&mut self.input));
+            future.poll(cx)
+        };
+        match polled {
+            Poll::Ready(Ok(0)) => self.ended = true,
+            Poll::Ready(Ok(bytes)) => {
+                self.read_bytes =
+                    if bytes == room { (2 * self.read_bytes).min(READ_BYTES_MAX) } else { BUFFER_BYTES };
+            }
+            // TLS that ends without close_notify: the protocol inside says itself where it ends.
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => self.ended = true,
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Pending => return Poll::Pending,
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Frees the capacity of empty buffers: most sessions are idle most of the time.
+    pub fn rest(&mut self) {
+        for buffer in [&mut self.input, &mut self.output] {
+            if buffer.is_empty() && buffer.capacity() > IDLE_BYTES {
+                *buffer = Vec::new();
+            }
+        }
+    }
+
+    /// Closes with a reset: the other end must not go on with what it was sent.
+    pub fn reset(self) {
+        reset(self.stream.tcp());
+    }
+
+    /// Drops consumed bytes from the input's start.
+    pub fn consume(&mut self, bytes: usize) {
+        if bytes >= self.input.len() {
+            self.input.clear();
+        } else {
+            self.input.drain(..bytes);
+        }
+    }
+}
+
+/// Moves the first `bytes` of one side's input to the other side's output, which must be empty. The buffers
+/// change places, so that only the bytes which stay behind are copied.
+pub fn hand_over(input: &mut Vec<u8>, output: &mut Vec<u8>, bytes: usize) {
+    std::mem::swap(input, output);
+    input.extend_from_slice(output.get(bytes..).unwrap_or_default());
+    output.truncate(bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_bytes_are_handed_over_and_the_rest_stays() {
+        for bytes in 0..=5 {
+            let (mut input, mut output) = (b"hello".to_vec(), Vec::with_capacity(1));
+            hand_over(&mut input, &mut output, bytes);
+            assert_eq!((output.as_slice(), input.as_slice()), b"hello".split_at(bytes));
+        }
+    }
+}

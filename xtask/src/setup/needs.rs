@@ -1,0 +1,132 @@
+//! Which Debian packages each purpose needs, and why.
+
+use clap::ValueEnum;
+
+use super::linker;
+use crate::toolchain::Missing;
+
+/// What is going to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Purpose {
+    /// Building alone.
+    Build,
+    /// The demo, and raising a lab.
+    Demo,
+    /// The tests that raise labs.
+    Test,
+    /// Measuring, and comparing with other proxies.
+    Bench,
+    /// All of it.
+    All,
+}
+
+impl Purpose {
+    /// Whether labs are raised: PostgreSQL, an OpenID provider and an agent.
+    pub(super) fn raises_labs(self) -> bool {
+        self != Self::Build
+    }
+
+    /// Whether PostgreSQL's drivers for other languages are tried.
+    pub(super) fn tests_drivers(self) -> bool {
+        matches!(self, Self::Test | Self::All)
+    }
+
+    fn compares_proxies(self) -> bool {
+        matches!(self, Self::Bench | Self::All)
+    }
+}
+
+/// A Debian package and what it is for.
+pub(super) type Need = (&'static str, &'static str);
+
+const BUILD: [Need; 2] = [
+    ("gcc", "compiles PostgreSQL's own grammar"),
+    ("libclang-dev", "reads the grammar's C headers, to call it from Rust"),
+];
+const EBPF_COMPILER: [Need; 2] = [
+    ("rustc-web", "compiles the eBPF programs; your rustup stays as it is"),
+    ("libstd-rust-web-dev-bpf", "Rust's core library for eBPF"),
+];
+const EBPF_LINKER: [Need; 4] = [
+    ("llvm-22-dev", "the library that the eBPF linker is built on"),
+    ("libpolly-22-dev", "LLVM links with it"),
+    ("zlib1g-dev", "LLVM links with it"),
+    ("libzstd-dev", "LLVM links with it"),
+];
+const LAB: [Need; 6] = [
+    ("postgresql", "the server that jobs talk to; a lab makes its own cluster with it"),
+    ("python3", "runs the demo's job, and the process that takes a lab down"),
+    ("python3-psycopg", "the driver that the demo's job uses"),
+    ("openssh-client", "the tunnel that the demo's job tries"),
+    ("openssh-server", "the tunnel's other end; its service stays off"),
+    ("util-linux", "setpriv and unshare: servers run as their own users"),
+];
+/// Node, where no recent one is installed.
+pub(super) const NODE: Need = ("nodejs", "runs the lab's OpenID provider");
+const TEST: [Need; 7] = [
+    ("python3-asyncpg", "a driver under test"),
+    ("openjdk-17-jdk-headless", "runs a driver under test"),
+    ("libpostgresql-jdbc-java", "a driver under test"),
+    ("golang-go", "compiles a driver under test"),
+    ("golang-github-jackc-pgx-v4-dev", "a driver under test"),
+    ("systemd", "checks the Debian package's unit; no service of it is started"),
+    ("bzip2", "unpacks PostgreSQL's own regression tests"),
+];
+const BENCH: [Need; 2] = [
+    ("pgbouncer", "a proxy that lineal is compared with"),
+    ("haproxy", "a proxy that lineal is compared with"),
+];
+/// Tests and benches ask the kernel about loaded programs.
+const BPFTOOL: Need = ("bpftool", "reads the kernel's own account of the eBPF programs");
+
+/// What a purpose needs on every machine.
+pub(super) fn always(purpose: Purpose) -> Vec<Need> {
+    let mut needs = BUILD.to_vec();
+    if purpose.raises_labs() {
+        needs.extend(LAB);
+    }
+    if purpose.tests_drivers() {
+        needs.extend(TEST);
+    }
+    if purpose.compares_proxies() {
+        needs.extend(BENCH);
+    }
+    if purpose.tests_drivers() || purpose.compares_proxies() {
+        needs.push(BPFTOOL);
+    }
+    needs
+}
+
+/// What is needed on a machine that can't compile the eBPF programs yet.
+pub(super) fn for_ebpf(missing: &Missing) -> Vec<Need> {
+    let mut needs = Vec::new();
+    if missing.compiler {
+        needs.extend(EBPF_COMPILER);
+    }
+    // A nightly's linker brings LLVM with it.
+    if missing.linker && !linker::is_for_nightly() {
+        needs.extend(EBPF_LINKER);
+    }
+    needs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_demo_brings_nothing_that_only_tests_and_benches_use() {
+        let demo = always(Purpose::Demo);
+        for need in TEST.iter().chain(&BENCH).chain([&BPFTOOL]) {
+            assert!(!demo.contains(need), "{need:?}");
+        }
+    }
+
+    #[test]
+    fn all_is_what_the_other_purposes_need() {
+        let all = always(Purpose::All);
+        for purpose in [Purpose::Build, Purpose::Demo, Purpose::Test, Purpose::Bench] {
+            assert!(always(purpose).iter().all(|need| all.contains(need)), "{purpose:?}");
+        }
+    }
+}
