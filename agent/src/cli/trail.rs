@@ -96,7 +96,10 @@ fn locate(
     // An agent that does not run is nothing unusual, unless its socket was named.
     let (unusual, agent) = match ask(named.control) {
         Ok(Some(dir)) => return Ok(Located { dir, warning: None }),
-        Ok(None) => (true, format!("the agent at {control} keeps no trail (audit.enabled is false)")),
+        Ok(None) => (
+            true,
+            format!("the agent at {control} names no trail (auditing is off, or it is an older lineal)"),
+        ),
         Err(ClientError::Unreachable { .. }) => {
             (named.control != defaults.control, format!("no agent answers at {control}"))
         }
@@ -243,7 +246,7 @@ mod tests {
         for (located, reason) in [
             (host.locate(&named, nobody_listens()), "no agent answers"),
             (host.locate_by_default(refused()), "only root may ask this"),
-            (host.locate_by_default(Ok(None)), "keeps no trail"),
+            (host.locate_by_default(Ok(None)), "names no trail"),
         ] {
             let Located { dir, warning } = located.unwrap();
             let warning = warning.unwrap();
