@@ -23,7 +23,7 @@ const COLUMNS: usize = 96;
 pub(crate) fn demo() -> anyhow::Result<()> {
     let begun = Instant::now();
     build::agent(Purpose::Demo, Profile::Dev)?;
-    let lab = step("raising PostgreSQL, an OpenID provider and an agent", "about 10 seconds", || {
+    let lab = step("raising PostgreSQL, an OpenID provider and an agent", "some seconds", || {
         Lab::start(&LabOptions::default())
     })?;
     let mut out = io::stdout().lock();

@@ -24,7 +24,7 @@ pub(crate) struct LabArgs {
 /// Raises a lab and waits for the end of standard input.
 pub(crate) fn lab(args: &LabArgs) -> anyhow::Result<()> {
     build::agent(Purpose::Demo, Profile::Dev)?;
-    let mut lab = step("raising PostgreSQL, an OpenID provider and an agent", "about 10 seconds", || {
+    let mut lab = step("raising PostgreSQL, an OpenID provider and an agent", "some seconds", || {
         Lab::start(&LabOptions::default())
     })?;
     let description = lab.describe()?;

@@ -75,7 +75,7 @@ pub(super) fn install(needs: &[Need]) -> anyhow::Result<()> {
         names.join(" ")
     );
     ensure!(is_root(), "only root can install packages: run `sudo apt-get install {}`", names.join(" "));
-    let about = "1 to 3 minutes for all packages; no service is started or enabled, no database cluster made";
+    let about = "about a minute for all packages; no service is started or enabled, no database cluster made";
     step("apt-get install", about, || {
         let mut shell = Command::new("/bin/sh");
         shell.args(["-c", INSTALL, "xtask-setup", SERVICE_POLICY, CLUSTER_POLICY]);

@@ -73,6 +73,11 @@ impl<'a> Scanner<'a> {
     fn item(&mut self) {
         match self.token(0) {
             Some(Token::Other('#')) if self.token(1) == Some(Token::Other('[')) => self.attribute(None),
+            // `pub(in super::super)` says who may import, and imports nothing.
+            Some(Token::Word("pub")) if self.token(1) == Some(Token::Other('(')) => {
+                self.at += 1;
+                self.bracketed();
+            }
             Some(Token::Word("mod")) => self.module(None),
             Some(Token::Word("use")) => {
                 self.at += 1;
@@ -251,6 +256,11 @@ mod tests {
     #[test]
     fn a_path_in_code_counts_and_a_method_does_not() {
         assert_eq!(paths("fn f() { super::g(a.b(), Vec::<crate::T>::new(), x) }"), ["super::g", "crate::T"]);
+    }
+
+    #[test]
+    fn a_visibility_is_no_import() {
+        assert_eq!(paths("pub(in crate::a) use super::b; pub(in super::super) fn f() {}"), ["super::b"]);
     }
 
     #[test]
