@@ -5,7 +5,6 @@
 
 mod config;
 mod error;
-mod ledger;
 mod read;
 #[cfg(test)]
 mod samples;

@@ -11,6 +11,7 @@
 mod encoder;
 mod flusher;
 mod keys;
+mod ledger;
 mod metrics;
 mod recovery;
 mod segments;

@@ -2,7 +2,8 @@
 
 use agent_core::{audit::Record, ruling::Ledger};
 
-use super::{error::AuditError, trail::Trail};
+use super::Trail;
+use crate::audit::error::AuditError;
 
 impl Ledger for Trail {
     type Error = AuditError;
