@@ -142,7 +142,7 @@ fn half_the_processors() -> usize {
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// The file can't be read.
-    #[error("cannot read {path}: {source}")]
+    #[error("cannot read {path}: {source}; name the agent's configuration with --config")]
     Unreadable {
         /// The file.
         path: PathBuf,

@@ -8,14 +8,14 @@ use std::{
 
 use tracing_subscriber::{EnvFilter, fmt, prelude::*};
 
-/// Lines that a [`Throttle`] lets through in a second.
+/// Lines that a [`Throttle`] admits in a second.
 const LINES_PER_SECOND: u32 = 10;
 
-/// Bounds lines that a job can cause by the thousand.
+/// Bounds log lines that a job can cause by the thousand.
 #[derive(Default)]
 pub struct Throttle(Mutex<Option<Window>>);
 
-/// A second, and the lines in it.
+/// One second, and how many lines were written and left out in it.
 struct Window {
     began: Instant,
     lines: u32,
@@ -39,7 +39,7 @@ impl Throttle {
     }
 }
 
-/// Starts logging, the kernel side's messages included.
+/// Starts logging.
 pub fn start() {
     let filter = EnvFilter::try_from_env("LINEAL_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let terminal = std::io::stderr().is_terminal();
@@ -52,7 +52,7 @@ pub fn start() {
             .with_span_list(false)
             .with_writer(std::io::stderr)
     });
-    // A second start, as in tests, keeps the first one's subscriber.
+    // A second start, as in tests, changes nothing.
     let _ = tracing_subscriber::registry().with(filter).with(text).with(json).try_init();
 }
 
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flood_of_lines_is_cut_short_and_counted() {
+    fn a_flood_of_lines_is_bounded_and_the_rest_counted() {
         let throttle = Throttle::default();
         let start = Instant::now();
         let admitted = (0..100).filter(|_| throttle.admit(start).is_some()).count();

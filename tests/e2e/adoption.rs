@@ -324,7 +324,7 @@ fn detach_releases_every_followed_process_and_is_recorded() {
     let refused = finish(&mut lab.inside(&nobody)).unwrap();
     assert!(refused.code == Some(125) && refused.stderr.contains("only root"), "{refused:?}");
     assert!(say(&mut job, "while").starts_with("refused"));
-    assert_eq!(lines(&lab.ask(&detach).unwrap()), ["detached: 1 processes are followed no more"]);
+    assert_eq!(lines(&lab.ask(&detach).unwrap()), ["detached: 1 processes are no longer followed"]);
     assert_eq!(say(&mut job, "free"), "free");
     assert!(decisions_on(&lab, "SELECT 'free'").is_empty());
     let agent = lab.audit(&["--kind", "agent"]).unwrap();

@@ -59,10 +59,10 @@ fn the_agent_logs_a_job_in_and_the_trail_names_the_database_user() {
 fn a_changed_password_file_is_used_at_the_next_login() {
     let lab = with(FILE);
     let refused = psql(&lab, "", WHO);
-    assert!(refused.stderr.contains("the credential for shop cannot be had"), "{refused:?}");
+    assert!(refused.stderr.contains("the agent's login for shop cannot be had"), "{refused:?}");
     put_password(&lab, "stale");
     let refused = psql(&lab, "", WHO);
-    assert!(refused.stderr.contains("cannot log in to shop with the agent's credential: see"), "{refused:?}");
+    assert!(refused.stderr.contains("cannot log in to shop with the agent's own login: see"), "{refused:?}");
     put_password(&lab, AGENT_PASSWORD);
     assert_eq!(lines(&psql(&lab, "", WHO)), [AGENT_USER]);
 }
@@ -99,7 +99,7 @@ fn a_credential_helper_is_run_again_only_once_its_answer_has_expired() {
 fn the_output_of_a_failing_helper_reaches_neither_the_job_nor_the_log() {
     let mut lab = with("helper = [\"/bin/sh\", \"-c\", \"echo top-secret; exit 3\"]");
     let refused = psql(&lab, "", WHO);
-    assert!(refused.stderr.contains("the credential for shop cannot be had"), "{refused:?}");
+    assert!(refused.stderr.contains("the agent's login for shop cannot be had"), "{refused:?}");
     let log = lab.agent().unwrap().log();
     assert!(log.contains("the helper /bin/sh"), "{log}");
     for text in [&refused.stderr, &log] {
@@ -161,7 +161,7 @@ fn the_agents_password_is_not_sent_where_the_job_could_intercept_it() {
     ] {
         lab.set_leg(leg).unwrap();
         let refused = psql(&lab, "", WHO);
-        assert!(refused.stderr.contains("a credential may not be sent there"), "{leg}: {refused:?}");
+        assert!(refused.stderr.contains("the agent's login may not be sent there"), "{leg}: {refused:?}");
     }
 }
 

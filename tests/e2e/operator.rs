@@ -65,6 +65,28 @@ fn audit_tail_follows_the_trail() {
     while !tail.line(PATIENCE).unwrap().contains("tailed-77f1") {}
 }
 
+#[test]
+fn audit_commands_find_the_trail_of_the_agent_at_the_control_socket() {
+    let mut lab = own_lab();
+    lines(&lab.psql(&["SELECT 'found-51c3'"]).unwrap());
+    // The lab sets LINEAL_CONTROL, and nothing names the trail.
+    let found = lab.ask(&["audit", "query", "--json", "--text", "found-51c3"]).unwrap();
+    assert!(found.code == Some(0) && found.stderr.is_empty(), "{found:?}");
+    assert_eq!(found.stdout.lines().count(), 1, "{found:?}");
+    let verified = lab.ask(&["audit", "verify"]).unwrap();
+    assert!(verified.code == Some(0) && verified.stderr.is_empty(), "{verified:?}");
+    assert!(verified.stdout.contains(" unbroken from "), "{verified:?}");
+    let trail = lab.trail();
+    let status = lab.agent().unwrap().status().unwrap();
+    assert_eq!(status["audit_dir"].as_str(), trail.to_str(), "{status}");
+    // A job is told nothing of it.
+    let lineal = lineal_tests::paths::lineal().unwrap();
+    let asked = lab.run("curious", &[lineal.to_str().unwrap(), "audit", "query", "--text", "found-51c3"]);
+    let asked = asked.unwrap();
+    assert!(!asked.stdout.contains("found-51c3"), "{asked:?}");
+    assert!(!asked.stderr.contains(trail.to_str().unwrap()), "{asked:?}");
+}
+
 /// A change to the lines of a trail's segment.
 type Change<'a> = &'a dyn Fn(&mut Vec<String>);
 

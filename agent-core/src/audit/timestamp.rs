@@ -1,6 +1,7 @@
-//! Timestamps of the audit trail: RFC 3339, microseconds, UTC, always 27 bytes, so that they order as text.
+//! Timestamps of the audit trail: RFC 3339, microseconds, UTC. They always have 27 bytes, so that sorting
+//! them as text sorts them by time.
 //!
-//! It formats a time it is given and never reads a clock.
+//! Formats a given time, and never reads a clock.
 
 /// The length of every formatted timestamp, in bytes.
 pub const TIMESTAMP_BYTES: usize = 27;
@@ -12,7 +13,7 @@ const US_PER_SECOND: u64 = 1_000_000;
 const SECONDS_PER_DAY: u64 = 86_400;
 
 /// Appends `unix_us`, microseconds since the Unix epoch, as `2026-01-31T23:59:59.000001Z`.
-/// A time after the year 9999 is written as that year's last microsecond.
+/// A time after the year 9999 is written as the last microsecond of that year.
 pub fn write_rfc3339(unix_us: u64, out: &mut Vec<u8>) {
     let unix_us = unix_us.min(UNIX_US_MAX);
     let (seconds, us) = (unix_us / US_PER_SECOND, unix_us % US_PER_SECOND);
@@ -88,13 +89,13 @@ mod tests {
     }
 
     #[test]
-    fn a_time_past_four_digit_years_stays_in_form() {
+    fn a_time_after_the_year_9999_keeps_the_format() {
         check(UNIX_US_MAX, "9999-12-31T23:59:59.999999Z");
         check(u64::MAX, "9999-12-31T23:59:59.999999Z");
     }
 
     #[test]
-    fn days_follow_one_another_for_four_centuries() {
+    fn every_day_of_four_centuries_follows_the_one_before() {
         let (mut year, mut month, mut day) = (1970, 1, 1);
         for days in 0..146_097 {
             assert_eq!(civil_date(days), (year, month, day));

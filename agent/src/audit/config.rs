@@ -1,4 +1,4 @@
-//! The `[audit]` table of the agent's configuration.
+//! The `[audit]` table of the agent's configuration, its defaults and its bounds.
 
 use std::path::PathBuf;
 
@@ -6,41 +6,41 @@ use serde::Deserialize;
 
 use super::error::AuditError;
 
-/// Where the trail is, unless configured.
+/// Where the trail is unless the configuration says otherwise.
 const DIR: &str = "/var/log/lineal/audit";
-/// The longest that records may stay unsynced: what a host crash can cost.
+/// The longest that records may stay unsynced, in milliseconds: what a crash of the host can cost.
 const FDATASYNC_MS_MAX: u64 = 60_000;
-/// Most records between two checkpoints: `verify` takes more for a trail whose checkpoints were taken out.
+/// Most records between two checkpoints. `verify` reports a longer run without one as a break.
 pub(super) const CHECKPOINT_RECORDS_MAX: u64 = 10_000;
-/// The longest that outcomes may wait in memory: what a killed agent can cost.
+/// The longest that outcomes may wait in memory, in milliseconds: what a killed agent can cost.
 const DEFERRED_MS_MAX: u64 = 1_000;
-/// The smallest segment worth a file.
+/// Segments smaller than this would fill the directory with files.
 const ROTATE_BYTES_MIN: u64 = 4_096;
 
 /// How the trail is kept.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct AuditConfig {
-    /// False only to measure what auditing costs: nothing is recorded, and commands are forwarded all the same.
+    /// False only to measure what auditing costs: commands are then forwarded without a record.
     pub(crate) enabled: bool,
     /// The trail's directory.
     pub(crate) dir: PathBuf,
-    /// Where the checkpoint key is kept, the agent's own `state_dir` unless given: not with the trail, so that who gets
-    /// the one has not got the other.
+    /// The directory of the checkpoint key; the agent's own `state_dir` unless given. It is not the trail's
+    /// directory, so that access to the trail does not include the key that signs it.
     pub(crate) state_dir: Option<PathBuf>,
-    /// `fdatasync` at most every so many milliseconds.
+    /// Milliseconds between two `fdatasync` calls, at least.
     pub(crate) fdatasync_ms: u64,
-    /// Outcomes are written with the next record, or after so many milliseconds.
+    /// Milliseconds that an outcome waits for another record to be written with, at most.
     pub(crate) deferred_ms: u64,
-    /// A new segment begins once one has this many bytes.
+    /// A segment that has this many bytes is followed by a new one.
     pub(crate) rotate_bytes: u64,
-    /// A signed checkpoint stands at least every so many records.
+    /// Records between two signed checkpoints, at most.
     pub(crate) checkpoint_records: u64,
-    /// Whether literals and parameters of statements are kept.
+    /// Whether literals and parameters of statements are recorded.
     pub(crate) literals: Literals,
 }
 
-/// What becomes of literals and parameters.
+/// What happens to the literals and parameters of statements.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Literals {
@@ -67,7 +67,7 @@ impl Default for AuditConfig {
 }
 
 impl AuditConfig {
-    /// Refuses values that would switch a promise off.
+    /// Refuses values that would break a promise, such as never syncing.
     pub(super) fn check(&self) -> Result<(), AuditError> {
         let within = |name, value, least, most| {
             if (least..=most).contains(&value) {

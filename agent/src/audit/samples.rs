@@ -1,22 +1,25 @@
-//! Trails for tests: a directory that goes away with the test, and records that read well.
+//! Trails for tests: a directory that is removed with the test, and short ways to make records.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use agent_core::audit::Record;
-use agent_core::audit::record::*;
-use agent_core::decision::Effect;
-use agent_core::facts::Action;
+use agent_core::{
+    audit::{Record, record::*},
+    decision::Effect,
+    facts::Action,
+};
 
-use super::{AuditConfig, AuditError, Trail, VerifyArgs, verify};
+use super::{AuditConfig, AuditError, Trail, VerifyArgs, trail::list_segments, verify};
 
-/// A trail's directory and its key's.
-pub(super) struct Place {
+/// A directory for one trail and its key, removed with the test.
+pub(super) struct TrailHome {
     root: tempfile::TempDir,
 }
 
-impl Place {
+impl TrailHome {
     pub(super) fn new() -> Self {
         Self { root: tempfile::tempdir().unwrap() }
     }
@@ -29,7 +32,7 @@ impl Place {
         self.root.path().join(name)
     }
 
-    /// Long delays: what a test sees was not done by the clock, unless it asks for that.
+    /// Long delays, so that nothing a test sees was done by the clock, unless the test shortens them.
     pub(super) fn config(&self) -> AuditConfig {
         AuditConfig { dir: self.dir(), fdatasync_ms: 60_000, deferred_ms: 1_000, ..AuditConfig::default() }
     }
@@ -46,7 +49,7 @@ impl Place {
 
     /// The trail's files in order.
     pub(super) fn segments(&self) -> Vec<PathBuf> {
-        super::segments::list(&self.dir()).unwrap().into_iter().map(|segment| segment.file).collect()
+        list_segments(&self.dir()).unwrap().into_iter().map(|segment| segment.file).collect()
     }
 
     /// The trail's lines in order.
@@ -112,7 +115,7 @@ pub(super) fn outcome(session: &str, command: u64, rows: u64) -> Record<'_> {
     })
 }
 
-/// Writes the enrolment of `job` under `subject`.
+/// Records the enrolment of `job` under `subject`.
 pub(super) fn enrol(trail: &Trail, job: &str, name: &str, subject: &str) {
     let groups = ["contractors".to_owned()];
     let claims = BTreeMap::from([("repository".to_owned(), "acme/shop".to_owned())]);
@@ -123,7 +126,7 @@ pub(super) fn enrol(trail: &Trail, job: &str, name: &str, subject: &str) {
     trail.append(&Record::Job(record)).unwrap();
 }
 
-/// Writes the image `process` of `pid`.
+/// Records that `pid` took on the image `exe`, as node `process`.
 pub(super) fn image(trail: &Trail, job: &str, process: u64, pid: u32, exe: &str, parent: Option<u64>) {
     let argv = [exe.to_owned(), "-x".to_owned()];
     let record =

@@ -1,4 +1,4 @@
-//! `lineal audit query|tail|verify`: reads the trail's directory, so it needs no running agent.
+//! `lineal audit query|tail|verify`: reads the trail's files, so it needs no running agent.
 
 use std::{
     io::{self, Write},
@@ -9,18 +9,18 @@ use std::{
 
 use clap::{Args, Subcommand};
 
-use super::{EXIT_NO, Outcome};
-use crate::{
-    audit::{QueryArgs, TailArgs, VerifyArgs, query, tail, verify},
-    config::{self, Config},
+use super::{
+    outcome::{EXIT_NO, Outcome},
+    trail::{self, Named},
 };
+use crate::audit::{QueryArgs, TailArgs, VerifyArgs, query, tail, verify};
 
-/// Which trail, and what of it.
+/// Which trail is read, and what is done with it.
 #[derive(Args)]
 pub struct AuditArgs {
-    /// The agent's configuration, which says where the trail is.
-    #[arg(long, global = true, value_name = "FILE", default_value = config::DEFAULT_PATH)]
-    config: PathBuf,
+    /// The configuration of the agent whose trail is meant [default: the agent that runs]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
     #[command(subcommand)]
     command: AuditCommand,
 }
@@ -31,38 +31,23 @@ enum AuditCommand {
     Query(QueryArgs),
     /// Records as they are written.
     Tail(TailArgs),
-    /// Prove the trail unbroken, or say where it is broken.
+    /// Check that the trail is unbroken, or say where it is broken.
     Verify(VerifyArgs),
 }
 
 /// `lineal audit`.
-pub fn run(args: &AuditArgs) -> Outcome {
+pub fn run(control: &Path, args: &AuditArgs) -> Outcome {
+    let find = |dir: &Option<PathBuf>| {
+        trail::find(&Named { dir: dir.as_deref(), config: args.config.as_deref(), control })
+    };
     let mut out = io::stdout().lock();
-    let found = match &args.command {
-        AuditCommand::Query(query_args) => {
-            query(&directory(query_args.dir.as_deref(), &args.config)?, query_args, &mut out)?;
-            true
+    let unbroken = match &args.command {
+        AuditCommand::Query(args) => query(&find(&args.dir)?, args, &mut out).map(|()| true)?,
+        AuditCommand::Tail(args) => {
+            tail(&find(&args.dir)?, args, &mut out, Some(io::stdout().as_fd())).map(|()| true)?
         }
-        AuditCommand::Tail(tail_args) => {
-            let dir = directory(tail_args.dir.as_deref(), &args.config)?;
-            tail(&dir, tail_args, &mut out, Some(io::stdout().as_fd()))?;
-            true
-        }
-        AuditCommand::Verify(verify_args) => {
-            verify(&directory(verify_args.dir.as_deref(), &args.config)?, verify_args, &mut out)?
-        }
+        AuditCommand::Verify(args) => verify(&find(&args.dir)?, args, &mut out)?,
     };
     out.flush()?;
-    Ok(if found { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NO) })
-}
-
-/// The trail's directory: the one given, else the configured one, else the default.
-fn directory(given: Option<&Path>, config: &Path) -> anyhow::Result<PathBuf> {
-    if let Some(dir) = given {
-        return Ok(dir.to_owned());
-    }
-    if config == Path::new(config::DEFAULT_PATH) && !config.exists() {
-        return Ok(crate::audit::AuditConfig::default().dir);
-    }
-    Ok(Config::read(config)?.audit.dir)
+    Ok(if unbroken { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NO) })
 }

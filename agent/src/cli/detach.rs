@@ -8,22 +8,22 @@ use std::{
 
 use clap::Args;
 
-use super::Outcome;
+use super::outcome::{Outcome, tell};
 use crate::{
     config,
     daemon::{self, Detached},
 };
 
-/// What is let go, and why.
+/// Why everything is detached, and whether it must be recorded.
 #[derive(Args)]
 pub struct DetachArgs {
     /// The agent's configuration.
     #[arg(long, value_name = "FILE", default_value = config::DEFAULT_PATH)]
     config: PathBuf,
-    /// Why: kept in the trail.
+    /// Why, for the trail.
     #[arg(long, default_value = "no reason was given")]
     reason: String,
-    /// Detach even if the trail can't be written.
+    /// Detach even if it cannot be recorded.
     #[arg(long)]
     unrecorded: bool,
 }
@@ -31,9 +31,9 @@ pub struct DetachArgs {
 /// `lineal detach`.
 pub fn detach(args: &DetachArgs) -> Outcome {
     let Detached { processes, unrecorded } = daemon::detach(&args.config, &args.reason, args.unrecorded)?;
-    writeln!(io::stdout(), "detached: {processes} processes are followed no more")?;
+    writeln!(io::stdout(), "detached: {processes} processes are no longer followed")?;
     if let Some(error) = unrecorded {
-        writeln!(io::stderr(), "lineal: this is not on record: {error}")?;
+        tell(&format!("this is not on record: {error}"));
     }
     Ok(ExitCode::SUCCESS)
 }

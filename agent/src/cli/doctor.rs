@@ -1,11 +1,15 @@
-//! `lineal doctor`: what this host's kernel can enforce and what it can't, each with reason and remedy.
+//! `lineal doctor`: prints what this host's kernel can enforce and what it cannot, each with reason and
+//! remedy.
 
 use std::{
     io::{self, Write},
     process::ExitCode,
 };
 
-use super::{EXIT_NO, Format, Outcome};
+use super::{
+    arguments::Format,
+    outcome::{EXIT_NO, Outcome},
+};
 use crate::kernel;
 
 /// `lineal doctor`.

@@ -1,32 +1,23 @@
-//! `lineal enroll`: what `lineal run` does, for a process that runs already.
+//! `lineal enroll`: does for a running process what `lineal run` does for a new one.
 
 use std::{
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::Path,
     process::ExitCode,
 };
 
 use clap::Args;
-use serde_json::Value;
 
-use super::{Outcome, run::token};
-use crate::control::{Request, client::ask};
+use super::{enrolment::EnrolmentArgs, outcome::Outcome};
 
-/// Which process, and as whom.
+/// Which process is enrolled, and as whom.
 #[derive(Args)]
 pub struct EnrollArgs {
-    /// The process: one's own user's, or any as root. What descends from it comes along.
+    /// The process: one of your own, or any as root. Its descendants are enrolled too.
     #[arg(long)]
     pid: u32,
-    /// File that holds the token; LINEAL_TOKEN or the CI system's own source unless given.
-    #[arg(long, value_name = "FILE")]
-    token_file: Option<PathBuf>,
-    /// The audience to ask the CI system for, where it issues tokens on request.
-    #[arg(long, default_value = "lineal")]
-    audience: String,
-    /// The job's name in listings and in the trail.
-    #[arg(long)]
-    name: Option<String>,
+    #[command(flatten)]
+    enrolment: EnrolmentArgs,
     /// Print the job as JSON.
     #[arg(long)]
     json: bool,
@@ -34,19 +25,12 @@ pub struct EnrollArgs {
 
 /// `lineal enroll`.
 pub fn enroll(control: &Path, args: EnrollArgs) -> Outcome {
-    let token = token(args.token_file.as_deref(), &args.audience)?;
-    let request = Request::Enroll { token: token.reveal().to_owned(), name: args.name, pid: Some(args.pid) };
-    let enrolled = ask(control, &request)?;
-    drop(token);
+    let job = args.enrolment.enrol(control, Some(args.pid))?;
     let mut out = io::stdout().lock();
-    for job in &enrolled {
-        if args.json {
-            writeln!(out, "{job}")?;
-            continue;
-        }
-        let id = job.get("id").and_then(Value::as_str).unwrap_or_default();
-        let processes = job.get("processes").and_then(Value::as_u64).unwrap_or_default();
-        writeln!(out, "job {id}: {processes} processes")?;
+    if args.json {
+        writeln!(out, "{}", serde_json::to_string(&job)?)?;
+    } else {
+        writeln!(out, "job {}: {} processes", job.id, job.processes)?;
     }
     Ok(ExitCode::SUCCESS)
 }

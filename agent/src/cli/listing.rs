@@ -8,68 +8,57 @@ use std::{
 
 use serde_json::Value;
 
-use super::{Format, Outcome};
-use crate::control::{Request, client::ask};
+use super::{arguments::Format, outcome::Outcome};
+use crate::control::{
+    Request,
+    answer::{LiveJob, Rotated, Status},
+    client::{ask, ask_one},
+};
 
 /// `lineal jobs`.
 pub fn jobs(control: &Path, format: &Format) -> Outcome {
-    let jobs = ask(control, &Request::Jobs)?;
+    let jobs: Vec<LiveJob> = ask(control, &Request::Jobs)?;
     let mut out = io::stdout().lock();
     if format.json {
-        return print_json(&jobs);
+        for job in &jobs {
+            writeln!(out, "{}", serde_json::to_string(job)?)?;
+        }
+        return Ok(ExitCode::SUCCESS);
     }
     writeln!(out, "{:<14} {:<9} {:>9} {:>6}  {:<28} NAME", "JOB", "STATE", "PROCESSES", "FLOWS", "SUBJECT")?;
-    for job in &jobs {
-        let text = |pointer: &str| job.pointer(pointer).and_then(Value::as_str).unwrap_or("-");
-        let number = |pointer: &str| job.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
-        writeln!(
-            out,
-            "{:<14} {:<9} {:>9} {:>6}  {:<28} {}",
-            text("/id"),
-            text("/state"),
-            number("/processes"),
-            number("/flows"),
-            text("/credential/subject"),
-            text("/name"),
-        )?;
+    for LiveJob { id, name, state, credential, processes, flows, .. } in &jobs {
+        let subject = credential.as_ref().map_or("-", |credential| &credential.subject);
+        writeln!(out, "{id:<14} {state:<9} {processes:>9} {flows:>6}  {subject:<28} {name}")?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// `lineal rotate-authority`.
 pub fn rotate_authority(control: &Path) -> Outcome {
-    for done in ask(control, &Request::Rotate)? {
-        let published = done.get("authority").and_then(Value::as_str).unwrap_or("-");
-        writeln!(
-            io::stdout(),
-            "jobs that start from now on trust {published}; those that run trust the last one, too"
-        )?;
-    }
+    let Rotated { authority } = ask_one(control, &Request::Rotate)?;
+    writeln!(
+        io::stdout(),
+        "jobs that start from now on trust {}; running jobs trust it and the last one",
+        authority.display()
+    )?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// `lineal status`.
+/// `lineal status`: every field of the status, one a line.
 pub fn status(control: &Path, format: &Format) -> Outcome {
-    let status = ask(control, &Request::Status)?;
-    if format.json {
-        return print_json(&status);
-    }
+    let status: Status = ask_one(control, &Request::Status)?;
     let mut out = io::stdout().lock();
-    for object in status.iter().filter_map(Value::as_object) {
-        for (name, value) in object {
+    if format.json {
+        writeln!(out, "{}", serde_json::to_string(&status)?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Value::Object(fields) = serde_json::to_value(&status)? {
+        for (name, value) in fields {
             match value {
                 Value::String(text) => writeln!(out, "{name:<16} {text}")?,
                 other => writeln!(out, "{name:<16} {other}")?,
             }
         }
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn print_json(objects: &[Value]) -> Outcome {
-    let mut out = io::stdout().lock();
-    for object in objects {
-        writeln!(out, "{object}")?;
     }
     Ok(ExitCode::SUCCESS)
 }

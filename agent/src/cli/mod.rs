@@ -1,28 +1,27 @@
-//! The command line: reads arguments, calls what they ask for, turns the answer into an exit code.
+//! The command line: reads the arguments, and has a command carried out by its own file.
 
+mod arguments;
 mod audit;
 mod detach;
 mod doctor;
 mod enroll;
+mod enrolment;
 mod listing;
+mod outcome;
 mod policy;
 mod revoke;
 mod run;
+mod trail;
 
-use std::{
-    io::{self, Write},
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 
+use self::{
+    arguments::Format,
+    outcome::{EXIT_USAGE, Outcome, exit_code},
+};
 use crate::{config, daemon};
-
-/// The answer is no: a policy test fails, the trail is broken.
-const EXIT_NO: u8 = 1;
-/// lineal's own failure.
-const EXIT_FAILURE: u8 = 125;
 
 /// Follows CI jobs through every process and decides what crosses their connections.
 #[derive(Parser)]
@@ -38,7 +37,13 @@ struct Cli {
 #[derive(Args)]
 struct Control {
     /// The agent's control socket.
-    #[arg(long = "control", global = true, env = "LINEAL_CONTROL", value_name = "PATH", default_value = config::DEFAULT_CONTROL)]
+    #[arg(
+        long = "control",
+        global = true,
+        env = "LINEAL_CONTROL",
+        value_name = "PATH",
+        default_value = config::DEFAULT_CONTROL
+    )]
     path: PathBuf,
 }
 
@@ -54,7 +59,7 @@ enum Command {
     Run(run::RunArgs),
     /// List the jobs that are followed.
     Jobs(Format),
-    /// Put a process that runs already, and all that descends from it, into a new job.
+    /// Put a running process and all its descendants into a new job.
     Enroll(enroll::EnrollArgs),
     /// Show the agent's health.
     Status(Format),
@@ -67,79 +72,37 @@ enum Command {
     Policy(policy::PolicyCommand),
     /// Replace the certificate authority that this host's jobs trust; the last one stays trusted.
     RotateAuthority,
-    /// Let go of every process and detach from the kernel, the agent being stopped: nothing is redirected or refused any
-    /// more. For root, when all else fails, and before lineal is removed.
+    /// Release every process and detach from the kernel, while the agent is stopped: nothing is redirected or
+    /// refused any more. For root, when all else fails, and before lineal is removed.
     Detach(detach::DetachArgs),
     /// End access now: open sessions are cut, new ones and new jobs refused.
     Revoke(revoke::RevokeArgs),
 }
 
-/// How a listing is printed.
-#[derive(Args)]
-struct Format {
-    /// One JSON object a line.
-    #[arg(long)]
-    json: bool,
-}
-
-/// A claim as the command line spells it: `NAME=VALUE`.
-fn claim(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("it must be NAME=VALUE")?;
-    Ok((name.to_owned(), value.to_owned()))
-}
-
-/// What a command comes to.
-type Outcome = anyhow::Result<ExitCode>;
-
 /// The program.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    match Cli::try_parse() {
+        Ok(cli) => exit_code(carry_out(cli)),
         Err(error) => {
             let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+            if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS }
         }
-    };
+    }
+}
+
+fn carry_out(cli: Cli) -> Outcome {
     let control = cli.control.path;
-    let outcome = match cli.command {
+    match cli.command {
         Command::Agent { config } => daemon::main(&config).map(|()| ExitCode::SUCCESS),
         Command::Run(args) => run::run(&control, args),
         Command::Enroll(args) => enroll::enroll(&control, args),
         Command::Jobs(format) => listing::jobs(&control, &format),
         Command::Status(format) => listing::status(&control, &format),
         Command::Doctor(format) => doctor::doctor(&format),
-        Command::Audit(args) => audit::run(&args),
+        Command::Audit(args) => audit::run(&control, &args),
         Command::Policy(command) => policy::run(command),
         Command::RotateAuthority => listing::rotate_authority(&control),
         Command::Detach(args) => detach::detach(&args),
         Command::Revoke(args) => revoke::revoke(&control, args),
-    };
-    match outcome {
-        Ok(code) => code,
-        // Whoever reads our output has seen enough: `lineal audit query | head`.
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = writeln!(io::stderr(), "lineal: {}", one_line(&error));
-            ExitCode::from(EXIT_FAILURE)
-        }
     }
-}
-
-/// An error with its causes, as one line.
-fn one_line(error: &anyhow::Error) -> String {
-    let mut text = error.to_string();
-    for cause in error.chain().skip(1).map(ToString::to_string) {
-        // Many errors name their cause themselves.
-        if !text.contains(&cause) {
-            text = format!("{text}: {cause}");
-        }
-    }
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error
-        .chain()
-        .filter_map(|cause| cause.downcast_ref::<io::Error>())
-        .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
 }

@@ -1,8 +1,8 @@
-//! Who is at the other end of a control connection, and what they may ask.
+//! The process at the other end of a control connection, and what it may ask.
 //!
-//! | verb | root, `admins` | any other user | a followed process |
+//! | verb | root, `admins` | any other user | a process inside a job |
 //! | --- | --- | --- | --- |
-//! | `enroll` (itself) | yes | yes | if its job has shown no token yet |
+//! | `enroll` (itself) | yes | yes | once, if its job is unidentified |
 //! | `enroll` (another process) | root only | a process of its own user | never |
 //! | `jobs`, `status`, `revoke`, `reload`, `rotate` | yes | never | never, root included |
 
@@ -13,10 +13,10 @@ use std::{
 
 use tokio::net::UnixStream;
 
-use super::Request;
+use super::request::Request;
 use crate::jobs::user_of;
 
-/// A peer, pinned down by a pidfd: its PID can't come to mean another process unnoticed.
+/// A process, held by a pidfd, so that reuse of its PID by another process is noticed.
 pub struct Peer {
     /// Host PID.
     pub pid: u32,
@@ -31,7 +31,11 @@ impl Peer {
         let credentials = stream.peer_cred()?;
         let pid =
             credentials.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid != 0).ok_or_else(
-                || io::Error::other("the peer is in a PID namespace that this agent can't see"),
+                || {
+                    io::Error::other(
+                        "the peer is in a PID namespace that the agent cannot see: connect from the host's",
+                    )
+                },
             )?;
         let pidfd = peer_pidfd(stream)?;
         let peer = Self { pid, uid: credentials.uid(), pidfd };
@@ -41,7 +45,7 @@ impl Peer {
         Ok(peer)
     }
 
-    /// Another process, pinned down likewise.
+    /// The process `pid`, held in the same way.
     pub fn at(pid: u32) -> io::Result<Self> {
         let number = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
         let number = number.ok_or_else(|| io::Error::other("there is no such process"))?;
@@ -51,14 +55,14 @@ impl Peer {
         if !peer.alive() {
             return Err(io::Error::other("the process is gone"));
         }
-        // Whoever may become another user is that user's affair.
+        // A process that may become another user counts as root's: its own user alone must not enrol it.
         if real != effective || saved != effective {
             return Ok(Self { uid: 0, ..peer });
         }
         Ok(peer)
     }
 
-    /// Whether the process still runs, so that its PID still means it.
+    /// Whether the process still runs; while it does, its PID is its own.
     pub fn alive(&self) -> bool {
         let mut polled =
             [rustix::event::PollFd::from_borrowed_fd(self.pidfd.as_fd(), rustix::event::PollFlags::IN)];
@@ -68,8 +72,8 @@ impl Peer {
     }
 }
 
-/// The pidfd of the process that called `connect`, from the kernel's own record of it (Linux 6.5), or by
-/// its PID before that.
+/// The pidfd of the process that called `connect`: from the socket itself (Linux 6.5), and from the PID
+/// before that.
 fn peer_pidfd(stream: &UnixStream) -> io::Result<OwnedFd> {
     const SO_PEERPIDFD: libc::c_int = 77;
     let mut fd: libc::c_int = -1;
@@ -98,29 +102,32 @@ fn peer_pidfd(stream: &UnixStream) -> io::Result<OwnedFd> {
     Ok(rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?)
 }
 
-/// What a process inside a job is told, whatever it asks.
-pub const FOLLOWED: &str = "a process inside a job may ask nothing of the agent";
+/// The answer to a process inside a job, whatever it asks.
+pub const FOLLOWED: &str = "a process inside a job may ask nothing of the agent: ask from outside the job";
 
-/// Where a peer stands, by its kernel tag.
+/// Whether a peer is inside a job, by its kernel tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standpoint {
     /// Outside every job.
     Outside,
-    /// In a job that a rule began and that has shown no token.
+    /// In a job that a rule began and that has no credential yet.
     Unidentified,
-    /// In a job.
+    /// In any other job.
     Inside,
 }
 
-/// Why a request is refused, or nothing.
+/// Why a request is refused; `None` if it is not.
 pub fn refusal(request: &Request, uid: u32, at: Standpoint, admins: &[u32]) -> Option<&'static str> {
     match request {
         Request::Enroll { pid: None, .. } if at == Standpoint::Unidentified => None,
         _ if at != Standpoint::Outside => Some(FOLLOWED),
         Request::Enroll { .. } => None,
-        Request::Jobs | Request::Status | Request::Revoke { .. } | Request::Reload | Request::Rotate => {
-            (uid != 0 && !admins.contains(&uid)).then_some("only root and the configured admins may ask this")
-        }
+        Request::Jobs | Request::Status | Request::Revoke { .. } | Request::Reload | Request::Rotate => (uid
+            != 0
+            && !admins.contains(&uid))
+        .then_some(
+            "only root and the configured admins may ask this: ask as root, or add your user id to admins",
+        ),
     }
 }
 
@@ -144,14 +151,14 @@ mod tests {
     }
 
     #[test]
-    fn a_followed_process_may_ask_nothing_root_included() {
+    fn a_process_inside_a_job_may_ask_nothing_root_included() {
         for request in requests() {
             assert!(refusal(&request, 0, Standpoint::Inside, &[1000]).is_some(), "{}", request.verb());
         }
     }
 
     #[test]
-    fn an_unidentified_process_may_show_a_token_of_its_own_and_nothing_else() {
+    fn a_process_of_an_unidentified_job_may_enrol_itself_and_nothing_else() {
         for request in requests() {
             let may = refusal(&request, 0, Standpoint::Unidentified, &[0]).is_none();
             assert_eq!(may, request.verb() == "enroll");

@@ -1,4 +1,5 @@
-//! The agent's side of the control socket.
+//! The agent's side of the control socket: who may connect and ask. It carries out no request: its
+//! [`Handler`] does.
 
 use std::{
     collections::HashMap,
@@ -17,35 +18,39 @@ use tokio::{
 };
 
 use super::{
-    CONNECTIONS_MAX, CONNECTIONS_PER_USER_MAX, End, REQUEST_BYTES_MAX, REQUEST_S, Request,
+    answer::Answer,
     peer::{FOLLOWED, Peer, Standpoint, refusal},
+    request::{CONNECTIONS_MAX, CONNECTIONS_PER_USER_MAX, End, REQUEST_BYTES_MAX, REQUEST_S, Request},
 };
 
-/// What answers requests that a peer may make.
+/// Carries out the requests that a peer may make.
 pub trait Handler: Send + Sync + 'static {
-    /// Where a process stands, by its kernel tag.
+    /// Whether a process is inside a job, by its kernel tag.
     fn standpoint(&self, pid: u32) -> Standpoint;
     /// User ids that may administer the agent besides root.
     fn admins(&self) -> &[u32];
-    /// Notes that somebody was turned away for holding too many connections.
+    /// Counts a connection that was closed because there are too many.
     fn on_full(&self);
-    /// Does what is asked; answers JSON objects, or the reason why not.
+    /// Carries out a request. The error is the sentence that the peer reads.
     fn handle(
         &self,
         request: Request,
         peer: &Peer,
-    ) -> impl Future<Output = Result<Vec<serde_json::Value>, String>> + Send;
+    ) -> impl Future<Output = Result<Vec<Answer>, String>> + Send;
 }
 
-/// Binds the control socket. Every user may connect: what they may ask is decided then.
+/// Binds the control socket. Every user may connect; what each may ask is decided for each request.
 pub fn bind(path: &Path) -> io::Result<UnixListener> {
     if let Some(dir) = path.parent() {
         std::fs::create_dir_all(dir)?;
     }
-    // A socket file outlives its listener: one that nobody answers at is stale.
+    // A socket's file outlives its listener. If nobody accepts, it is stale.
     match std::os::unix::net::UnixStream::connect(path) {
         Ok(_) => {
-            return Err(io::Error::new(io::ErrorKind::AddrInUse, "another agent answers at this socket"));
+            return Err(io::Error::new(
+                io::ErrorKind::AddrInUse,
+                "another agent answers there: stop it, or set `control` to another path",
+            ));
         }
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)?,
         Err(_) => {}
@@ -55,7 +60,7 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// How long accepting rests after it failed, as when descriptors ran out.
+/// How long accepting pauses after it failed, as when descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves until dropped.
@@ -65,13 +70,13 @@ pub async fn serve(listener: UnixListener, handler: Arc<impl Handler>) {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                tracing::error!(%error, "a control connection can't be accepted");
+                tracing::error!(%error, "a control connection cannot be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
         let Ok(peer) = Peer::of(&stream) else { continue };
-        // Asked while the process is known to live: with it goes its tag.
+        // Asked while the process is known to live: its tag ends with it.
         let at = handler.standpoint(peer.pid);
         let admin = peer.uid == 0 || handler.admins().contains(&peer.uid);
         let Some(slot) = slots.take(peer.uid, admin && at == Standpoint::Outside) else {
@@ -89,18 +94,19 @@ pub async fn serve(listener: UnixListener, handler: Arc<impl Handler>) {
     }
 }
 
-/// Who holds how many connections. One user can't hold all, and those who administer have theirs apart.
+/// Connections by holder. One user cannot hold all, and root and the admins have their own.
 #[derive(Default)]
 struct Slots(Mutex<HashMap<Option<u32>, usize>>);
 
-/// A place among the connections, given back when dropped.
+/// One connection's slot, given back when dropped.
 struct Slot {
     slots: Arc<Slots>,
-    /// `None` for those who administer.
+    /// The user; `None` for root and the admins.
     holder: Option<u32>,
 }
 
 impl Slots {
+    /// A slot for a connection of `uid`, unless there are too many.
     fn take(self: &Arc<Self>, uid: u32, admin: bool) -> Option<Slot> {
         let holder = (!admin).then_some(uid);
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -127,6 +133,7 @@ impl Drop for Slot {
     }
 }
 
+/// Reads one request, has it carried out if the peer may ask it, and writes the answer.
 async fn converse(
     mut stream: UnixStream,
     peer: &Peer,
@@ -146,7 +153,7 @@ async fn converse(
                 }
                 None => handler.handle(request, peer).await,
             },
-            Ok(Err(error)) => Err(format!("the request can't be read: {error}")),
+            Ok(Err(error)) => Err(format!("the request cannot be read: {error}")),
             Err(_) => Err(format!("no request within {REQUEST_S} seconds")),
         }
     };
@@ -165,8 +172,8 @@ async fn converse(
     stream.shutdown().await
 }
 
-/// Why a request is refused, or nothing. A process that passed its connection on and ended has no tag any more,
-/// so whoever asks in its name is refused too.
+/// Why a request is refused; `None` if it is not. A process that has ended has no tag any more, so a
+/// connection that it passed on to another process is refused.
 fn refused(
     request: &Request,
     peer: &Peer,
@@ -177,7 +184,7 @@ fn refused(
     if !peer.alive() {
         return Some("the process that connected has ended");
     }
-    // Who stood in a job when it connected, or does now, asks as one who does.
+    // A process that was in a job when it connected, or is now, asks as one inside the job.
     [before, now].into_iter().find_map(|at| refusal(request, peer.uid, at, handler.admins()))
 }
 
@@ -189,7 +196,7 @@ async fn read_request(stream: &mut UnixStream) -> io::Result<Request> {
         let message = format!("a request is one line of at most {REQUEST_BYTES_MAX} bytes");
         return Err(io::Error::new(io::ErrorKind::InvalidData, message));
     }
-    // The parser's error would quote the line, which can hold a token.
+    // The parser's own message would quote the line, which can hold a token.
     serde_json::from_slice(&line)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("column {}", error.column())))
 }

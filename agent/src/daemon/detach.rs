@@ -1,4 +1,5 @@
-//! Breaking the glass: nothing is followed, redirected or refused any more.
+//! `lineal detach`, for when all else fails: detaches every program and lets go of every process, while no
+//! agent runs.
 
 use std::path::Path;
 
@@ -16,19 +17,19 @@ use crate::{
     kernel::Pins,
 };
 
-/// What was let go.
+/// What a detachment has done.
 pub struct Detached {
-    /// Processes that were followed.
+    /// Processes that were followed until then.
     pub processes: usize,
-    /// Why the trail doesn't say so, if it doesn't.
+    /// Why it is not on record, if it is not.
     pub unrecorded: Option<String>,
 }
 
-/// Detaches every program that an agent left attached and lets go of every process. The agent must not run. It is recorded
-/// first; with `unrecorded` also if it can't be.
+/// Detaches every program that an agent left attached, and lets go of every process. No agent may run. The
+/// detachment is recorded first; if that fails, nothing is detached, unless `unrecorded` is set.
 pub fn detach(config_path: &Path, reason: &str, unrecorded: bool) -> anyhow::Result<Detached> {
     if !rustix::process::geteuid().is_root() {
-        bail!("only root can detach");
+        bail!("only root can detach: run it as root");
     }
     let config = Config::read(config_path);
     if let (Err(error), false) = (&config, unrecorded) {
@@ -48,7 +49,7 @@ pub fn detach(config_path: &Path, reason: &str, unrecorded: bool) -> anyhow::Res
     Ok(Detached { processes, unrecorded: recorded.err().map(|error| format!("{error:#}")) })
 }
 
-/// Writes to the trail who let go of what, and that every job has ended for lineal.
+/// Records who detached, and the end of every job: lineal follows none of them any more.
 fn record(
     config: &Config,
     reason: &str,
@@ -86,7 +87,8 @@ fn record(
     Ok(())
 }
 
-/// Who logged in, whatever user they became since (proc_pid_loginuid(5)); 4294967295 where nobody did.
+/// The user id of the login that this process descends from, whatever user it has become since
+/// (proc_pid_loginuid(5)); 4294967295 without a login.
 fn login_uid() -> u64 {
     std::fs::read_to_string("/proc/self/loginuid")
         .ok()

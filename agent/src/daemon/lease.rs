@@ -1,5 +1,8 @@
-//! The agent's sign of life to the kernel side, given by a thread of its own: nothing that waits for a lock or a disk holds
-//! it up. It is given for as long as the agent's tasks run at all.
+//! The lease: the agent's sign of life to the kernel side, which redirects connections only while it is
+//! renewed.
+//!
+//! It has a thread of its own, so that nothing that waits for a lock or a disk delays it. It is renewed only
+//! while the agent's tasks run.
 
 use std::{
     io,
@@ -15,21 +18,21 @@ use tokio::time::interval;
 
 use crate::kernel::Kernel;
 
-/// How long connects go on being redirected after the last sign of life.
+/// How long connections are redirected after the last renewal.
 pub const LEASE: Duration = Duration::from_secs(5);
-/// How often it is given.
+/// How often the lease is renewed.
 const RENEWAL: Duration = Duration::from_secs(1);
-/// An agent whose tasks have not run for so long is as good as dead.
+/// An agent whose tasks have not run for this long counts as dead.
 const STUCK: Duration = Duration::from_secs(30);
 
-/// The lease, kept until it is given up.
+/// The lease, renewed until it is given up.
 pub struct Lease {
     ends: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
 impl Lease {
-    /// Keeps the lease, and has a task show that tasks run.
+    /// Starts renewing the lease, and a task whose progress shows that tasks run.
     pub fn keep(kernel: Arc<Kernel>) -> io::Result<Self> {
         let beats = Arc::new(AtomicU64::new(0));
         let beating = Arc::clone(&beats);
@@ -50,9 +53,9 @@ impl Lease {
                     last = (beat, Instant::now());
                 }
                 if last.1.elapsed() >= STUCK {
-                    tracing::error!("the agent's tasks don't run: connects of jobs are refused");
+                    tracing::error!("the agent's tasks do not run: connections of jobs are refused");
                 } else if let Err(error) = kernel.renew_lease(LEASE) {
-                    tracing::error!(%error, "the lease can't be renewed: connects will be refused");
+                    tracing::error!(%error, "the lease cannot be renewed: jobs' connections will be refused");
                 }
                 std::thread::park_timeout(RENEWAL);
             }
@@ -60,7 +63,7 @@ impl Lease {
         Ok(Self { ends, thread })
     }
 
-    /// Ends it: who gives the lease up afterwards has the last word.
+    /// Stops renewing. Returns once the thread has ended, so that no renewal follows what is done afterwards.
     pub fn give_up(self) {
         self.ends.store(true, Ordering::Release);
         self.thread.thread().unpark();

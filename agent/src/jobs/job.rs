@@ -9,7 +9,7 @@ use std::{
 };
 
 use agent_core::{
-    audit::record::{CredentialRef, JobRef},
+    audit::record::JobRef,
     credential::Credential,
     standing::{Grounds, Standing, TokenTerm},
 };
@@ -93,20 +93,6 @@ impl Job {
         if !self.shut_off.load(Ordering::Acquire) && kernel.shut_off(self.id.0) {
             self.shut_off.store(true, Ordering::Release);
         }
-    }
-
-    /// The job as `lineal jobs --json` shows it.
-    pub fn to_json(&self, processes: usize) -> serde_json::Value {
-        let credential = self.credential.as_ref().map(CredentialRef::from);
-        serde_json::json!({
-            "id": self.id.to_string(),
-            "name": self.name,
-            "state": self.standing().word(),
-            "credential": credential,
-            "root_pid": self.root_pid,
-            "processes": processes,
-            "flows": self.sessions.load(Ordering::Acquire),
-        })
     }
 
     /// The job as the trail names it.

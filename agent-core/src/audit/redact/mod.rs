@@ -1,23 +1,25 @@
-//! Keeps secrets that were given as program arguments out of the trail.
+//! Masks secrets in program arguments before they reach the trail.
 //!
-//! It masks in doubt: a masked file name costs a reader a glance, a kept password costs the password. It is a
-//! second line all the same: no rule can know every program's options. It must never lengthen what it is
-//! not masking, reorder, or drop an argument.
+//! In doubt it masks: a masked file name makes a record harder to read, a recorded password is a leaked
+//! password. It can only be a second line of defence, because no rule knows every program's options.
+//! Arguments are never reordered, dropped or added, and text that is not a secret is never changed.
 
 mod names;
 mod programs;
+#[cfg(test)]
+mod tests;
 mod text;
 
 use names::is_secret;
 use programs::{SecretOption, Shape, options_of};
 
-/// What stands for a secret.
+/// The text that replaces a secret.
 pub const MASK: &str = "***";
 
-/// A script in an argument (`sh -c 'sh -c "…"'`) is read word by word this deep; deeper it is masked whole.
+/// How deep scripts inside scripts (`sh -c 'sh -c "…"'`) are read word by word; a deeper one is masked whole.
 const SCRIPT_DEPTH_MAX: u8 = 4;
 
-/// A process's arguments with secrets masked, one for one.
+/// A process's arguments with their secrets masked, as many as were given.
 pub fn argv<T: AsRef<str>>(arguments: &[T]) -> Vec<String> {
     let mut words = Words::new(0);
     arguments.iter().map(|argument| words.redact(argument.as_ref())).collect()
@@ -28,7 +30,7 @@ pub fn command_line(text: &str) -> String {
     Words::new(0).script(text)
 }
 
-/// What the words so far say about the next one.
+/// What the words so far tell about the next one.
 enum Next {
     /// Nothing.
     Plain,
@@ -36,7 +38,7 @@ enum Next {
     Secret,
     /// It is `user:password`.
     Pair,
-    /// It is a script.
+    /// It may be a script.
     Script,
 }
 
@@ -90,9 +92,9 @@ impl Words {
         match word.split_once('=') {
             Some((name, _)) if is_secret(name) => return format!("{name}={MASK}"),
             Some(_) => {}
-            // A secret may itself begin with a dash, so whatever comes next is masked.
+            // The value may begin with a dash, so the next word is masked whatever it looks like.
             None if is_secret(word) => self.next = Next::Secret,
-            // `sh -c`, `bash -lc`, `psql -c`, `python3 -c`: what comes next is a text with words of its own.
+            // `sh -c`, `bash -lc`, `psql -c`, `python3 -c`: the next argument is a text of several words.
             None if is_script_option(word) => self.next = Next::Script,
             None => {}
         }
@@ -100,8 +102,8 @@ impl Words {
     }
 
     fn operand(&self, word: &str) -> String {
-        // `PGPASSWORD=…` as given to env(1). A connection string that begins with its password has further
-        // settings, and a script is more than an assignment: those are read as text, value by value.
+        // `PGPASSWORD=…`, as env(1) takes it, is masked to its end. A connection string that begins with its
+        // password has further settings, so it is read as text, value by value.
         match word.split_once('=') {
             Some((name, value)) if names::is_name(name) && is_secret(name) && !text::has_setting(value) => {
                 format!("{name}={MASK}")
@@ -126,12 +128,12 @@ impl Words {
                 }
             }
         }
-        // Once more as a whole: SQL's PASSWORD '…' and headers span several words.
+        // Once more as a whole, because SQL's PASSWORD '…' and headers span several words.
         text::redact(&out)
     }
 }
 
-/// `user:password` with the password masked; without a colon there is none.
+/// `user:password` with the password masked; without a colon there is no password.
 fn pair(word: &str) -> String {
     match word.split_once(':') {
         Some((user, _)) => format!("{user}:{MASK}"),
@@ -145,7 +147,3 @@ fn is_script_option(word: &str) -> bool {
         None => false,
     }
 }
-
-#[cfg(test)]
-#[path = "tests.rs"]
-mod tests;

@@ -1,6 +1,6 @@
-//! Which names of options, variables, settings and headers are names of secrets.
+//! Tells from the name of an option, variable, setting or header whether its value is a secret.
 
-/// A word of a name that ends in one of these makes the name a secret's: `PGPASSWORD`, `authToken`.
+/// A name is a secret's if one of its words ends in one of these: `PGPASSWORD`, `authToken`.
 const SECRET_ENDINGS: &[&str] = &[
     "password",
     "passwords",
@@ -21,10 +21,10 @@ const SECRET_ENDINGS: &[&str] = &[
     "signature",
 ];
 
-/// A whole word that makes the name a secret's.
+/// A name is a secret's if one of its words is one of these.
 const SECRET_WORDS: &[&str] = &["pass", "pwd", "pw", "sig"];
 
-/// Words before `key` that make it a secret: a key alone is more often a column or a file.
+/// A name is a secret's if `key` follows one of these. `key` alone is more often a column or a file.
 const SECRET_KEYS: &[&str] = &[
     "access",
     "account",
@@ -40,7 +40,8 @@ const SECRET_KEYS: &[&str] = &[
     "storage",
 ];
 
-/// A last word that says the value is something about the secret and not the secret.
+/// A name that ends in one of these words is about a secret, such as its file or its lifetime, and not the
+/// secret.
 const ABOUT_A_SECRET: &[&str] = &[
     "age", "count", "dir", "expiry", "fd", "file", "format", "id", "jar", "length", "limit", "mode", "name",
     "path", "policy", "prompt", "provider", "stdin", "ttl", "type",
@@ -48,7 +49,7 @@ const ABOUT_A_SECRET: &[&str] = &[
 
 /// Whether a value under this name is a secret. Leading dashes are ignored.
 pub(super) fn is_secret(name: &str) -> bool {
-    // The shell's working directories.
+    // These hold the shell's working directories, although `pwd` is short for password elsewhere.
     if matches!(name, "PWD" | "OLDPWD") {
         return false;
     }
@@ -75,7 +76,7 @@ pub(super) fn is_name(text: &str) -> bool {
     !text.is_empty() && text.chars().all(is_name_char)
 }
 
-/// What names are made of.
+/// Whether a character can be part of a name.
 pub(super) fn is_name_char(c: char) -> bool {
     c.is_alphanumeric() || matches!(c, '_' | '-' | '.')
 }

@@ -1,9 +1,9 @@
-//! Options that hold secrets under names that do not say so, by program.
+//! Options of known programs whose values are secrets although their names do not say so.
 
 /// What an option's value is.
 #[derive(Clone, Copy)]
 pub(super) enum Shape {
-    /// A secret, and only when it is attached: alone, the program asks for it.
+    /// A secret if it is attached to the option. Without a value the program asks for the secret.
     Attached,
     /// A secret, attached or the next argument.
     Secret,
@@ -11,7 +11,7 @@ pub(super) enum Shape {
     Pair,
 }
 
-/// One such option.
+/// An option whose value is a secret.
 pub(super) struct SecretOption {
     /// With its dashes.
     pub(super) name: &'static str,
@@ -35,7 +35,7 @@ const CURL: &[SecretOption] = &[
     option("-U", Shape::Pair),
 ];
 
-/// Programs by the name they are called by. `login` is a subcommand of many (`docker login -p`).
+/// The options of each program. `login` is a subcommand of several (`docker login -p`).
 const PROGRAMS: &[(&[&str], &[SecretOption])] = &[
     (
         &[
@@ -68,7 +68,7 @@ const PROGRAMS: &[(&[&str], &[SecretOption])] = &[
     (&["curl"], CURL),
 ];
 
-/// The secret options of the program that `word` calls, if it calls a known one.
+/// The secret options of the program that `word` names, if that is a known one.
 pub(super) fn options_of(word: &str) -> Option<&'static [SecretOption]> {
     let name = word.rsplit('/').next()?;
     PROGRAMS.iter().find(|(names, _)| names.contains(&name)).map(|(_, options)| *options)

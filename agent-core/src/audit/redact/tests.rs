@@ -1,4 +1,4 @@
-//! The redactor as a table: arguments in, arguments out.
+//! The redactor as tables: arguments in, arguments out.
 
 use proptest::prelude::*;
 
@@ -8,7 +8,7 @@ fn check(arguments: &[&str], expect: &[&str]) {
     assert_eq!(argv(arguments), expect, "from {arguments:?}");
 }
 
-/// Arguments that must come out as they went in.
+/// Checks that no argument is changed.
 fn kept(arguments: &[&str]) {
     check(arguments, arguments);
 }

@@ -1,9 +1,11 @@
 //! Secrets inside text: settings, headers, JSON, URLs, SQL, and tokens known by their form.
 
-use super::MASK;
-use super::names::{is_name_char, is_secret};
+use super::{
+    MASK,
+    names::{is_name_char, is_secret},
+};
 
-/// Beginnings of tokens that issuers mark so that scanners find them.
+/// Prefixes by which issuers mark their tokens, so that scanners find them.
 const TOKEN_PREFIXES: &[&str] = &[
     "ghp_",
     "gho_",
@@ -29,7 +31,7 @@ const TOKEN_PREFIXES: &[&str] = &[
     "shpat_",
 ];
 
-/// A marked token is longer than this; what is shorter is a word.
+/// The shortest text with a token's prefix that counts as a token.
 const TOKEN_CHARS_MIN: usize = 16;
 
 /// `text` with the secrets found in it masked.
@@ -72,7 +74,7 @@ pub(super) fn redact(text: &str) -> String {
     out
 }
 
-/// Whether a space and `name=` follow somewhere: then the text is a list of settings, not one value.
+/// Whether `name=` follows a space somewhere, which makes the text a list of settings and not one value.
 pub(super) fn has_setting(text: &str) -> bool {
     text.split_whitespace().skip(1).any(|word| {
         let (name, rest) = take(word, is_name_char);
@@ -88,7 +90,7 @@ pub(super) enum Piece<'a> {
     Word(&'a str),
 }
 
-/// A script's words as a shell would split them, nearly: every byte of it is in one of the pieces.
+/// A script's words, split nearly as a shell would. Every byte of the script is in one of the pieces.
 pub(super) fn shell_words(script: &str) -> Vec<Piece<'_>> {
     let is_space = |c: char| c.is_whitespace() || matches!(c, ';' | '|' | '&' | '(' | ')' | '<' | '>');
     let mut pieces = Vec::new();
@@ -132,7 +134,7 @@ pub(super) fn unquoted(word: &str) -> &str {
         .unwrap_or(word)
 }
 
-/// What follows a secret's name: masks its value, if it has one, and returns what is left.
+/// Writes the text after a secret's name with the value masked, if there is a value, and returns the rest.
 fn value<'a>(name: &str, after: &'a str, out: &mut String) -> &'a str {
     // JSON closes the name's quote first.
     let (quote, unquoted) = take(after, |c| matches!(c, '"' | '\''));
@@ -189,7 +191,7 @@ fn quoted_after_space<'a>(after: &'a str, out: &mut String) -> &'a str {
     }
 }
 
-/// Masks a quoted value and returns what follows it; an unclosed quote runs to the end.
+/// Masks a quoted value and returns the text after it; an unclosed quote extends to the end.
 fn masked_quoted<'a>(value: &'a str, out: &mut String) -> Option<&'a str> {
     if let Some(inner) = value.strip_prefix("$$") {
         out.push_str(MASK);
@@ -214,7 +216,7 @@ fn masked_quoted<'a>(value: &'a str, out: &mut String) -> Option<&'a str> {
     }
 }
 
-/// `scheme://…`: masks the password of its user information, writes the authority, returns what follows.
+/// Writes `scheme://authority` with the password in it masked, and returns the text after the authority.
 fn url<'a>(scheme: &str, after: &'a str, out: &mut String) -> &'a str {
     out.push_str(scheme);
     out.push_str("://");

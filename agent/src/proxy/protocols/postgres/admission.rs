@@ -141,7 +141,7 @@ fn internal(violation: Violation) -> Refusal {
 
 fn no_login(upstream: &Upstream, error: &LoginsError) -> Refusal {
     tracing::error!(upstream = &*upstream.name, %error, "there is no login for the upstream");
-    let words = format!("the credential for {} cannot be had: see the agent's log", upstream.name);
+    let words = format!("the agent's login for {} cannot be had: see the agent's log", upstream.name);
     Refusal::new(Ended::NoLogin, words)
 }
 
@@ -158,6 +158,6 @@ fn not_logged_in(upstream: &Upstream, error: &LoginError) -> Refusal {
         LoginError::Refused { sqlstate, message } if !sqlstate.starts_with("28") => message.as_str(),
         _ => "see the agent's log",
     };
-    let words = format!("cannot log in to {} with the agent's credential: {told}", upstream.name);
+    let words = format!("cannot log in to {} with the agent's own login: {told}", upstream.name);
     Refusal::new(Ended::LoginFailed, words)
 }

@@ -41,7 +41,7 @@ pub enum DialError {
     Answer(u8),
     /// A secret would be within the job's reach.
     #[error(
-        "a credential may not be sent there: the way is neither by TLS with a verified name (tls.mode = \
+        "the agent's login may not be sent there: the way is neither by TLS with a verified name (tls.mode = \
          \"verify-full\") nor from a network namespace that the job is not in"
     )]
     Exposed,

@@ -76,7 +76,7 @@ impl Pump {
         }
     }
 
-    /// Gives the machine what the client sent, as far as it takes it.
+    /// Hands the client's bytes to the machine, as far as it takes them, and has its questions ruled on.
     fn take_client(&mut self, session: &Session) -> Result<(), Violation> {
         let mut done = 0;
         let mut input = std::mem::take(&mut self.client.input);
@@ -107,26 +107,8 @@ impl Pump {
                     done += consumed;
                 }
                 Ok(ClientStep::Judge { command, question, .. }) => {
-                    let Ruled { ruling, recorded, prepares, declares } =
-                        self.statements.rule(session, command, &question);
-                    for name in &prepares {
-                        self.machine.sql_prepared(name.as_deref().map(str::as_bytes));
-                    }
-                    if declares {
-                        self.machine.sql_declared(None);
-                    }
-                    self.sent.push_back(Sent { command, at: Instant::now(), recorded });
-                    let taken = match ruling {
-                        Ruling::Allow(Grant::Run(permit)) => self.machine.allow(permit),
-                        Ruling::Allow(Grant::Prepare(preparation)) => {
-                            self.machine.allow_preparation(preparation)
-                        }
-                        Ruling::Deny(denied) => {
-                            let denial = Denial::new(format!("lineal: {}", denied.words()));
-                            self.machine.deny(command, denial)
-                        }
-                    };
-                    if let Err(violation) = taken {
+                    let ruled = self.statements.rule(session, command, &question);
+                    if let Err(violation) = self.carry_out(command, ruled) {
                         break Err(violation);
                     }
                 }
@@ -142,7 +124,27 @@ impl Pump {
         outcome
     }
 
-    /// Gives the machine what the server sent, as far as it takes it.
+    /// Tells the machine the ruling on a command, and notes that the command is on its way.
+    fn carry_out(&mut self, command: u64, ruled: Ruled) -> Result<(), Violation> {
+        let Ruled { ruling, recorded, prepares, declares } = ruled;
+        for name in &prepares {
+            self.machine.sql_prepared(name.as_deref().map(str::as_bytes));
+        }
+        if declares {
+            self.machine.sql_declared(None);
+        }
+        self.sent.push_back(Sent { command, at: Instant::now(), recorded });
+        match ruling {
+            Ruling::Allow(Grant::Run(permit)) => self.machine.allow(permit),
+            Ruling::Allow(Grant::Prepare(preparation)) => self.machine.allow_preparation(preparation),
+            Ruling::Deny(denied) => {
+                let denial = Denial::new(format!("lineal: {}", denied.words()));
+                self.machine.deny(command, denial)
+            }
+        }
+    }
+
+    /// Hands the upstream's bytes to the machine, as far as it takes them.
     fn take_upstream(&mut self, session: &Session) -> Result<(), Violation> {
         let mut done = 0;
         let outcome = loop {
