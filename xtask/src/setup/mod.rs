@@ -20,6 +20,9 @@ pub(crate) fn setup(purpose: Purpose) -> anyhow::Result<()> {
     if purpose.raises_labs() && !node::is_recent_enough() {
         needs.push(needs::NODE);
     }
+    if purpose.raises_labs() && !node::has_npm()? {
+        needs.push(needs::PIP);
+    }
     packages::install(&needs)?;
     if let Some(missing) = missing {
         if missing.linker {

@@ -66,6 +66,8 @@ const LAB: [Need; 6] = [
 ];
 /// Node, where no recent one is installed.
 pub(super) const NODE: Need = ("nodejs", "runs the lab's OpenID provider");
+/// pip, where no npm is installed.
+pub(super) const PIP: Need = ("python3-pip", "fetches npm, which fetches the OpenID provider");
 const TEST: [Need; 7] = [
     ("python3-asyncpg", "a driver under test"),
     ("openjdk-17-jdk-headless", "runs a driver under test"),
