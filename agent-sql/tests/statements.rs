@@ -19,6 +19,7 @@ fn check_all(table: &[(&str, &str)]) {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a plain list of statements")]
 fn queries_read_every_table_that_they_name() {
     check_all(&[
         ("SELECT 1", "select"),
@@ -304,6 +305,7 @@ fn statements_about_the_session_have_their_class() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a plain list of statements")]
 fn definitions_have_accesses_to_their_subject_and_to_what_they_mention() {
     check_all(&[
         ("CREATE TABLE t (x int DEFAULT f())", "create t"),

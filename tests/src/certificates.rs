@@ -11,8 +11,6 @@ use std::{
 use anyhow::Context;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType};
 
-use crate::postgres::account;
-
 /// The name in the server's certificate.
 pub const SERVER_NAME: &str = "db.lab.example";
 /// The database user that logs in by a certificate alone.
@@ -20,12 +18,12 @@ pub const CERTIFIED_USER: &str = "app_cert";
 
 /// Writes `ca.pem`, `server.pem`, `server.key`, `client.pem` and `client.key` into `directory`, and
 /// `other-ca.pem` of an authority that has signed no certificate. The file of the server's key belongs to
-/// PostgreSQL's account, that of the client's key to the caller.
-pub fn make(directory: &Path) -> anyhow::Result<()> {
+/// `owner`, a user and group id, and that of the client's key to the caller.
+pub fn make(directory: &Path, owner: (u32, u32)) -> anyhow::Result<()> {
     let authority = authority("lab authority")?;
     fs::write(directory.join("ca.pem"), authority.pem())?;
     fs::write(directory.join("other-ca.pem"), self::authority("other authority")?.pem())?;
-    let (uid, gid) = account()?;
+    let (uid, gid) = owner;
 
     let mut server = CertificateParams::new([SERVER_NAME.to_owned()])?;
     server.distinguished_name.push(DnType::CommonName, SERVER_NAME);

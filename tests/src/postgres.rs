@@ -56,7 +56,7 @@ impl Postgres {
     pub fn start(directory: &Path, cgroup: &Cgroup, logs: &Path) -> anyhow::Result<Self> {
         let home = directory.join("postgres");
         let data = initialise(&home)?;
-        certificates::make(directory)?;
+        certificates::make(directory, account()?)?;
 
         let (reservation, port) = reserve_port()?;
         let mut command = Command::new("unshare");

@@ -8,6 +8,7 @@
 //! makes the compiler list all code that must handle it.
 
 mod action;
+mod list;
 mod resource;
 mod sql;
 
@@ -53,9 +54,23 @@ impl Facts {
         Self { accesses, detail: None, barred: None }
     }
 
+    /// The facts of an SQL command of which only the action is known.
+    pub fn of_sql(action: Action) -> Self {
+        Self {
+            accesses: vec![Access { action, resource: SqlResource::Database.into() }],
+            detail: Some(Detail::Sql(SqlFacts::one_statement())),
+            barred: None,
+        }
+    }
+
+    /// What SQL adds, for an SQL command.
+    pub fn sql(&self) -> Option<&SqlFacts> {
+        self.detail.as_ref().map(|Detail::Sql(sql)| sql)
+    }
+
     /// Adds everything that `other` does. Where both are barred, the first reason stays.
     pub fn join(&mut self, other: &Self) {
-        join(&mut self.accesses, &other.accesses);
+        list::join(&mut self.accesses, &other.accesses);
         match (&mut self.detail, &other.detail) {
             (Some(Detail::Sql(sql)), Some(Detail::Sql(more))) => sql.join(more),
             (detail @ None, more) => detail.clone_from(more),
@@ -121,13 +136,6 @@ impl Weight {
             + self.detail_names * Self::NAME_BYTES
             + self.name_bytes
     }
-}
-
-/// Adds `more` to `list`, and leaves it sorted and without duplicates.
-fn join<T: Ord + Clone>(list: &mut Vec<T>, more: &[T]) {
-    list.extend_from_slice(more);
-    list.sort_unstable();
-    list.dedup();
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What actions are done to. Resources hold only what a command itself names; the session's upstream,
 //! database and the like are in its [`Target`](crate::target::Target).
 
-use super::{Relation, SqlResource};
+use super::sql::{Relation, SqlResource};
 
 /// What an action is done to, within the target of the session.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -2,7 +2,7 @@
 //!
 //! These types only carry what was read. The `agent-sql` crate reads it.
 
-use super::{Access, Action, Detail, Facts, join};
+use super::list::join;
 
 /// A relation as a statement spells it, after PostgreSQL's own folding and unquoting.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -70,21 +70,5 @@ impl SqlFacts {
     /// The functions and settings.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.functions.iter().chain(&self.settings).map(|name| &**name)
-    }
-}
-
-impl Facts {
-    /// The facts of an SQL command of which only the action is known.
-    pub fn of_sql(action: Action) -> Self {
-        Self {
-            accesses: vec![Access { action, resource: SqlResource::Database.into() }],
-            detail: Some(Detail::Sql(SqlFacts::one_statement())),
-            barred: None,
-        }
-    }
-
-    /// What SQL adds, for an SQL command.
-    pub fn sql(&self) -> Option<&SqlFacts> {
-        self.detail.as_ref().map(|Detail::Sql(sql)| sql)
     }
 }

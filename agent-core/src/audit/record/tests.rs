@@ -24,18 +24,7 @@ fn satisfies(root: &Value, schema: &Value, value: &Value, at: &str) -> Result<()
                 let pointer = rule.as_str().unwrap().strip_prefix('#').unwrap();
                 satisfies(root, root.pointer(pointer).unwrap(), value, at)
             }
-            "oneOf" => {
-                let results: Vec<_> = rule
-                    .as_array()
-                    .unwrap()
-                    .iter()
-                    .map(|schema| satisfies(root, schema, value, at))
-                    .collect();
-                match results.iter().filter(|result| result.is_ok()).count() {
-                    1 => Ok(()),
-                    count => Err(format!("{count} alternatives hold: {results:?}")),
-                }
-            }
+            "oneOf" => is_one_of(root, rule.as_array().unwrap(), value, at),
             "const" => (value == rule).then_some(()).ok_or(format!("is {value}, not {rule}")),
             "enum" => {
                 rule.as_array().unwrap().contains(value).then_some(()).ok_or(format!("{value} not in {rule}"))
@@ -68,21 +57,39 @@ fn satisfies(root: &Value, schema: &Value, value: &Value, at: &str) -> Result<()
                     None => Ok(()),
                 })
             }
-            "additionalProperties" => {
-                let known = schema.get("properties").and_then(Value::as_object);
-                value.as_object().into_iter().flatten().try_for_each(|(name, value)| {
-                    match (known.is_some_and(|known| known.contains_key(name)), rule) {
-                        (true, _) => Ok(()),
-                        (false, Value::Bool(false)) => Err(format!("{name} is not described")),
-                        (false, schema) => satisfies(root, schema, value, &format!("{at}.{name}")),
-                    }
-                })
-            }
+            "additionalProperties" => has_no_other_properties(root, schema, rule, value, at),
             unknown => Err(format!("the checker does not know {unknown}")),
         };
         holds.map_err(|reason| format!("{at}: {keyword}: {reason}"))?;
     }
     Ok(())
+}
+
+/// `oneOf`: exactly one of the alternatives holds.
+fn is_one_of(root: &Value, alternatives: &[Value], value: &Value, at: &str) -> Result<(), String> {
+    let results: Vec<_> = alternatives.iter().map(|schema| satisfies(root, schema, value, at)).collect();
+    match results.iter().filter(|result| result.is_ok()).count() {
+        1 => Ok(()),
+        count => Err(format!("{count} alternatives hold: {results:?}")),
+    }
+}
+
+/// `additionalProperties`: properties that `schema` does not name are forbidden, or satisfy `rule`.
+fn has_no_other_properties(
+    root: &Value,
+    schema: &Value,
+    rule: &Value,
+    value: &Value,
+    at: &str,
+) -> Result<(), String> {
+    let known = schema.get("properties").and_then(Value::as_object);
+    value.as_object().into_iter().flatten().try_for_each(|(name, value)| {
+        match (known.is_some_and(|known| known.contains_key(name)), rule) {
+            (true, _) => Ok(()),
+            (false, Value::Bool(false)) => Err(format!("{name} is not described")),
+            (false, schema) => satisfies(root, schema, value, &format!("{at}.{name}")),
+        }
+    })
 }
 
 fn is_type(name: &str, value: &Value) -> bool {

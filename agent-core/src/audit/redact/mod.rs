@@ -10,11 +10,10 @@ mod programs;
 mod tests;
 mod text;
 
+pub use text::MASK;
+
 use names::is_secret;
 use programs::{SecretOption, Shape, options_of};
-
-/// The text that replaces a secret.
-pub const MASK: &str = "***";
 
 /// How deep scripts inside scripts (`sh -c 'sh -c "…"'`) are read word by word; a deeper one is masked whole.
 const SCRIPT_DEPTH_MAX: u8 = 4;

@@ -1,9 +1,9 @@
 //! Secrets inside text: settings, headers, JSON, URLs, SQL, and tokens known by their form.
 
-use super::{
-    MASK,
-    names::{is_name_char, is_secret},
-};
+use super::names::{is_name_char, is_secret};
+
+/// The text that replaces a secret.
+pub const MASK: &str = "***";
 
 /// Prefixes by which issuers mark their tokens, so that scanners find them.
 const TOKEN_PREFIXES: &[&str] = &[

@@ -131,57 +131,24 @@ fn a_reply_that_answers_nothing_ends_the_session() {
         assert!(expected, "{sent} {reply}: {fault:?}");
         assert_eq!(executor.seen.to_client, b"", "{sent} {reply}");
     };
-    for reply in [
-        "1",
-        "2",
-        "3",
-        "n",
-        "s",
-        "I",
-        "t",
-        "T",
-        "D",
-        "C X",
-        "Z I",
-        "G",
-        "H",
-        "d",
-        "c",
-        "V",
-        "E 42601 x",
-        "R 0",
-        "K 7 abcd",
-        "v 0",
-        "RAW ?\0\0\0\x04",
-    ] {
-        check("", reply);
-    }
-    for reply in ["1", "2", "3", "n", "s", "t", "d", "c", "V", "R 0", "K 7 abcd"] {
-        check("Q a", reply);
-    }
-    for reply in ["2", "3", "n", "s", "I", "t", "T", "D", "C X", "Z I", "G", "H", "d", "c", "V"] {
-        check("P =a / S", reply);
-    }
-    for reply in ["1", "3", "n", "s", "I", "t", "T", "D", "C X", "Z I", "G", "H", "d", "c", "V"] {
-        check("B <", reply);
-    }
-    for reply in ["1", "2", "3", "n", "t", "T", "Z I", "d", "c", "V"] {
-        check("E x", reply);
-    }
-    for reply in ["1", "2", "3", "n", "T", "s", "I", "D", "C X", "Z I"] {
-        check("D s", reply);
-    }
-    for reply in ["1", "2", "3", "t", "s", "I", "D", "C X", "Z I"] {
-        check("D p", reply);
-    }
-    for reply in ["1", "2", "n", "T", "D", "C X", "Z I"] {
-        check("C px", reply);
-    }
-    for reply in ["1", "2", "3", "n", "T", "D", "C X", "I", "V"] {
-        check("S", reply);
-    }
-    for reply in ["1", "T", "D", "C X", "Z I", "G"] {
-        check("F 1", reply);
+    // What the client has sent, and the replies that do not answer it.
+    let table = [
+        ("", "1, 2, 3, n, s, I, t, T, D, C X, Z I, G, H, d, c, V, E 42601 x, R 0, K 7 abcd, v 0"),
+        ("", "RAW ?\0\0\0\x04"),
+        ("Q a", "1, 2, 3, n, s, t, d, c, V, R 0, K 7 abcd"),
+        ("P =a / S", "2, 3, n, s, I, t, T, D, C X, Z I, G, H, d, c, V"),
+        ("B <", "1, 3, n, s, I, t, T, D, C X, Z I, G, H, d, c, V"),
+        ("E x", "1, 2, 3, n, t, T, Z I, d, c, V"),
+        ("D s", "1, 2, 3, n, T, s, I, D, C X, Z I"),
+        ("D p", "1, 2, 3, t, s, I, D, C X, Z I"),
+        ("C px", "1, 2, n, T, D, C X, Z I"),
+        ("S", "1, 2, 3, n, T, D, C X, I, V"),
+        ("F 1", "1, T, D, C X, Z I, G"),
+    ];
+    for (sent, replies) in table {
+        for reply in replies.split(", ") {
+            check(sent, reply);
+        }
     }
 }
 

@@ -42,7 +42,6 @@ pub(super) fn client(text: &str) -> Vec<u8> {
 
 fn client_item(item: &str) -> Vec<u8> {
     let (tag, rest) = item.split_once(' ').unwrap_or((item, ""));
-    let mut out = Vec::new();
     match tag {
         "SSL" => untyped(80_877_103, b""),
         "GSS" => untyped(80_877_104, b""),
@@ -55,26 +54,7 @@ fn client_item(item: &str) -> Vec<u8> {
             body.extend(b"\0\0");
             untyped(if tag == "START" { 3 << 16 } else { (3 << 16) + 9 }, &body)
         }
-        "Q!" => {
-            poison::put_query(&mut out);
-            out
-        }
-        "P!" => {
-            poison::put_parse(&mut out, rest.as_bytes());
-            out
-        }
-        "B!" => {
-            poison::put_bind(&mut out);
-            out
-        }
-        "E!" => {
-            poison::put_execute(&mut out);
-            out
-        }
-        "F!" => {
-            poison::put_function_call(&mut out);
-            out
-        }
+        "Q!" | "P!" | "B!" | "E!" | "F!" => poison_item(tag, rest),
         // name=text
         "P" => {
             let (name, text) = rest.split_once('=').unwrap();
@@ -107,6 +87,19 @@ fn client_item(item: &str) -> Vec<u8> {
         "RAW" => rest.as_bytes().to_vec(),
         other => panic!("no client message {other:?}"),
     }
+}
+
+fn poison_item(tag: &str, name: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    match tag {
+        "Q!" => poison::put_query(&mut out),
+        "P!" => poison::put_parse(&mut out, name.as_bytes()),
+        "B!" => poison::put_bind(&mut out),
+        "E!" => poison::put_execute(&mut out),
+        "F!" => poison::put_function_call(&mut out),
+        other => panic!("no poison {other:?}"),
+    }
+    out
 }
 
 /// The bytes of the upstream's messages.

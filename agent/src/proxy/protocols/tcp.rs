@@ -86,7 +86,8 @@ fn admit(session: &mut Session, bundle: &Arc<Bundle>) -> Result<Admission, Ended
     let admitted =
         session.record_open(&target).and_then(|()| session.begin(&Facts::connect(), &resources, decision));
     admitted.map_err(|refusal| {
-        tracing::info!(destination = %session.destination, reason = refusal.words, "a connection was refused");
+        let (destination, reason) = (session.destination, refusal.words);
+        tracing::info!(%destination, reason, "a connection was refused");
         refusal.why
     })
 }

@@ -53,8 +53,8 @@ pub struct Command<'a> {
 }
 
 impl Judge {
-    /// The judge of one session under one bundle. With `lends_login` the agent logs in itself: then a job that is only
-    /// observed is not lent a login that policy would not lend it.
+    /// The judge of one session under one bundle. With `lends_login` the agent logs in itself: then a job
+    /// that is only observed is not lent a login that policy would not lend it.
     pub fn new(
         session: &Session,
         bundle: &Arc<Bundle>,

@@ -107,8 +107,8 @@ fn refused(words: impl Into<String>) -> Refusal {
     Refusal::new(Ended::ProtocolViolation, words)
 }
 
-/// Negotiates TLS with a client that asked for it by an SSLRequest (`asked_first`), or began with it. A client that
-/// began with it must name PostgreSQL by ALPN (the manual, "SSL Session Encryption").
+/// Negotiates TLS with a client that asked for it by an SSLRequest (`asked_first`), or began with it. A
+/// client that began with it must name PostgreSQL by ALPN (the manual, "SSL Session Encryption").
 async fn shake(
     authority: &Authority,
     client: TcpStream,

@@ -41,7 +41,8 @@ pub enum LoginError {
     NoPassword,
     /// The upstream asks for the password in the clear, and its identity is not verified.
     #[error(
-        "it asks for the password in the clear, which takes TLS with a verified name (tls.mode = \"verify-full\")"
+        "it asks for the password in the clear, which takes TLS with a verified name \
+         (tls.mode = \"verify-full\")"
     )]
     Clear,
     /// The upstream asks for an authentication method that the agent does not have.

@@ -44,7 +44,8 @@ impl Names {
             };
         if full {
             tracing::warn!(
-                "a session gives statements or portals too many names: their EXECUTE or FETCH is sql:other now"
+                "a session gives statements or portals too many names: \
+                 their EXECUTE or FETCH is sql:other now"
             );
             self.overflows.inc();
             (self.meanings, self.bytes, self.overflowed) = (HashMap::new(), 0, true);
