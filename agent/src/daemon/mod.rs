@@ -38,8 +38,8 @@ pub fn main(config_path: &Path) -> anyhow::Result<()> {
         .build()
         .context("cannot start the runtime")?;
     runtime.block_on(async {
-        let serving = Serving::start(assemble(config).await?);
-        serving.until_asked_to_stop().await?;
+        let mut serving = Serving::start(assemble(config).await?)?;
+        serving.until_asked_to_stop().await;
         serving.stop().await
     })
 }

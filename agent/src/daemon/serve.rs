@@ -1,10 +1,10 @@
 //! The agent while it serves, and how it stops.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use agent_core::audit::record::AgentState;
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::watch,
     task::AbortHandle,
 };
@@ -22,12 +22,32 @@ pub(super) struct Serving {
     draining: watch::Sender<Drain>,
     lease: Lease,
     tasks: Vec<AbortHandle>,
+    signals: Signals,
+}
+
+/// The signals that the agent acts upon. A signal that nobody has asked for ends the process.
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
 }
 
 impl Serving {
     /// Starts every task, and tells systemd that the agent is ready.
-    pub(super) fn start(assembled: Assembled) -> Self {
+    pub(super) fn start(assembled: Assembled) -> anyhow::Result<Self> {
         let Assembled { config, agent, scrape, socket, events, connections, draining, lease } = assembled;
+        // Before anybody is told that the agent is ready: `systemctl reload` may follow at once.
+        let signals = Signals::new()?;
         let refreshed = Arc::clone(&agent);
         let refresh = move || refreshed.refresh_metrics();
         let tasks = vec![
@@ -42,21 +62,19 @@ impl Serving {
         ];
         let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
         tracing::info!(control = %config.control.display(), metrics = %agent.metrics_address, "ready");
-        Self { config, agent, draining, lease, tasks }
+        Ok(Self { config, agent, draining, lease, tasks, signals })
     }
 
     /// Returns at SIGTERM or SIGINT; until then, SIGHUP reloads.
-    pub(super) async fn until_asked_to_stop(&self) -> anyhow::Result<()> {
-        let mut hangup = signal(SignalKind::hangup())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
+    pub(super) async fn until_asked_to_stop(&mut self) {
+        let Signals { hangup, terminate, interrupt } = &mut self.signals;
         loop {
             tokio::select! {
                 _ = hangup.recv() => {
                     let _ = self.agent.reload();
                 }
-                _ = terminate.recv() => return Ok(()),
-                _ = interrupt.recv() => return Ok(()),
+                _ = terminate.recv() => return,
+                _ = interrupt.recv() => return,
             }
         }
     }
@@ -64,7 +82,7 @@ impl Serving {
     /// Lets sessions end, cuts those that do not, and closes the trail. The agent's programs stay attached:
     /// they go on following jobs and refuse their connections.
     pub(super) async fn stop(self) -> anyhow::Result<()> {
-        let Self { config, agent, draining, lease, tasks } = self;
+        let Self { config, agent, draining, lease, tasks, signals: _ } = self;
         let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Stopping]);
         tracing::info!(sessions = agent.proxy.sessions(), "draining");
         // The control socket stays open while sessions drain: a revocation must not wait for them.

@@ -170,13 +170,12 @@ impl Session {
         let (kind, name) = target(b'C', fields)?;
         let name: Box<[u8]> = name.into();
         self.replies.push(match kind {
-            // A name that finds no room has no meaning that could be taken from it.
             Target::Statement => {
-                let order = self.statements.change(&name, self.segment, None).unwrap_or_default();
+                let order = self.statements.change(&name, self.segment, None).ok();
                 Expect::CloseStatement { name, order }
             }
             Target::Portal => {
-                let order = self.portals.change(&name, self.segment, None).unwrap_or_default();
+                let order = self.portals.change(&name, self.segment, None).ok();
                 Expect::ClosePortal { name, order }
             }
         });

@@ -36,13 +36,16 @@ pub(in crate::postgres) enum Expect {
         command: u64,
         poison: Option<Box<Denial>>,
     },
+    /// `order` is `None` for a name that found no room: it had no meaning to lose, and a meaning that it gets
+    /// before this is answered is a later one.
     CloseStatement {
         name: Box<[u8]>,
-        order: Order,
+        order: Option<Order>,
     },
+    /// As `CloseStatement`.
     ClosePortal {
         name: Box<[u8]>,
-        order: Order,
+        order: Option<Order>,
     },
     Sync,
     /// CopyDone or CopyFail. It is never answered itself, but it bounds what a COPY can have read.

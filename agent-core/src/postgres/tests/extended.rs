@@ -394,6 +394,29 @@ fn statements_beyond_the_bound_are_denied_and_closing_makes_room() {
 }
 
 #[test]
+fn closing_a_name_that_found_no_room_leaves_a_later_statement_of_that_name() {
+    let limits = Limits { statements_max: 1, ..Limits::default() };
+    check_with(
+        limits,
+        "> P x=a / S
+         ? prepare x=a
+         < 1 / Z I
+         ! 2 complete
+         ! ready I
+         > C sx / C sy / H
+         < 3
+         > P y=b / H
+         ? prepare y=b
+         < 3
+         < 1
+         ! 3 complete
+         > B <y / E / S
+         ? bind : b
+         ? execute : b",
+    );
+}
+
+#[test]
 fn texts_beyond_the_bound_are_denied_and_closing_makes_room() {
     let limits = Limits { kept_bytes_max: 10, parameters_bytes_max: 0, ..Limits::default() };
     check_with(

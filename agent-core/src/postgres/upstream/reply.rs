@@ -10,7 +10,7 @@ use super::{
 use crate::postgres::{
     event::{Event, Tag, Transaction},
     fault::{UpstreamFault, Violation, unexpected},
-    namespace::Namespace,
+    namespace::{Namespace, Order},
     replies::{Answered, BindSent, Expect, Fate, ParseSent, Reply, outcome},
     state::Session,
     statements::{Portal, Statement},
@@ -103,10 +103,12 @@ fn settle(
                 portals.revoke(name);
             }
         }
-        Expect::CloseStatement { name, order } if done => statements.settle(name, *order, None),
-        Expect::CloseStatement { name, .. } => statements.revoke(name),
-        Expect::ClosePortal { name, order } if done => portals.settle(name, *order, None),
-        Expect::ClosePortal { name, .. } => portals.revoke(name),
+        Expect::CloseStatement { name, order: Some(order) } => close(statements, name, *order, done),
+        Expect::ClosePortal { name, order: Some(order) } => close(portals, name, *order, done),
         _ => {}
     }
+}
+
+fn close<V: Clone>(names: &mut Namespace<V>, name: &[u8], order: Order, done: bool) {
+    if done { names.settle(name, order, None) } else { names.revoke(name) }
 }

@@ -23,7 +23,12 @@ pub(super) enum Step<'a> {
     /// A complete line, without its newline.
     Line(&'a [u8]),
     /// The bytes after a segment's last newline.
-    Torn(&'a [u8]),
+    Torn {
+        /// Those bytes.
+        tail: &'a [u8],
+        /// No other segment follows.
+        last: bool,
+    },
     /// The trail's end.
     End,
 }
@@ -89,18 +94,13 @@ impl Lines {
                 if read > LINE_BYTES_MAX {
                     return Err(self.bad_line("longer than any record".to_owned()));
                 }
-                return Ok(Step::Torn(&self.line));
+                return Ok(Step::Torn { tail: &self.line, last: self.later.is_empty() });
             }
             self.current = match self.later.pop_front() {
                 Some(segment) => Some(Current::open(segment, 0, 0)?),
                 None => None,
             };
         }
-    }
-
-    /// Whether another segment follows.
-    pub(super) fn has_later(&self) -> bool {
-        !self.later.is_empty()
     }
 
     /// The segment and the number, from 1, of the line that the last step returned.

@@ -182,6 +182,24 @@ fn an_empty_segment_left_by_a_crash_is_continued() {
 }
 
 #[test]
+fn a_segment_that_a_crash_left_with_half_its_first_line_is_continued() {
+    let home = TrailHome::new();
+    let trail = home.open();
+    trail.append(&bundle("a")).unwrap();
+    trail.close().unwrap();
+    fs::write(home.dir().join(format!("audit-{:020}.jsonl", 4)), r#"{"v":1,"seq":4,"#).unwrap();
+    let (unbroken, out) = home.verify();
+    assert!(unbroken && out.contains("15 bytes of an unfinished record"), "{out}");
+
+    let trail = home.open();
+    trail.append(&bundle("b")).unwrap();
+    trail.close().unwrap();
+    assert_eq!(home.segments().len(), 2);
+    let (unbroken, out) = home.verify();
+    assert!(unbroken && !out.contains("unfinished"), "{out}");
+}
+
+#[test]
 fn a_last_line_that_is_not_a_record_is_refused_and_left_as_evidence() {
     let home = TrailHome::new();
     let trail = home.open();

@@ -44,7 +44,7 @@ fn search(dir: &Path, args: &QueryArgs, out: &mut dyn Write) -> Result<(), ReadE
     loop {
         let line = match lines.step()? {
             Step::Line(line) => line,
-            Step::Torn(_) => continue,
+            Step::Torn { .. } => continue,
             Step::End => break,
         };
         match search.read(line) {
@@ -192,7 +192,7 @@ impl Search<'_> {
         while !self.pending.is_settled() {
             let line = match ahead.step()? {
                 Step::Line(line) => line,
-                Step::Torn(_) => continue,
+                Step::Torn { .. } => continue,
                 Step::End => break,
             };
             if let Err(error) = self.read_ahead(line) {

@@ -27,10 +27,9 @@ pub(super) fn check(dir: &Path, keys: &[PublicKey], archived: bool) -> Result<Re
     let mut checker = Checker::new(keys, archived);
     loop {
         let first_seq = lines.segment_first_seq().unwrap_or(1);
-        let has_later = lines.has_later();
         let checked = match lines.step() {
             Ok(Step::End) => break,
-            Ok(Step::Torn(tail)) => match checker.torn(tail, has_later) {
+            Ok(Step::Torn { tail, last }) => match checker.torn(tail, last) {
                 Ok(()) => continue,
                 Err(fault) => Err(fault),
             },
@@ -108,8 +107,8 @@ impl<'a> Checker<'a> {
     }
 
     /// Checks the bytes after a segment's last newline. Only the last segment may have some.
-    fn torn(&mut self, tail: &[u8], has_later: bool) -> Result<(), Fault> {
-        if has_later {
+    fn torn(&mut self, tail: &[u8], last: bool) -> Result<(), Fault> {
+        if !last {
             return Err(self.next_record(BreakReason::NoHash.to_string()));
         }
         self.report.torn_bytes = tail.len();
