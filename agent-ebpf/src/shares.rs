@@ -3,7 +3,7 @@
 //!
 //! The kernel side counts the entries that it makes for a job, the agent counts those that it has removed.
 //! Each writes a map of its own; the difference is what the job holds. Entries that the agent itself makes
-//! are not counted as made, but are counted when removed, so that a job may hold as many more.
+//! are not counted as made, but are counted when removed, so a job may hold as many more.
 
 use agent_abi::{JOB_SHUT_OFF, JobUse, stat};
 use aya_ebpf::{Global, bindings::BPF_NOEXIST};

@@ -124,7 +124,7 @@ pub fn begin(tgid: u32, execs: u32, job: u64, image: u64) -> u64 {
 /// Counts one more followed process; true if that is one too many.
 #[inline(always)]
 pub fn too_many() -> bool {
-    // Signed: the agent's own additions may undo one of these, so that the count is below 0 for a moment.
+    // Signed: the agent's own additions may undo one of these, so the count may be below 0 for a moment.
     fetch_add(word::TASKS, 1).is_none_or(|tasks| tasks as i64 >= i64::from(PROCESSES_MAX.load()))
 }
 

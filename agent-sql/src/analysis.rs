@@ -1,12 +1,13 @@
-//! What is found out about one text.
+//! What [`analyze`](crate::analyze) finds out about one SQL text.
 
 use agent_core::facts::{Access, Action, Detail, Facts, SqlFacts, SqlResource};
 
-/// How many accesses, functions and settings a text may have together; with more it is `sql:unparsed`. A few
-/// bytes execute a prepared statement, and each time all its facts are decided on and recorded.
+/// How many accesses, functions and settings a text may have in total, and likewise each statement that it
+/// prepares. A text with more is `sql:unparsed`. The bound exists because a few bytes execute a prepared
+/// statement, and each execution has all of the statement's facts decided on and recorded.
 pub const FACTS_MAX: usize = 1_024;
 
-/// What [`analyze`](crate::analyze) finds out about one text.
+/// The facts of one SQL text, and the prepared statements and cursors that it names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Analysis {
     /// The facts of the whole text.
@@ -18,13 +19,13 @@ pub struct Analysis {
     /// The names of the cursors that the text fetches from or moves. The protocol's named portals are
     /// cursors, too.
     pub fetches: Vec<Box<str>>,
-    /// Why the text is `sql:unparsed`, if it is. May quote the text.
+    /// Why the text is `sql:unparsed`; `None` if it is not. May quote the text.
     pub unparsed: Option<Box<str>>,
 }
 
 impl Analysis {
-    /// The analysis of a text of which nothing is known: every flag has the value that policies are more
-    /// likely to deny.
+    /// The analysis of a text that is `sql:unparsed` for this reason. Nothing is known of its content, so
+    /// every flag has the value that policies are more likely to deny.
     pub(crate) fn unparsed(reason: &str) -> Self {
         let sql = SqlFacts { writes_in_cte: true, ..SqlFacts::default() };
         let access = Access { action: Action::SqlUnparsed, resource: SqlResource::Database.into() };

@@ -85,7 +85,7 @@ impl TokenId {
 
     fn digest(domain: &[u8], issuer: &[u8], text: &[u8]) -> Self {
         let mut hasher = Sha256::new();
-        // A URL holds no zero byte, so that no two different inputs are hashed as the same bytes.
+        // A URL holds no zero byte, so no two different inputs are hashed as the same bytes.
         for part in [domain, b"\0", issuer, b"\0", text] {
             hasher.update(part);
         }

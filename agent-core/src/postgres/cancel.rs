@@ -1,13 +1,15 @@
-//! Cancellation keys: BackendKeyData hands one out, and a CancelRequest must present it.
+//! Cancellation keys: the upstream hands one out in BackendKeyData, and a client's CancelRequest must present
+//! it.
 //!
 //! A key's secret must never be printed, nor compared in a time that depends on where two secrets differ.
 
 use std::fmt;
 
-/// The request code of a CancelRequest: 1234.5678.
+/// The request code of a CancelRequest: 1234 in the upper 16 bits, 5678 in the lower (manual, "Message
+/// Formats").
 pub(super) const CANCEL_REQUEST: u32 = 80_877_102;
 
-/// The process id and the secret of BackendKeyData.
+/// A cancellation key: process id and secret, as in BackendKeyData.
 #[derive(Clone)]
 pub struct CancelKey {
     /// The process id of the upstream's backend. Not secret: keys are looked up by it.
@@ -16,15 +18,15 @@ pub struct CancelKey {
 }
 
 impl CancelKey {
-    /// "minimum and maximum key length are 4 and 256 bytes" (manual, BackendKeyData, protocol 3.2).
+    /// "The minimum and maximum key length are 4 and 256 bytes" (manual, "Message Formats", BackendKeyData).
     const SECRET_BYTES: std::ops::RangeInclusive<usize> = 4..=256;
 
-    /// A key, unless the secret's length is out of range.
+    /// A key; `None` if the secret's length is out of range.
     pub(super) fn new(pid: u32, secret: &[u8]) -> Option<Self> {
         Self::SECRET_BYTES.contains(&secret.len()).then(|| Self { pid, secret: secret.into() })
     }
 
-    /// The CancelRequest that presents this key.
+    /// The bytes of the CancelRequest that presents this key.
     pub fn to_request(&self) -> Vec<u8> {
         let length = u32::try_from(12 + self.secret.len()).unwrap_or(u32::MAX);
         let mut out = Vec::with_capacity(12 + self.secret.len());

@@ -1,4 +1,4 @@
-//! What the session asks its executor to decide, and the ruling that it expects.
+//! The questions that a session asks its executor: what is to be decided before a message is forwarded.
 //!
 //! A question's `Debug` output must never hold statement texts or values.
 
@@ -15,35 +15,38 @@ pub enum Question<'a> {
     Startup(&'a Startup),
     /// A Query message: one text with any number of statements.
     Simple {
-        /// The text, without NUL, not necessarily UTF-8.
+        /// The text, without the NUL that ends it; not necessarily UTF-8.
         text: &'a [u8],
     },
     /// A Parse message. It runs nothing yet, but the statement must be allowed here as well as at its
-    /// Execute, for two reasons: the Bind that follows plans the statement, which evaluates immutable
-    /// functions, and no question is asked about a Bind to the unnamed portal; and SQL `EXECUTE` can run a
-    /// statement that has a name.
+    /// Execute, for two reasons:
+    ///
+    /// - The Bind that follows plans the statement, and planning evaluates immutable functions. No question
+    ///   is asked about a Bind to the unnamed portal.
+    /// - SQL `EXECUTE` can run a statement that has a name, and then no Execute message follows.
     Prepare {
         /// The statement's name; empty for the unnamed one.
         name: &'a [u8],
-        /// Its text.
+        /// The statement's text.
         statement: &'a Statement,
     },
-    /// A Bind message that names its portal: SQL `FETCH` can run the portal by that name.
+    /// A Bind message that names its portal: SQL `FETCH` can run the portal by that name, and then no Execute
+    /// message follows.
     Bind {
         /// The portal's name, never empty.
         portal: &'a [u8],
-        /// What the portal may run. The Bind may be allowed only if every candidate is.
+        /// What the portal may run. The Bind may be allowed only if every candidate is allowed.
         candidates: Candidates<'a>,
-        /// The values that were bound, if they are kept.
+        /// The values that were bound; `None` if the session's limits keep none.
         parameters: Option<&'a Parameters>,
     },
     /// An Execute message: a portal runs, or continues.
     Execute {
         /// The portal's name; empty for the unnamed one.
         portal: &'a [u8],
-        /// What the upstream may run. The Execute may be allowed only if every candidate is.
+        /// What the upstream may run. The Execute may be allowed only if every candidate is allowed.
         candidates: Candidates<'a>,
-        /// The values that were bound, if they are kept.
+        /// The values that were bound; `None` if the portal is not known or its values were not kept.
         parameters: Option<&'a Parameters>,
     },
     /// A FunctionCall message: a function is called by its OID, without any text.
@@ -51,10 +54,10 @@ pub enum Question<'a> {
         /// The function's OID.
         oid: u32,
     },
-    /// A message beyond a bound. It is denied whatever the ruling; [`super::Session::deny`] can word the
-    /// denial.
+    /// A message beyond a bound. The session denies it even if the executor allows it;
+    /// [`super::Session::deny`] can word the denial.
     Excess {
-        /// The bound that it exceeds.
+        /// The bound that the message exceeds.
         excess: Excess,
         /// The message's length, header included.
         bytes: usize,
@@ -64,15 +67,16 @@ pub enum Question<'a> {
 /// Which bound a message exceeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Excess {
-    /// A Query of more than [`super::Limits::message_bytes_max`].
+    /// A Query of more than [`super::Limits::message_bytes_max`] bytes.
     Query,
-    /// A Parse of more than [`super::Limits::message_bytes_max`].
+    /// A Parse of more than [`super::Limits::message_bytes_max`] bytes.
     Parse,
-    /// A FunctionCall of more than [`super::Limits::message_bytes_max`].
+    /// A FunctionCall of more than [`super::Limits::message_bytes_max`] bytes.
     FunctionCall,
-    /// More than [`super::Limits::statements_max`] prepared statements.
+    /// A Parse that would make more than [`super::Limits::statements_max`] named statements.
     Statements,
-    /// More than [`super::Limits::kept_bytes_max`] bytes of statements and values.
+    /// A Parse with which the session would keep more than [`super::Limits::kept_bytes_max`] bytes of
+    /// statement texts and values.
     KeptBytes,
 }
 

@@ -32,8 +32,8 @@ impl Session {
         self.phase = Phase::Startup(EncryptionRequests::ENCRYPTED);
     }
 
-    /// The connection to the upstream is encrypted, with another certificate than the client sees, so that
-    /// SCRAM's channel binding cannot hold across both. To be called before the StartupMessage is allowed.
+    /// The connection to the upstream is encrypted, with another certificate than the client sees, so SCRAM's
+    /// channel binding cannot hold across both. To be called before the StartupMessage is allowed.
     pub fn upstream_encrypted(&mut self) {
         self.upstream_encrypted = true;
     }

@@ -1,8 +1,8 @@
 //! The state of a session, which its two halves share: the client's (`client`) and the upstream's
 //! (`upstream`).
 //!
-//! Only data stands here, and how it begins. What moves it stands in the halves; neither half may import the
-//! other.
+//! This file holds only the data and its initial values. The code that changes the data is in the halves;
+//! neither half may import the other.
 
 use std::{collections::VecDeque, ops::Range};
 

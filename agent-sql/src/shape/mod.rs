@@ -56,7 +56,7 @@ enum Kind {
     Refused,
     /// It separates words.
     Mark,
-    /// It is part of a word. A point is, too, so that `1.5` is not a whole number.
+    /// It is part of a word. A point is, too, so `1.5` is not a whole number.
     Letter,
     Digit,
 }

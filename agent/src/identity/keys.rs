@@ -129,7 +129,7 @@ impl KeyRing {
     }
 
     fn held(&self) -> Option<Held> {
-        // A panic can't happen during the assignment, so that even a poisoned lock holds a complete value.
+        // A panic can't happen during the assignment, so even a poisoned lock holds a complete value.
         self.held.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

@@ -96,7 +96,7 @@ impl Registry {
             inner.nodes.get(&self.kernel, event.node);
         } else if event.kind == EventKind::Exec as u32 {
             let inner = &mut *inner;
-            // An exec writes the process's map entry anew, so that a look at the map may have missed it.
+            // An exec writes the process's map entry anew, so a look at the map may have missed it.
             inner.members.entry(event.job).or_default().insert(event.tgid);
             inner.nodes.get(&self.kernel, event.node);
             inner.nodes.leave(event.detail, now);

@@ -1,14 +1,16 @@
 //! Pins on bpffs: what stays in force when the agent ends.
 //!
-//! Links, and the maps that must outlive the agent, are pinned in one directory that is named after their
-//! layout. However the agent ends, its programs go on following processes. Once its lease has lapsed or its
-//! listener is gone they refuse what they would redirect. The next agent takes the maps over and replaces the
-//! old programs: a cgroup link gets its new program between two events; a tracing link can't be updated, so
-//! that the new program is attached before the old one is detached, and what both of them see is handled
-//! once. Only `lineal detach` ends this.
+//! Links, and the maps that must outlive the agent, are pinned in one directory, which is named after the
+//! version of the maps' layout ([`LAYOUT`]). However the agent ends, its programs go on following processes.
+//! Once the agent's lease has lapsed or its listener is gone, the programs refuse the connections that they
+//! would redirect. Only `lineal detach` detaches them.
 //!
-//! An agent with another layout leaves the old programs in place, refusing, until the last process that they
-//! follow has ended.
+//! The next agent takes the maps over and replaces the old programs. A cgroup link gets its new program
+//! between two events. A tracing link can't be updated, so the new program is attached before the old one is
+//! detached; the programs handle an event that both of them see once only (`agent-ebpf/src/lineage.rs`).
+//!
+//! If the next agent has another layout, it can't take the maps over. It leaves the old programs attached
+//! until the last process that they follow has ended. Until then they refuse these processes' connections.
 
 use std::{
     fs::{self, DirBuilder, File, Permissions},
@@ -32,20 +34,21 @@ use rustix::{
 
 use super::{error::KernelError, sys};
 
-/// Where bpffs is mounted if no file system of this kind is there yet.
+/// Where the agent mounts a bpffs if the directory for pins is not on one.
 pub const BPFFS: &str = "/sys/fs/bpf";
 /// Where pins are kept unless the configuration says otherwise.
 const DEFAULT_ROOT: &str = "/sys/fs/bpf/lineal";
-/// The map of followed processes: the one map that is read whatever its layout.
+/// The map of followed processes: the one map that is read in other layouts' directories, too. Only its
+/// entries are counted there.
 pub const TASKS: &str = "TASKS";
 /// Suffix of the pin of a tracing link that is about to replace another.
 const REPLACEMENT: &str = "_coming";
-/// Programs that apply enrolment rules, in every layout.
+/// The programs that apply enrolment rules. They have these names in every layout.
 const ENROLLING: [&str; 3] = ["lineal_exec", "lineal_cgroup_mkdir", "lineal_cgroup_rmdir"];
-/// `BPF_FS_MAGIC`.
+/// The type that statfs(2) reports for a bpffs (`BPF_FS_MAGIC`).
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
 
-/// An attached program.
+/// The link that keeps a program attached.
 pub enum Link {
     /// A link that aya made.
     Aya(FdLink),
@@ -53,20 +56,24 @@ pub enum Link {
     Raw(OwnedFd),
 }
 
-/// The directory of pins, held by one process at a time.
+/// The directories of pins, held by one process at a time.
 pub struct Pins {
-    /// The directory of all layouts.
+    /// The directory that holds one directory for each layout.
     root: PathBuf,
     /// The directory of this agent's layout.
     dir: PathBuf,
-    /// An earlier agent had left programs here.
+    /// When this was made, an earlier agent had left pins in `dir`.
     inherited: bool,
-    /// Locked for as long as this lives.
+    /// `root`, locked for as long as this lives.
     _held: File,
 }
 
 impl Pins {
-    /// Takes hold of the directory, and makes it if need be. Mounts bpffs if it isn't mounted.
+    /// Locks the directory `root` (`None`: `DEFAULT_ROOT`), and makes it if need be. Mounts a bpffs at
+    /// [`BPFFS`] if `root` is not on one.
+    ///
+    /// # Errors
+    /// [`KernelError::Held`] if another process holds the directory.
     pub fn hold(root: Option<&Path>) -> Result<Self, KernelError> {
         let root = root.unwrap_or(Path::new(DEFAULT_ROOT)).to_owned();
         let failed = |path: &Path| {
@@ -79,8 +86,8 @@ impl Pins {
                 .map_err(|errno| failed(parent)(errno.into()))?;
         }
         let dir = root.join(format!("v{LAYOUT}"));
-        // Closed to other users: whoever can open the directory can lock it, and its owner can rename what is
-        // in it.
+        // Closed to other users: whoever can open the directory can lock it, and so keep every agent out. Its
+        // owner can rename the pins.
         DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(failed(&dir))?;
         let held = File::open(&root).map_err(failed(&root))?;
         if held.metadata().map_err(failed(&root))?.uid() != rustix::process::geteuid().as_raw() {
@@ -97,17 +104,18 @@ impl Pins {
         }
     }
 
-    /// Whether an earlier agent had left programs here.
+    /// Whether an earlier agent with this layout had left pins when these were taken hold of.
     pub fn inherited(&self) -> bool {
         self.inherited
     }
 
-    /// How many processes are followed.
+    /// How many processes are followed by programs of this layout.
     pub fn followed(&self) -> Result<usize, KernelError> {
         followed(&self.dir).map_err(|source| KernelError::Pin { path: self.path(TASKS), source })
     }
 
-    /// The jobs that rules began and that have shown no token.
+    /// The jobs of this layout, by id, that rules began and that have shown no token. Empty also if their map
+    /// is not pinned or can't be read.
     pub fn unidentified(&self) -> Vec<(u64, Unidentified)> {
         let map = MapData::from_pin(self.path("UNIDENTIFIED")).ok();
         let map =
@@ -125,13 +133,17 @@ impl Pins {
         info.map(|info| Some(info.max_entries())).map_err(|source| KernelError::Pin { path, source })
     }
 
-    /// Where a map or link of this name is pinned.
+    /// Where a map or link of this name is pinned, or is to be pinned.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
 
-    /// Replaces the program that an earlier agent attached to this cgroup. False if there is none: then the
-    /// program has to be attached, and its link pinned.
+    /// Replaces the program of this name that an earlier agent attached to this cgroup. False if there is
+    /// none: then the caller has to attach the program, and to pin its link.
+    ///
+    /// # Errors
+    /// [`KernelError::OtherCgroup`] if the earlier agent attached the program to another cgroup and some
+    /// processes are still followed.
     pub fn update(&self, name: &str, program: BorrowedFd<'_>, cgroup: &File) -> Result<bool, KernelError> {
         let path = self.path(name);
         let failed = |source| KernelError::Pin { path: path.clone(), source };
@@ -141,8 +153,8 @@ impl Pins {
             sys::update_link(&link, program).map_err(failed)?;
             return Ok(true);
         }
-        // A link whose cgroup was removed (0) sees no process any more and can go. A link to another cgroup
-        // may still see followed processes.
+        // A link whose cgroup was removed (id 0) sees no process any more, so its pin can go. A link to
+        // another cgroup may still see followed processes.
         if attached != 0 && self.followed()? != 0 {
             return Err(KernelError::OtherCgroup { path });
         }
@@ -168,8 +180,8 @@ impl Pins {
             .map_err(|source| KernelError::Pin { path, source })
     }
 
-    /// Removes the programs that agents with other layouts left, where they follow no process any more.
-    /// Returns how many processes the others still follow, and refuse.
+    /// Removes the programs that agents with other layouts left attached, if they follow no process any more.
+    /// Returns how many processes the remaining ones still follow: connections of these are refused.
     pub fn sweep(&self) -> usize {
         let Ok(entries) = fs::read_dir(&self.root) else { return 0 };
         let mut left = 0;
@@ -186,8 +198,9 @@ impl Pins {
         left
     }
 
-    /// Keeps other layouts' programs from beginning jobs by rules: those are this agent's to begin. The other
-    /// programs still follow the processes that they follow already, and refuse their connections.
+    /// Keeps other layouts' programs from beginning jobs by rules: this agent's programs begin them. What
+    /// remains of the other layouts still follows the processes that it follows already, and refuses their
+    /// connections.
     pub fn stop_other_layouts_enrolling(&self) {
         for dir in fs::read_dir(&self.root).into_iter().flatten().flatten().map(|entry| entry.path()) {
             for program in ENROLLING.iter().filter(|_| dir != self.dir) {
@@ -196,14 +209,14 @@ impl Pins {
         }
     }
 
-    /// Removes the pins of this layout, and leaves those of other layouts as they are.
+    /// Removes this layout's pins, and detaches its programs. Other layouts' pins stay as they are.
     pub fn remove_own(&self) {
         remove(&self.dir);
         let _ = fs::remove_dir(&self.root);
     }
 
     /// Removes all pins, whatever their layout: no program stays attached, and no process is followed any
-    /// more.
+    /// more. Failures are only logged.
     pub fn remove(self) {
         for dir in fs::read_dir(&self.root).into_iter().flatten().flatten() {
             remove(&dir.path());
@@ -212,8 +225,8 @@ impl Pins {
     }
 }
 
-/// How many processes the pinned map in a directory holds; 0 if there is no map, as nothing was ever
-/// followed.
+/// How many processes the pinned [`TASKS`] map in a directory holds; 0 if no such map is pinned, as then
+/// nothing was ever followed.
 fn followed(dir: &Path) -> io::Result<usize> {
     sys::pinned(&dir.join(TASKS))?.map_or(Ok(0), |tasks| sys::entries(&tasks))
 }
@@ -222,7 +235,8 @@ fn followed(dir: &Path) -> io::Result<usize> {
 fn remove(dir: &Path) {
     for pin in fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()) {
         // A link whose pin is removed is detached some time later; an explicit detach takes effect at once.
-        // It fails for maps and tracing links, which have none.
+        // The explicit detach fails for maps and tracing links, which don't support it: removing the pin has
+        // to do for them.
         if let Ok(Some(link)) = sys::pinned(&pin) {
             let _ = sys::detach_link(&link);
         }
@@ -233,7 +247,7 @@ fn remove(dir: &Path) {
     }
 }
 
-/// Whether a path, or the part of it that exists, is on a bpffs.
+/// Whether a path, or its closest ancestor that exists, is on a bpffs.
 fn on_bpffs(path: &Path) -> bool {
     let existing = path.ancestors().find(|ancestor| ancestor.exists());
     existing

@@ -1,21 +1,24 @@
-//! Options of known programs whose values are secrets although their names do not say so.
+//! Options of known programs whose values are secrets although the options' names do not say so.
 
-/// What an option's value is.
+/// Where an option's value stands, and how much of the value is secret. A value is attached if it stands in
+/// the same argument as the option: right after a short option (`-pVALUE`), after `=` for a long one
+/// (`--user=VALUE`).
 #[derive(Clone, Copy)]
 pub(super) enum Shape {
-    /// A secret if it is attached to the option. Without a value the program asks for the secret.
+    /// Attached, and secret. If nothing is attached, the program prompts for the secret: the next argument is
+    /// something else.
     Attached,
-    /// A secret, attached or the next argument.
+    /// Attached or the next argument, and secret.
     Secret,
-    /// `user:password`, attached or the next argument.
+    /// Attached or the next argument. It is `user:password`, of which the password is secret.
     Pair,
 }
 
 /// An option whose value is a secret.
 pub(super) struct SecretOption {
-    /// With its dashes.
+    /// The option, with its dashes.
     pub(super) name: &'static str,
-    /// What its value is.
+    /// What its value looks like.
     pub(super) shape: Shape,
 }
 
@@ -35,7 +38,8 @@ const CURL: &[SecretOption] = &[
     option("-U", Shape::Pair),
 ];
 
-/// The options of each program. `login` is a subcommand of several (`docker login -p`).
+/// The secret options of each known program. `login` is a subcommand of several programs
+/// (`docker login -p`).
 const PROGRAMS: &[(&[&str], &[SecretOption])] = &[
     (
         &[
@@ -68,7 +72,8 @@ const PROGRAMS: &[(&[&str], &[SecretOption])] = &[
     (&["curl"], CURL),
 ];
 
-/// The secret options of the program that `word` names, if that is a known one.
+/// The secret options of the program that `word` names, with or without a directory; `None` if the program is
+/// not known.
 pub(super) fn options_of(word: &str) -> Option<&'static [SecretOption]> {
     let name = word.rsplit('/').next()?;
     PROGRAMS.iter().find(|(names, _)| names.contains(&name)).map(|(_, options)| *options)

@@ -65,7 +65,7 @@ pub struct Use<'a> {
     pub run: Option<&'a RunKey>,
     /// The pod that it is bound to, if it is: only processes in that pod may use it.
     pub pod_uid: Option<&'a str>,
-    /// When verification refuses it from: its expiry plus the clock skew, in seconds since the Unix epoch.
+    /// From when on verification refuses it: its expiry plus the clock skew, in seconds since the Unix epoch.
     pub forget_unix: i64,
 }
 
@@ -173,8 +173,8 @@ impl SavedUses {
 pub struct UseTable {
     uses: BTreeMap<TokenId, FirstUse>,
     by_forget: BTreeSet<(i64, TokenId)>,
-    /// The latest `forget_unix` of the forgotten tokens. A token with one no later can be valid only after
-    /// the clock was set back; whether it was used is not known.
+    /// The latest `forget_unix` of the forgotten tokens. A token whose `forget_unix` is no later can pass
+    /// verification only after the clock was set back. Whether such a token was used is not known.
     forgotten_unix: i64,
     uses_max: usize,
 }

@@ -1,4 +1,4 @@
-//! Which second uses of a token are admitted.
+//! Which second uses of a token are admitted, and when a table forgets a token.
 
 use super::*;
 
@@ -18,17 +18,18 @@ fn token(name: &str) -> TokenId {
     TokenId::from_jti("https://issuer", name)
 }
 
-/// One use: the run that the token names, the pod that it is bound to, and the user and the pod that present
-/// it.
-struct Step(Option<&'static str>, Option<&'static str>, u32, Option<&'static str>);
+/// One use of the token `t`. In order: the run id that the token names, the UID of the pod that the token is
+/// bound to, the user id of the enrolling process, and the UID of that process's pod.
+struct OneUse(Option<&'static str>, Option<&'static str>, u32, Option<&'static str>);
 
-fn admit(table: &mut UseTable, Step(run_id, bound, uid, pod_uid): &Step) -> Result<Admitted, Refusal> {
+fn admit(table: &mut UseTable, OneUse(run_id, bound, uid, pod_uid): &OneUse) -> Result<Admitted, Refusal> {
     let run = run_id.map(run);
     let token = Use { token: token("t"), run: run.as_ref(), pod_uid: *bound, forget_unix: NOW + 60 };
     table.admit(token, &enroller(*uid, *pod_uid), NOW)
 }
 
-fn check(first: Step, second: Step, expect: Result<Admitted, Refusal>) {
+/// Checks that a table which has admitted `first` answers `expect` to `second`.
+fn check(first: OneUse, second: OneUse, expect: Result<Admitted, Refusal>) {
     let mut table = UseTable::new(USES_MAX);
     assert_eq!(admit(&mut table, &first), Ok(Admitted::First));
     assert_eq!(admit(&mut table, &second), expect);
@@ -39,25 +40,26 @@ fn check(first: Step, second: Step, expect: Result<Admitted, Refusal>) {
     assert_eq!(admit(&mut table, &second), expect);
 }
 
+/// The refusal of a second use in the same second as the first.
 fn replayed(elsewhere: Elsewhere) -> Result<Admitted, Refusal> {
     Err(Refusal::Replayed { ago_s: 0, elsewhere })
 }
 
 #[test]
 fn the_run_that_a_token_was_issued_to_may_use_it_again() {
-    check(Step(Some("7"), None, 1000, None), Step(Some("7"), None, 1000, None), Ok(Admitted::Again));
-    let in_pod = || Step(Some("7"), None, 1000, Some(POD));
+    check(OneUse(Some("7"), None, 1000, None), OneUse(Some("7"), None, 1000, None), Ok(Admitted::Again));
+    let in_pod = || OneUse(Some("7"), None, 1000, Some(POD));
     check(in_pod(), in_pod(), Ok(Admitted::Again));
-    let bound = || Step(Some("7"), Some(POD), 1000, Some(POD));
+    let bound = || OneUse(Some("7"), Some(POD), 1000, Some(POD));
     check(bound(), bound(), Ok(Admitted::Again));
 }
 
 #[test]
 fn a_token_that_names_no_run_may_be_used_once() {
-    check(Step(None, None, 1000, None), Step(None, None, 1000, None), replayed(Elsewhere::NoRun));
+    check(OneUse(None, None, 1000, None), OneUse(None, None, 1000, None), replayed(Elsewhere::NoRun));
     check(
-        Step(None, Some(POD), 1000, Some(POD)),
-        Step(None, Some(POD), 1000, Some(POD)),
+        OneUse(None, Some(POD), 1000, Some(POD)),
+        OneUse(None, Some(POD), 1000, Some(POD)),
         replayed(Elsewhere::NoRun),
     );
 }
@@ -65,43 +67,48 @@ fn a_token_that_names_no_run_may_be_used_once() {
 #[test]
 fn one_token_id_with_two_runs_is_a_replay() {
     check(
-        Step(Some("7"), None, 1000, None),
-        Step(Some("8"), None, 1000, None),
+        OneUse(Some("7"), None, 1000, None),
+        OneUse(Some("8"), None, 1000, None),
         replayed(Elsewhere::OtherRun),
     );
-    check(Step(Some("7"), None, 1000, None), Step(None, None, 1000, None), replayed(Elsewhere::NoRun));
-    check(Step(None, None, 1000, None), Step(Some("7"), None, 1000, None), replayed(Elsewhere::NoRun));
+    check(OneUse(Some("7"), None, 1000, None), OneUse(None, None, 1000, None), replayed(Elsewhere::NoRun));
+    check(OneUse(None, None, 1000, None), OneUse(Some("7"), None, 1000, None), replayed(Elsewhere::NoRun));
 }
 
 #[test]
-fn another_user_may_not_use_it_not_even_root() {
+fn another_user_may_not_use_a_token_again_not_even_root() {
     check(
-        Step(Some("7"), None, 1000, None),
-        Step(Some("7"), None, 1001, None),
+        OneUse(Some("7"), None, 1000, None),
+        OneUse(Some("7"), None, 1001, None),
         replayed(Elsewhere::OtherUser),
     );
-    check(Step(Some("7"), None, 1000, None), Step(Some("7"), None, 0, None), replayed(Elsewhere::OtherUser));
+    check(
+        OneUse(Some("7"), None, 1000, None),
+        OneUse(Some("7"), None, 0, None),
+        replayed(Elsewhere::OtherUser),
+    );
 }
 
 #[test]
-fn another_pod_may_not_use_it() {
-    let first = || Step(Some("7"), None, 1000, Some(POD));
-    check(first(), Step(Some("7"), None, 1000, Some(OTHER_POD)), replayed(Elsewhere::OtherPod));
-    check(first(), Step(Some("7"), None, 1000, None), replayed(Elsewhere::OtherPod));
-    let bound = || Step(Some("7"), Some(POD), 1000, Some(POD));
-    check(bound(), Step(Some("7"), Some(POD), 1000, Some(OTHER_POD)), Err(Refusal::WrongPod));
+fn another_pod_may_not_use_a_token_again() {
+    let first = || OneUse(Some("7"), None, 1000, Some(POD));
+    check(first(), OneUse(Some("7"), None, 1000, Some(OTHER_POD)), replayed(Elsewhere::OtherPod));
+    check(first(), OneUse(Some("7"), None, 1000, None), replayed(Elsewhere::OtherPod));
+    let bound = || OneUse(Some("7"), Some(POD), 1000, Some(POD));
+    check(bound(), OneUse(Some("7"), Some(POD), 1000, Some(OTHER_POD)), Err(Refusal::WrongPod));
 }
 
 #[test]
-fn a_bound_token_is_refused_outside_its_pod_and_not_used_up_by_that() {
+fn a_bound_token_is_refused_outside_its_pod_and_stays_unused() {
     for pod_uid in [None, Some(OTHER_POD), Some("")] {
         let mut table = UseTable::new(USES_MAX);
-        assert_eq!(admit(&mut table, &Step(Some("7"), Some(POD), 1000, pod_uid)), Err(Refusal::WrongPod));
+        assert_eq!(admit(&mut table, &OneUse(Some("7"), Some(POD), 1000, pod_uid)), Err(Refusal::WrongPod));
         assert!(table.is_empty());
-        assert_eq!(admit(&mut table, &Step(Some("7"), Some(POD), 1000, Some(POD))), Ok(Admitted::First));
+        assert_eq!(admit(&mut table, &OneUse(Some("7"), Some(POD), 1000, Some(POD))), Ok(Admitted::First));
     }
 }
 
+/// Uses the token `name`, which names no run, at `now_unix`. Verification refuses it from `forget_unix` on.
 fn use_at(table: &mut UseTable, name: &str, forget_unix: i64, now_unix: i64) -> Result<Admitted, Refusal> {
     let token = Use { token: token(name), run: None, pod_uid: None, forget_unix };
     table.admit(token, &enroller(1000, None), now_unix)

@@ -1,8 +1,9 @@
-//! The first packets of a connection, which have no type byte: encryption requests, CancelRequest and
-//! StartupMessage.
+//! The client's first packets, which have no type byte: encryption requests, CancelRequest and StartupMessage
+//! (manual, "Message Formats").
 //!
-//! Nothing is forwarded from here: this folder reads, and refuses what lineal does not relay. `packet` tells
-//! the packets apart, `message` reads a StartupMessage, `settings` finds the settings that it makes.
+//! This folder forwards nothing: it reads the packets, and refuses what lineal does not relay. `packet` tells
+//! the packets apart, `message` reads a StartupMessage, `settings` lists the settings that the StartupMessage
+//! changes.
 
 pub(super) use message::MINOR_VERSION_MAX;
 pub use message::Startup;

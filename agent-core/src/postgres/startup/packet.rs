@@ -10,7 +10,9 @@ use crate::postgres::{
     wire::Fields,
 };
 
+/// The request code of an SSLRequest (manual, "Message Formats").
 pub(super) const SSL_REQUEST: u32 = 80_877_103;
+/// The request code of a GSSENCRequest (manual, "Message Formats").
 pub(super) const GSSENC_REQUEST: u32 = 80_877_104;
 
 /// What a connection begins with.

@@ -1,5 +1,5 @@
-//! The settings that a StartupMessage makes: by parameters of its own, and inside `options`, which PostgreSQL
-//! reads as a command line (`pg_split_opts`, `process_postgres_switches`).
+//! The settings that a StartupMessage changes: by parameters of its own, and inside `options`, which
+//! PostgreSQL reads as a command line (`pg_split_opts`, `process_postgres_switches`).
 //!
 //! An option that is not a setting must never be passed over in silence: it is refused by name.
 

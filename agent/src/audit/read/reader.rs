@@ -1,5 +1,5 @@
-//! Reads a trail's lines in order, across its segments, one line in memory at a time. It checks nothing about
-//! them: that is what `verify` does.
+//! Reads a trail's lines in order, across its segments, one line in memory at a time. Of a line it checks the
+//! length alone: `verify` checks the rest.
 
 use std::{
     collections::VecDeque,
@@ -18,32 +18,39 @@ pub(crate) fn holds_a_trail(dir: &Path) -> io::Result<bool> {
     Ok(!list_segments(dir)?.is_empty())
 }
 
-/// One step through a trail.
+/// What [`Lines::step`] has read.
 pub(super) enum Step<'a> {
     /// A complete line, without its newline.
     Line(&'a [u8]),
-    /// The bytes after a segment's last newline.
+    /// The bytes after a segment's last newline, if there are any: a line whose write was interrupted.
     Torn {
         /// Those bytes.
         tail: &'a [u8],
         /// No other segment follows.
         last: bool,
     },
-    /// The trail's end.
+    /// Nothing: the trail has ended.
     End,
 }
 
-/// A position in a trail, from which its lines are read one after the other.
+/// A position in a trail, from which its lines are read one after the other. The segments are those that were
+/// there when the trail was opened.
 pub(super) struct Lines {
+    /// The segment of the last step; `None` at the trail's end.
     current: Option<Current>,
+    /// The segments after it.
     later: VecDeque<Segment>,
+    /// What the last step read.
     line: Vec<u8>,
 }
 
+/// A position in a segment.
 struct Current {
     segment: Segment,
     reader: BufReader<File>,
+    /// How many bytes have been read.
     offset: u64,
+    /// How many lines have been read.
     line_number: u64,
 }
 
@@ -56,7 +63,7 @@ impl Current {
 }
 
 impl Lines {
-    /// Begins at the trail's first line.
+    /// Begins at the trail's first line. A directory without segments is an error ([`ReadError::Empty`]).
     pub(super) fn open(dir: &Path) -> Result<Self, ReadError> {
         let mut later: VecDeque<_> = list_segments(dir).map_err(ReadError::io("list", dir))?.into();
         let first = later.pop_front().ok_or_else(|| ReadError::Empty { dir: dir.to_owned() })?;
@@ -74,7 +81,7 @@ impl Lines {
         Ok(Self { current, later: self.later.clone(), line: Vec::new() })
     }
 
-    /// The next line.
+    /// Reads the next line. A line of more than [`LINE_BYTES_MAX`] bytes is an error ([`ReadError::Line`]).
     pub(super) fn step(&mut self) -> Result<Step<'_>, ReadError> {
         loop {
             let Some(current) = &mut self.current else { return Ok(Step::End) };
@@ -103,7 +110,8 @@ impl Lines {
         }
     }
 
-    /// The segment and the number, from 1, of the line that the last step returned.
+    /// The path of the segment, and the number in the segment, from 1, of the line that the last step read.
+    /// After the trail's end the path is empty and the number 0.
     pub(super) fn position(&self) -> (PathBuf, u64) {
         match &self.current {
             Some(current) => (current.segment.file.clone(), current.line_number),
@@ -111,12 +119,13 @@ impl Lines {
         }
     }
 
-    /// The `seq` that the name of the current segment gives for its first record.
+    /// The `seq` of the first record, as the segment's name gives it, of the segment of the last step. `None`
+    /// at the trail's end.
     pub(super) fn segment_first_seq(&self) -> Option<u64> {
         self.current.as_ref().map(|current| current.segment.first_seq)
     }
 
-    /// An error about the line that the last step returned.
+    /// An error about the line that the last step read.
     pub(super) fn bad_line(&self, reason: String) -> ReadError {
         let (file, line) = self.position();
         ReadError::Line { file, line, reason }

@@ -308,7 +308,7 @@ async fn keys_can_come_from_a_configured_url_that_requires_a_bearer_token() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "the-agents-own-token\n").unwrap();
     let keys = provider().jwks().await;
-    server.answer("/openid/v1/jwks", Answer::For("Bearer the-agents-own-token", keys));
+    server.answer("/openid/v1/jwks", Answer::IfAuthorized("Bearer the-agents-own-token", keys));
     let uri = format!("jwks_uri = \"{}/openid/v1/jwks\"\n", server.url);
     let more = format!("{uri}bearer_file = \"{}\"", file.path().display());
     check(&verifier(&server.url, &more), &token, NOW, Ok(())).await;

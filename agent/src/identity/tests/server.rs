@@ -1,4 +1,5 @@
-//! A stand-in for an issuer: it answers as an honest one would not, and counts its requests.
+//! An HTTP server in place of an issuer or a CI system. It gives the answers that a test sets, which an
+//! honest one might never give, and counts the requests.
 
 use std::{
     collections::BTreeMap,
@@ -13,24 +14,29 @@ use tokio::{
 /// The answer to requests for a path.
 #[derive(Clone)]
 pub(super) enum Answer {
-    /// A JSON document.
+    /// 200, with this JSON document.
     Json(String),
-    /// This text, as head and body.
+    /// These bytes: status line, header and body.
     Raw(String),
-    /// JSON for requests with this `Authorization`, 401 for all others.
-    For(&'static str, String),
-    /// No answer, for as long as the server runs.
+    /// 200, with the JSON document (second), for requests whose `Authorization` has this value (first); 401
+    /// for all others.
+    IfAuthorized(&'static str, String),
+    /// No answer; the connection stays open for as long as the server runs.
     Silence,
 }
 
-/// The server; it ends with the test's runtime.
+/// The server; it ends with the test's runtime. Paths include the query.
 pub(super) struct Server {
+    /// Scheme, address and port.
     pub(super) url: String,
+    /// The answer for each path; 404 for all others.
     answers: Arc<Mutex<BTreeMap<String, Answer>>>,
+    /// The path of each request so far.
     asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl Server {
+    /// A server on a free port, without any answers.
     pub(super) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -44,7 +50,8 @@ impl Server {
         server
     }
 
-    /// A server with a discovery document, and with these keys at `/jwks`.
+    /// A server that answers as an honest issuer does: with a discovery document, and with these keys at
+    /// `/jwks`.
     pub(super) async fn issuer(jwks: String) -> Self {
         let server = Self::start().await;
         server.discovery(&server.url, &format!("{}/jwks", server.url));
@@ -52,7 +59,7 @@ impl Server {
         server
     }
 
-    /// Sets a discovery document like those of GitHub and Kubernetes, without a log-in page.
+    /// Sets a discovery document like those of GitHub and Kubernetes, without an `authorization_endpoint`.
     pub(super) fn discovery(&self, issuer: &str, jwks_uri: &str) {
         let document = serde_json::json!({
             "issuer": issuer,
@@ -64,16 +71,18 @@ impl Server {
         self.answer("/.well-known/openid-configuration", Answer::Json(document.to_string()));
     }
 
+    /// Sets the answer to requests for a path, in place of an earlier answer.
     pub(super) fn answer(&self, path: &str, answer: Answer) {
         self.answers.lock().unwrap().insert(path.to_owned(), answer);
     }
 
-    /// How often a path was requested.
+    /// How often a path was requested, whatever the answer.
     pub(super) fn asked(&self, path: &str) -> usize {
         self.asked.lock().unwrap().iter().filter(|asked| *asked == path).count()
     }
 }
 
+/// Reads one request from the connection, notes its path, and answers.
 async fn serve(
     mut stream: TcpStream,
     answers: Arc<Mutex<BTreeMap<String, Answer>>>,
@@ -93,7 +102,7 @@ async fn serve(
     let answer = match answer {
         Some(Answer::Json(body)) => json(&body),
         Some(Answer::Raw(answer)) => answer,
-        Some(Answer::For(authorization, body)) => {
+        Some(Answer::IfAuthorized(authorization, body)) => {
             if head.lines().any(|line| line.eq_ignore_ascii_case(&format!("authorization: {authorization}")))
             {
                 json(&body)
@@ -108,6 +117,7 @@ async fn serve(
     let _ = stream.write_all(answer.as_bytes()).await;
 }
 
+/// A response with status 200 and this JSON document.
 fn json(body: &str) -> String {
     let length = body.len();
     format!(

@@ -131,7 +131,10 @@ async fn github_actions_is_asked_for_a_token_for_this_audience() {
     let server = Server::start().await;
     let token = provider().token("nightly").await;
     let answer = json!({"count": 1, "value": token}).to_string();
-    server.answer("/token?api-version=2.0&audience=lineal", Answer::For("Bearer runner-token", answer));
+    server.answer(
+        "/token?api-version=2.0&audience=lineal",
+        Answer::IfAuthorized("Bearer runner-token", answer),
+    );
     check_found(github(&format!("{}/token?api-version=2.0", server.url)), &token, Source::Github).await;
 }
 

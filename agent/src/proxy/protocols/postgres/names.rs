@@ -1,7 +1,7 @@
 //! What a name can stand for: a prepared statement's to SQL's `EXECUTE`, a portal's to `FETCH`.
 //!
 //! A name keeps the facts of every statement that was ever given it. SQL's `PREPARE` and the protocol's Parse
-//! share one space of names, so that lineal can't tell for sure which statement the server has under a name:
+//! share one space of names, so lineal can't tell for sure which statement the server has under a name:
 //! whoever runs the name must be allowed all of them.
 
 use std::collections::HashMap;

@@ -78,7 +78,7 @@ pub enum Grant {
 pub struct Ruled {
     /// Whether the message goes on.
     pub ruling: Ruling<Grant>,
-    /// The trail holds a decision of this number, so that an outcome belongs to it.
+    /// The trail holds a decision of this number, so an outcome must follow it there.
     pub recorded: bool,
     /// Names that the text gives a meaning by SQL's `PREPARE`; `None` for any name.
     pub prepares: Vec<Option<Box<str>>>,

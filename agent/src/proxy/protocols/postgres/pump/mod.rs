@@ -73,7 +73,7 @@ pub struct Pump {
 struct Sent {
     command: u64,
     at: Instant,
-    /// The trail holds a decision of this number, so that an outcome belongs to it.
+    /// The trail holds a decision of this number, so an outcome must follow it there.
     recorded: bool,
 }
 
