@@ -1,8 +1,8 @@
 //! The layout of every map and event that the eBPF programs and the agent share.
 //!
-//! Each type is `#[repr(C)]`, holds integers and arrays of integers only, spells out its padding, and means
-//! the same on both sides. Nothing here may own memory or depend on the host. A change of any layout raises
-//! [`LAYOUT`].
+//! Each type is `#[repr(C)]`, contains only integers and arrays of integers, and spells out its padding, so
+//! that both sides read the same bytes alike. Nothing here may allocate or use the standard library, because
+//! eBPF programs can do neither. A change of any layout raises [`LAYOUT`].
 //!
 //! Here *kernel side* means the eBPF programs of `agent-ebpf`; *the agent* means the user-space
 //! process. Unless a field says otherwise:
@@ -45,15 +45,17 @@ pub use sockets::{
     SOCKET_STAMPED, SocketTag, mapped,
 };
 
-/// Version of these layouts; pinned maps live in a directory that is named after it.
+/// Version of these layouts; pinned maps live in a directory that is named after this number.
 pub const LAYOUT: u32 = 4;
 
-/// Processes followed at once, over all jobs, unless the configuration says otherwise: beyond it a followed
-/// process that forks is killed.
+/// Processes followed at once, over all jobs, unless the configuration says otherwise. Once there are so
+/// many, a followed process that forks is killed, and so is a process that a rule would begin a job with.
 pub const PROCESSES_MAX: u32 = 65_536;
-/// Redirected connections that the agent has not accepted yet, unless the configuration says otherwise.
+/// Redirected connections that the agent has not accepted yet, unless the configuration says otherwise. The
+/// agent closes further ones.
 pub const FLOWS_MAX: u32 = 16_384;
-/// Network namespaces that the agent serves at once, unless the configuration says otherwise.
+/// Network namespaces that the agent serves at once, unless the configuration says otherwise. In a further
+/// one every connection of a job is refused.
 pub const NAMESPACES_MAX: u32 = 4_096;
 /// Datagram destinations that jobs may send to.
 pub const RESOLVERS_MAX: u32 = 64;
@@ -64,7 +66,7 @@ mod tests {
 
     use super::*;
 
-    /// An agent adopts the pinned maps of its own layout version without looking at their contents. Whoever
+    /// An agent adopts the pinned maps of its own [`LAYOUT`] without looking at their contents. Whoever
     /// changes a layout has to raise [`LAYOUT`], and to write the new sizes and offsets down here.
     #[test]
     fn pinned_maps_hold_what_their_version_says() {
@@ -72,12 +74,12 @@ mod tests {
         let nodes = [size_of::<Node>(), offset_of!(Node, image), offset_of!(Node, flags)];
         let images = [size_of::<Image>(), offset_of!(Image, exe), offset_of!(Image, argv)];
         let sockets = [size_of::<SocketTag>(), offset_of!(SocketTag, state), offset_of!(SocketTag, address)];
-        let begun =
+        let unidentified =
             [size_of::<Unidentified>(), offset_of!(Unidentified, tgid), offset_of!(Unidentified, flags)];
         let jobs = [size_of::<JobUse>(), size_of::<JobControl>(), offset_of!(JobControl, flags)];
-        let words = [MARKS_WORDS, word::COUNT, stat::COUNT].map(|count| count as usize);
+        let counts = [MARKS_WORDS, word::COUNT, stat::COUNT].map(|count| count as usize);
         assert_eq!(
-            (LAYOUT, [tags, nodes, images, sockets, begun, jobs, words]),
+            (LAYOUT, [tags, nodes, images, sockets, unidentified, jobs, counts]),
             (
                 4,
                 [

@@ -131,7 +131,7 @@ pub struct Case<'a> {
 }
 
 impl Case<'_> {
-    /// Records the decision on the session's command of this number, then answers what follows from it.
+    /// Records the decision on the session's command of this number, then returns what follows from it.
     ///
     /// # Errors
     /// The record was not written: the command must not be forwarded, and there is no permit to do so.
@@ -145,7 +145,7 @@ impl Case<'_> {
         Ok(Ruling::of(decision, Permit { command }))
     }
 
-    /// Records the decision on the session's beginning, then answers what follows from it.
+    /// Records the decision on the session's beginning, then returns what follows from it.
     ///
     /// # Errors
     /// The record was not written: nothing may be dialled.

@@ -1,7 +1,9 @@
 //! Sends the TCP connections of followed processes to the agent's listener in their network namespace.
 //!
 //! The original destination is kept in the socket's storage at connect; `publish` hands it to the agent. A
-//! connection that can't be redirected is refused, except to a listener of the same job.
+//! connection to a loopback listener of the same job goes there directly; any other that can't be redirected
+//! is refused. Once the agent's lease has lapsed, every connection is refused. The connect of a UDP socket
+//! arrives here, too, and is left to `datagrams`.
 
 use agent_abi::{
     Refusal, SOCKET_REDIRECTED_V4, SOCKET_REDIRECTED_V6, SOCKET_STAMPED, SocketTag, TaskTag, mapped, stat,
@@ -65,7 +67,8 @@ enum Via {
     V6,
 }
 
-/// Redirects a connection, refuses it, or lets it through to a listener of its own job.
+/// Redirects a connection, refuses it, or lets it through to a loopback listener of its own job. Returns the
+/// program's answer.
 #[inline(always)]
 fn redirect(ctx: &SockAddrContext, tag: &TaskTag, address: [u32; 4], via: Via) -> i32 {
     let context = ctx.sock_addr;
@@ -104,7 +107,8 @@ fn redirect(ctx: &SockAddrContext, tag: &TaskTag, address: [u32; 4], via: Via) -
     ALLOW
 }
 
-/// The storage of the socket that connects; made now if the socket was created outside the job.
+/// The storage of the socket that connects; made now if the socket was created outside every job. `None` if
+/// it can't be made.
 #[inline(always)]
 fn storage_of(context: *mut bpf_sock_addr, tag: &TaskTag, tgid: u32) -> Option<&'static mut SocketTag> {
     // SAFETY: the context's own field; the verifier demands the null check below.
@@ -116,7 +120,7 @@ fn storage_of(context: *mut bpf_sock_addr, tag: &TaskTag, tgid: u32) -> Option<&
     unsafe { socket_tag_or_insert(sk, &mut stamp_of(tag, tgid)).as_mut() }
 }
 
-/// Port of the agent's listener in this network namespace, if the agent listens there now.
+/// Port (host byte order) of the agent's listener in this network namespace, if the agent listens there now.
 #[inline(always)]
 fn listener_port(ctx: &SockAddrContext, via: Via) -> Option<u16> {
     // SAFETY: plain helper on this program's own context.
@@ -127,7 +131,7 @@ fn listener_port(ctx: &SockAddrContext, via: Via) -> Option<u16> {
     (port != 0 && agent_listens(ctx, via != Via::V6, port)).then_some(port)
 }
 
-/// Makes the connection go to 127.0.0.1 or ::1.
+/// Makes the connection go to 127.0.0.1 or ::1; the port stays.
 #[inline(always)]
 fn go_to_loopback(context: *mut bpf_sock_addr, via: Via) {
     match via {

@@ -1,7 +1,7 @@
 //! Timestamps of the audit trail: RFC 3339, microseconds, UTC. They always have 27 bytes, so that sorting
 //! them as text sorts them by time.
 //!
-//! Formats a given time, and never reads a clock.
+//! Nothing here reads a clock: the caller gives the time.
 
 /// The length of every formatted timestamp, in bytes.
 pub const TIMESTAMP_BYTES: usize = 27;
@@ -35,7 +35,7 @@ pub fn write_rfc3339(unix_us: u64, out: &mut Vec<u8>) {
     out.push(b'Z');
 }
 
-/// The timestamp as a string.
+/// The same timestamp as a string.
 pub fn rfc3339(unix_us: u64) -> String {
     let mut out = Vec::with_capacity(TIMESTAMP_BYTES);
     write_rfc3339(unix_us, &mut out);
@@ -43,7 +43,8 @@ pub fn rfc3339(unix_us: u64) -> String {
 }
 
 /// Year, month and day of a count of days since 1970-01-01, in the proleptic Gregorian calendar. Counting
-/// from 1 March puts the leap day last in its year, and makes month lengths a linear formula.
+/// from 1 March puts the leap day last in its year, and makes month lengths a linear formula. This is
+/// `civil_from_days` of Howard Hinnant's "chrono-Compatible Low-Level Date Algorithms".
 fn civil_date(days_since_epoch: u64) -> (u64, u64, u64) {
     const DAYS_FROM_MARCH_OF_YEAR_0_TO_EPOCH: u64 = 719_468;
     const DAYS_PER_400_YEARS: u64 = 146_097;

@@ -28,8 +28,8 @@
 //! ```
 //!
 //! - **Start of the buffer.** The buffer passed to a call begins where the last step left off. After
-//!   `Forward`, `Replace` and `Reply` remove exactly the bytes that the step names; after all other steps,
-//!   none. Appending more bytes at the end is always allowed.
+//!   `Forward`, `Replace`, `Reply` and `Tls` remove exactly the bytes that the step names; after all other
+//!   steps, none. Appending more bytes at the end is always allowed.
 //! - **Order.** Carry a step out before the next call in the same direction. The two directions are otherwise
 //!   independent: go on with `upstream` while a ruling is pending.
 //! - **Runs.** Messages that need no ruling, and messages that were allowed, gather at the start of the

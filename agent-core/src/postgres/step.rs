@@ -1,8 +1,10 @@
 //! The steps that a session tells its executor to take: [`ClientStep`] with the client's bytes,
 //! [`UpstreamStep`] with the upstream's.
 //!
-//! Both borrow from the session. The two halves therefore return [`ClientNext`] and [`UpstreamNext`], which
-//! say the same without borrowing, and the session's public methods turn these into steps.
+//! A step borrows the bytes to send from the session, so code that still changes the session can't pass one
+//! on. The session's halves (`client` and `upstream`) therefore return [`ClientNext`] and [`UpstreamNext`],
+//! which say the same without borrowing. [`Session::client`](super::Session::client) and
+//! [`Session::upstream`](super::Session::upstream) turn these into steps.
 
 use super::{cancel::CancelKey, question::Question};
 
@@ -14,8 +16,8 @@ pub enum ClientStep<'a> {
         /// Bytes in all, from the start of the buffer.
         bytes_min: usize,
     },
-    /// Nothing to do until the upstream has sent something, or the ruling asked for has come. Do not read
-    /// more from the client meanwhile.
+    /// There is nothing to do until the upstream has sent something, or the executor has given the ruling
+    /// that the session asked for. Do not read more from the client meanwhile.
     Wait,
     /// Send the first `bytes` of the buffer upstream as they are, and remove them.
     Forward {
@@ -36,26 +38,29 @@ pub enum ClientStep<'a> {
         /// What to send to the client.
         client: &'a [u8],
     },
-    /// Remove `consumed` bytes, answer `S` and negotiate TLS as its server. The next call's buffer begins
-    /// with what the client sends through TLS. This one holds nothing else.
+    /// Remove `consumed` bytes, which are all that the buffer holds. Send the client the byte `S`, and do the
+    /// TLS handshake in the server's role. The next call's buffer begins with what the client sends through
+    /// TLS (PostgreSQL manual, "SSL Session Encryption").
     Tls {
         /// How many bytes to remove.
         consumed: usize,
     },
-    /// Decide, record, and rule: [`super::Session::allow`], [`super::Session::deny`], or for a StartupMessage
-    /// [`super::Session::admit`]. Nothing is consumed.
+    /// Decide and record, then give the ruling: [`super::Session::allow`] or [`super::Session::deny`]; for a
+    /// StartupMessage, [`super::Session::admit`] or [`super::Session::admit_logged_in`] in place of `allow`.
+    /// Nothing is removed from the buffer.
     Judge {
-        /// The command's number in this session.
+        /// The command's number in this session, from 1.
         command: u64,
         /// What to decide.
         question: Question<'a>,
-        /// How many bytes in front of the message may be sent already; see [`super::Session::take_ready`].
+        /// How many bytes of the buffer stand in front of the message, and may be sent before the ruling; see
+        /// [`super::Session::take_ready`].
         ready_bytes: usize,
     },
-    /// The connection is a CancelRequest, and nothing else. Pass it on if the key is one of this job's; close
-    /// in any case, without an answer.
+    /// The connection carries a CancelRequest, and nothing else. Pass the request on if the key is one of
+    /// this job's. Close the connection in any case, without an answer.
     Cancel {
-        /// The key presented.
+        /// The key that the client presents.
         key: CancelKey,
     },
     /// Nothing more is taken from the client: it sent Terminate, or its startup was refused.
@@ -76,7 +81,7 @@ pub enum UpstreamStep<'a> {
         /// How many bytes.
         bytes: usize,
     },
-    /// Remove `consumed` bytes, and send `client` to the client in their place; it may be empty.
+    /// Remove `consumed` bytes, and send `client` to the client in their place; `client` may be empty.
     Replace {
         /// How many bytes to remove.
         consumed: usize,
@@ -85,7 +90,7 @@ pub enum UpstreamStep<'a> {
     },
 }
 
-/// A [`ClientStep`] without what it borrows.
+/// A [`ClientStep`] without what the step borrows.
 #[derive(Debug)]
 pub(super) enum ClientNext {
     NeedMore(usize),
@@ -108,7 +113,7 @@ pub(super) enum ClientNext {
     End,
 }
 
-/// An [`UpstreamStep`] without what it borrows.
+/// An [`UpstreamStep`] without what the step borrows.
 #[derive(Debug)]
 pub(super) enum UpstreamNext {
     NeedMore(usize),

@@ -18,11 +18,13 @@ pub struct KernelConfig {
     pub move_jobs: bool,
     /// UDP destinations that jobs may send to, `address:port`; none unless given.
     pub resolvers: Vec<SocketAddr>,
-    /// Processes followed at once, over all jobs. Beyond it a followed process that forks is killed.
+    /// Processes followed at once, over all jobs. Once there are so many, a followed process that forks is
+    /// killed, and so is a process that a rule would begin a job with.
     pub processes_max: u32,
-    /// Redirected connections that the agent has not accepted yet. Beyond it they are closed.
+    /// Redirected connections that the agent has not accepted yet. Further ones are closed.
     pub flows_max: u32,
-    /// Network namespaces with jobs in them. Beyond it enrolment is refused.
+    /// Network namespaces with jobs in them. In a further one enrolment is refused, and so is every
+    /// connection of a job that a rule began.
     pub namespaces_max: u32,
 }
 

@@ -11,6 +11,7 @@ use std::{
     path::Path,
 };
 
+// Commands: `enum bpf_cmd` of linux/bpf.h.
 const BPF_MAP_GET_NEXT_KEY: libc::c_long = 4;
 const BPF_OBJ_PIN: libc::c_long = 6;
 const BPF_OBJ_GET: libc::c_long = 7;
@@ -18,11 +19,12 @@ const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_LINK_UPDATE: libc::c_long = 29;
 const BPF_LINK_DETACH: libc::c_long = 34;
-/// `enum bpf_attach_type`.
+/// Attach type: `enum bpf_attach_type` of linux/bpf.h.
 const BPF_CGROUP_SETSOCKOPT: u32 = 22;
 
-/// Runs a command. `attribute` is the member of `union bpf_attr` that the command takes; whatever it points
-/// to must be alive.
+/// Runs a command, and returns what the system call returns: a new descriptor if the command makes or opens
+/// an object, otherwise 0. `attribute` is the member of `union bpf_attr` that the command takes; whatever
+/// `attribute` points to must live until this returns.
 fn bpf<T>(command: libc::c_long, attribute: &mut T) -> io::Result<libc::c_long> {
     // SAFETY: the kernel reads and writes `size_of::<T>()` bytes at `attribute`, and checks every address in
     // it.
@@ -31,7 +33,7 @@ fn bpf<T>(command: libc::c_long, attribute: &mut T) -> io::Result<libc::c_long> 
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer) }
 }
 
-/// Opens the map, program or link that is pinned at `path`; `None` if nothing is.
+/// Opens the map, program or link that is pinned at `path`; `None` if nothing is pinned there.
 pub fn pinned(path: &Path) -> io::Result<Option<OwnedFd>> {
     #[repr(C)]
     struct Get {
@@ -48,7 +50,9 @@ pub fn pinned(path: &Path) -> io::Result<Option<OwnedFd>> {
     }
 }
 
-/// Attaches a `setsockopt` program to a cgroup; returns the link. aya keeps this kind of link to itself.
+/// Attaches a `setsockopt` program to a cgroup, and returns the link. The kernel detaches the program when
+/// the link's last descriptor is closed, unless the link is pinned. aya can attach such a program, too, but
+/// hands out no link that could be pinned.
 pub fn link_setsockopt(program: BorrowedFd<'_>, cgroup: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     #[repr(C)]
     struct Create {
@@ -67,7 +71,7 @@ pub fn link_setsockopt(program: BorrowedFd<'_>, cgroup: BorrowedFd<'_>) -> io::R
     bpf(BPF_LINK_CREATE, &mut create).map(|fd| unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
-/// Pins the map, program or link behind a descriptor at `path`.
+/// Pins the map, program or link behind a descriptor at `path`, which must be on a bpffs and not exist yet.
 pub fn pin(fd: &OwnedFd, path: &Path) -> io::Result<()> {
     #[repr(C)]
     struct Pin {
@@ -80,7 +84,7 @@ pub fn pin(fd: &OwnedFd, path: &Path) -> io::Result<()> {
     bpf(BPF_OBJ_PIN, &mut pin).map(|_| ())
 }
 
-/// Replaces a link's program atomically: each event meets the old one or the new one.
+/// Replaces a cgroup link's program atomically: each event runs either the old program or the new one.
 pub fn update_link(link: &OwnedFd, program: BorrowedFd<'_>) -> io::Result<()> {
     #[repr(C)]
     struct Update {
@@ -94,12 +98,14 @@ pub fn update_link(link: &OwnedFd, program: BorrowedFd<'_>) -> io::Result<()> {
     bpf(BPF_LINK_UPDATE, &mut update).map(|_| ())
 }
 
-/// Detaches a link's program: it does not run any more when this returns.
+/// Detaches a cgroup link's program, which does not run any more when this returns. Maps and tracing links
+/// have no such command: for them this fails.
 pub fn detach_link(link: &OwnedFd) -> io::Result<()> {
     bpf(BPF_LINK_DETACH, &mut link.as_raw_fd()).map(|_| ())
 }
 
-/// Id of the cgroup that a link is attached to (its directory's inode); 0 once that cgroup has been removed.
+/// Id of the cgroup that a cgroup link is attached to: the inode number of the cgroup's directory; 0 once the
+/// cgroup has been removed.
 pub fn cgroup_of(link: &OwnedFd) -> io::Result<u64> {
     /// `struct bpf_link_info`, with its cgroup member.
     #[repr(C)]
@@ -127,7 +133,8 @@ pub fn cgroup_of(link: &OwnedFd) -> io::Result<u64> {
     Ok(info.cgroup)
 }
 
-/// How many entries a map with keys of four bytes has, whatever its values.
+/// How many entries a map has; its keys must have four bytes, its values may have any size. The number is too
+/// high if an entry is removed meanwhile, because the kernel may then begin again at the first key.
 pub fn entries(map: &OwnedFd) -> io::Result<usize> {
     #[repr(C)]
     struct Next {

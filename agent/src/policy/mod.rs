@@ -3,7 +3,7 @@
 //!
 //! - [`directory`]: the files of the bundle.
 //! - [`store`]: the bundle in force.
-//! - [`watch`]: reloads it when the files change.
+//! - [`watch`]: reads the files again when they change.
 
 mod directory;
 mod store;

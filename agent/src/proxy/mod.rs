@@ -108,7 +108,7 @@ impl Proxy {
         self.sessions.load(Ordering::Acquire)
     }
 
-    /// Waits until no session is open, for at most `patience`; answers whether none is.
+    /// Waits until no session is open, for at most `patience`; true if none is.
     pub async fn drained(&self, patience: Duration) -> bool {
         let none_left = async {
             loop {

@@ -10,8 +10,8 @@ pub(super) struct Range {
     pub(super) port: u16,
 }
 
-/// The address as ranges hold it. `::ffff:a.b.c.d` is the same destination as `a.b.c.d`: the kernel sends the
-/// same packets.
+/// An address in the form that ranges are compared in. `::ffff:a.b.c.d` is the same destination as `a.b.c.d`:
+/// the kernel sends the same packets.
 pub(crate) fn canonical(address: IpAddr) -> IpAddr {
     address.to_canonical()
 }

@@ -1,4 +1,4 @@
-//! The cache, compared with deciding anew.
+//! The cache of decisions: it answers as a decider without a cache does, and it stays small.
 
 use std::sync::Arc;
 
@@ -13,7 +13,8 @@ use crate::{
     tests::fixtures::{NOON, bundle, decider, facts, plain_sql},
 };
 
-/// Policies that together read everything that a policy can read. A bundle is any choice of them.
+/// Policies that together read every part of an SQL command's facts, the time and the approvals. A test's
+/// bundle is any choice of them.
 const POLICIES: &[&str] = &[
     r#"permit(principal, action, resource)"#,
     r#"permit(principal in Group::"ci", action in Action::"sql:read", resource)"#,
@@ -57,6 +58,7 @@ const ACCESSES: &[&str] = &[
     "sql:set",
 ];
 
+/// Facts of one or two accesses, with or without SQL's detail, and barred or not.
 fn any_facts() -> impl Strategy<Value = Facts> {
     let names = (subsequence(vec!["f", "now"], 0..=2), subsequence(vec!["role", "timezone"], 0..=2));
     let barred = select(vec![None, Some("for one reason"), Some("for another")]);
@@ -143,7 +145,9 @@ fn the_cache_is_bounded_and_keeps_decisions_in_use() {
         assert!(Arc::ptr_eq(&used, &cache.decide(&select_from("used"), NOON, &[])), "after {i}");
         assert!(cache.len() <= 256, "{} decisions", cache.len());
     }
+    // The 600 tables of the loop, and `used`.
     assert_eq!(601, cache.forgotten() + cache.len() as u64);
+    // A dropped decision is made again, and kept again.
     let lost = cache.decide(&select_from("t0"), NOON, &[]);
     assert!(Arc::ptr_eq(&lost, &cache.decide(&select_from("t0"), NOON, &[])));
 }

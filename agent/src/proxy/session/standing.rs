@@ -27,7 +27,7 @@ impl Session {
         self.objection().filter(|objection| objection.why == Ended::Revoked)
     }
 
-    /// Waits until the job may begin nothing any more; answers how its sessions end then.
+    /// Waits until the job may begin nothing any more; returns how its sessions end then.
     pub async fn out_of_standing(mut grounds: watch::Receiver<Grounds>) -> Ended {
         loop {
             let (objection, until) = {

@@ -38,7 +38,7 @@ pub enum Wants {
     Refused(Refusal),
 }
 
-/// Negotiates with a client that dialled `destination`. Answers how the connection ended where there is
+/// Negotiates with a client that dialled `destination`. The error says how the connection ended: there is
 /// nobody to talk to any more.
 pub async fn greet(
     client: TcpStream,

@@ -53,7 +53,7 @@ pub enum LoginError {
     Protocol(&'static str),
 }
 
-/// Logs in as `role`, otherwise as the client's startup message asks. Answers what the upstream has sent from
+/// Logs in as `role`, otherwise as the client's startup message asks. Returns what the upstream has sent from
 /// AuthenticationOk on, with its NegotiateProtocolVersion, if there was one, in front. `verified` says that
 /// the upstream's certificate was found to bear its name.
 pub async fn login(
