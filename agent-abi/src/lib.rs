@@ -1,8 +1,8 @@
 //! The layout of every map and event that the eBPF programs and the agent share.
 //!
 //! Each type is `#[repr(C)]`, holds integers and arrays of integers only, spells out its padding, and means
-//! the same on both sides. Nothing here may own memory or depend on the host. A change of any layout raises
-//! [`LAYOUT`].
+//! the same on both sides. Nothing here may allocate memory or depend on the host. A change of any layout
+//! raises [`LAYOUT`].
 //!
 //! Here *kernel side* means the eBPF programs of `agent-ebpf`; *the agent* means the user-space
 //! process. Unless a field says otherwise:
