@@ -13,17 +13,17 @@ pub struct Event {
     pub kind: u32,
     /// The process.
     pub tgid: u32,
-    /// Its job.
+    /// The process's job.
     pub job: u64,
-    /// Its node after the event.
+    /// The process's lineage node after the event.
     pub node: u64,
     /// For an exec the process's node before it; for a refusal a [`Refusal`] as a number; otherwise 0.
     pub detail: u64,
     /// Destination of a refused connection or datagram, network byte order; IPv4 as `::ffff:a.b.c.d`.
     /// Otherwise 0.
     pub address: [u32; 4],
-    /// Port of that destination, host byte order; for a socket that was refused at its creation its protocol
-    /// number. Otherwise 0.
+    /// Port of that destination, host byte order. For a socket that was refused at its creation, the protocol
+    /// number that was asked for. Otherwise 0.
     pub port: u32,
     /// Always 0; keeps the layout free of implicit padding.
     pub reserved: u32,
@@ -56,7 +56,7 @@ pub enum Refusal {
     SocketKind = 0,
     /// UDP to a destination that is not a declared resolver.
     Datagram = 1,
-    /// A live agent does not listen in this network namespace.
+    /// No live agent listens in this network namespace.
     NoListener = 2,
     /// The agent's lease has lapsed: the agent is down or stuck.
     NoLease = 3,
@@ -64,8 +64,8 @@ pub enum Refusal {
     NoStorage = 4,
 }
 
-/// Counters of the map `STATS` (`u64`, one value a CPU). The kernel side adds to them; the agent sums them.
-/// Indices follow those of [`Refusal`].
+/// Counters of the map `STATS` (`u64`, one value per CPU). The kernel side adds to them; the agent sums them.
+/// The indices below these count each [`Refusal`].
 pub mod stat {
     /// Events lost because the ring was full. The maps still hold the changes that these events were about.
     pub const EVENTS_LOST: u32 = 5;
@@ -74,7 +74,7 @@ pub mod stat {
     /// Forks and execs that found the node or image map full: the process can't be attributed, so its traffic
     /// is denied.
     pub const NODES_FULL: u32 = 7;
-    /// Processes killed at the bound of followed processes.
+    /// Processes killed because as many as allowed were followed already.
     pub const TASKS_FULL: u32 = 8;
     /// Connections redirected.
     pub const REDIRECTED: u32 = 9;
@@ -84,8 +84,8 @@ pub mod stat {
     pub const UNIDENTIFIED_FULL: u32 = 11;
     /// New cgroups that found the map of cgroups full: no rule follows what executes in them.
     pub const CGROUPS_FULL: u32 = 12;
-    /// Forks and execs in a job that has its share of nodes or images: the process can't be attributed, so
-    /// its traffic is denied.
+    /// Forks and execs in a job that already has its whole share of nodes or images: the process can't be
+    /// attributed, so its traffic is denied.
     pub const SHARE_FULL: u32 = 13;
     /// How many counters there are.
     pub const COUNT: u32 = 14;
@@ -100,8 +100,8 @@ pub mod word {
     /// the kernel side adds to it atomically. The agent's own ids are odd.
     pub const NEXT_ID: u32 = 1;
     /// Live followed processes, as a signed number. The kernel side adds to it atomically; the agent adds
-    /// what it tags and corrects the count from the task map from time to time, either of which may undo an
-    /// addition under way.
+    /// what it tags and corrects the count from the task map from time to time. Either write may undo an
+    /// addition that is under way.
     pub const TASKS: u32 = 2;
     /// How many words there are.
     pub const COUNT: u32 = 3;

@@ -14,9 +14,9 @@ use crate::{
 
 const CURRENT_NETNS: u64 = u64::MAX; // BPF_F_CURRENT_NETNS
 
-/// Whether the destination is a loopback listener that a process of the same job made. A connection inside
-/// one job leaves no host and needs no policy. A listener that was made outside the job does not count: it
-/// may forward anywhere.
+/// Whether a listener at this loopback address and port was made by a process of the caller's own job, which
+/// `tag` names. A connection within a job does not leave the host and needs no policy. A listener that was
+/// made outside the job does not count: it may forward anywhere. 0.0.0.0 and :: count as 127.0.0.1 and ::1.
 #[inline(always)]
 pub fn owned_by_same_job(ctx: &SockAddrContext, tag: &TaskTag, address: &[u32; 4], port: u32) -> bool {
     let loopback = if is_mapped(address) {
@@ -35,29 +35,32 @@ pub fn owned_by_same_job(ctx: &SockAddrContext, tag: &TaskTag, address: &[u32; 4
     listener_at(ctx, at, port).is_some_and(|(job, _)| job == tag.job)
 }
 
-/// Whether the agent itself listens at a port of 127.0.0.1, or else of ::1. Anybody may have taken the port
-/// of an agent that has ended.
+/// Whether the agent itself listens at this port (host byte order) now: on 127.0.0.1 if `v4`, otherwise on
+/// ::1. The map of listeners does not tell: when an agent has ended, any process may take the port.
 #[inline(always)]
 pub fn agent_listens(ctx: &SockAddrContext, v4: bool, port: u16) -> bool {
     let at = if v4 { Some(LOOPBACK_V4) } else { None };
     listener_at(ctx, at, port.into()).is_some_and(|(_, state)| state == SOCKET_LISTENS)
 }
 
-/// Job and state in the storage of the socket that listens at an IPv4 address, or else at ::1. `None` if
-/// nothing listens.
+/// The job and state in the storage of the socket that listens at `port` (host byte order) of the IPv4
+/// address `v4`, or of ::1 if `v4` is `None`. A socket without storage has job 0, which is no job. `None` if
+/// nothing listens there.
 #[inline(always)]
 fn listener_at(ctx: &SockAddrContext, v4: Option<u32>, port: u32) -> Option<(u64, u32)> {
     // SAFETY: an all-zero tuple is a valid one.
     let mut tuple: bpf_sock_tuple = unsafe { core::mem::zeroed() };
+    // The size tells the helper the address family (bpf-helpers(7), bpf_sk_lookup_tcp). The source port stays
+    // 0, which no connection has: only a listener is found.
     let size = if let Some(address) = v4 {
-        // SAFETY: plain integers.
+        // SAFETY: both members of the union are plain integers.
         let v4 = unsafe { &mut tuple.__bindgen_anon_1.ipv4 };
         v4.daddr = address;
         v4.saddr = LOOPBACK_V4;
         v4.dport = (port as u16).to_be();
         12
     } else {
-        // SAFETY: plain integers.
+        // SAFETY: both members of the union are plain integers.
         let v6 = unsafe { &mut tuple.__bindgen_anon_1.ipv6 };
         v6.daddr = LOOPBACK_V6;
         v6.saddr = LOOPBACK_V6;

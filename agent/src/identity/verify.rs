@@ -65,7 +65,7 @@ pub(crate) struct VerifiedToken {
     pub(crate) token_id: TokenId,
     /// The CI run that it was issued to, if its issuer's tokens name one.
     pub(crate) run: Option<RunKey>,
-    /// The UID of the Kubernetes pod that it is bound to, if it is.
+    /// The UID of the Kubernetes pod that the token is bound to; `None` for a token that is bound to no pod.
     pub(crate) pod_uid: Option<String>,
     /// When it is refused from: its expiry plus the issuer's clock skew, in seconds since the Unix epoch.
     pub(crate) forget_unix: i64,

@@ -1,7 +1,7 @@
 //! Every metric that the agent serves: its name, labels and help.
 //!
-//! No label may be unbounded: protocols, decisions, reasons, results and bounds are enumerations of this
-//! program.
+//! A label's values must be few and known in advance, never what a job chooses: protocols, decisions,
+//! reasons, results and bounds are enumerations of this program.
 
 use prometheus::{
     Encoder, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
@@ -11,7 +11,7 @@ use super::register::{metrics, register};
 use crate::bounds::Bound;
 
 metrics! {
-    /// Everything that is counted.
+    /// All metrics of the agent.
     Metrics;
 
     build_info: IntGaugeVec = "lineal_build_info" {"version"} "The agent's version.";
@@ -81,7 +81,7 @@ impl Metrics {
     }
 }
 
-/// Raises a counter to a total that is kept elsewhere.
+/// Raises a counter to a total that is kept elsewhere. A counter that is at the total or above it stays.
 pub fn raise_to(counter: &IntCounter, total: u64) {
     counter.inc_by(total.saturating_sub(counter.get()));
 }

@@ -13,7 +13,7 @@ use super::{
     statistics::Quantiles,
 };
 
-/// Prints all of it.
+/// Prints the whole report to standard output.
 pub(super) fn print(report: &Report) -> io::Result<()> {
     let mut lines: Vec<Value> = report.rows.iter().map(row).collect();
     lines.extend(report.memory.iter().map(|(tls, measured)| memory(*tls, measured)));

@@ -12,7 +12,7 @@ use super::{
     statistics::Quantiles,
 };
 
-/// Prints all of it.
+/// Prints the whole report to standard output.
 pub(super) fn print(report: &Report) -> io::Result<()> {
     let mut out = io::stdout().lock();
     if !report.rows.is_empty() {
@@ -44,6 +44,7 @@ pub(super) fn print(report: &Report) -> io::Result<()> {
     Ok(())
 }
 
+/// Prints what a host pays, with each number of live jobs.
 fn cost(out: &mut impl Write, cost: &Cost) -> io::Result<()> {
     for with in &cost.with_jobs {
         writeln!(out, "with {} live jobs:", with.jobs)?;
@@ -60,6 +61,7 @@ fn cost(out: &mut impl Write, cost: &Cost) -> io::Result<()> {
     shares(out, "", &cost.rates)
 }
 
+/// Prints what events of processes outside every job cost.
 fn events(out: &mut impl Write, indent: &str, events: &[Event]) -> io::Result<()> {
     for Event { name, nanoseconds, count, runs } in events {
         let each = nanoseconds / runs.max(1.0);
@@ -72,6 +74,7 @@ fn events(out: &mut impl Write, indent: &str, events: &[Event]) -> io::Result<()
     Ok(())
 }
 
+/// Prints rates with lineal attached, each as a share of the rate with lineal detached.
 fn shares(out: &mut impl Write, indent: &str, shares: &[Share]) -> io::Result<()> {
     for Share { name, mean, half_width, rounds } in shares {
         writeln!(
@@ -82,6 +85,7 @@ fn shares(out: &mut impl Write, indent: &str, shares: &[Share]) -> io::Result<()
     Ok(())
 }
 
+/// Whether a path's legs, the connections before and behind its proxy, are encrypted.
 fn legs(tls: bool) -> &'static str {
     if tls { "TLS" } else { "plain" }
 }

@@ -9,13 +9,14 @@ use serde_json::{Map, Value};
 
 use super::replay::RunKey;
 
-/// How many claims a credential may hold. GitHub's tokens have about 35, GitLab's about 40.
+/// How many claims a token may have, the members of flattened objects included. GitHub's tokens have about
+/// 35, GitLab's about 40.
 pub const CLAIMS_MAX: usize = 128;
-/// The longest name, and the longest text, of one claim.
+/// The longest name of a claim and the longest text of one, each in bytes.
 pub const CLAIM_BYTES_MAX: usize = 4096;
 /// How many groups a credential may be in.
 pub const GROUPS_MAX: usize = 256;
-/// How deep objects in claims may be nested.
+/// How many objects deep a flattened claim may be; an object without objects in it is one deep.
 const NESTING_MAX: usize = 4;
 
 /// Claims that are left out: the credential has them in fields of its own, or they say nothing about who
@@ -25,12 +26,12 @@ const LEFT_OUT: [&str; 5] = ["exp", "iat", "iss", "nbf", "sub"];
 /// How to read an issuer's tokens.
 #[derive(Clone, Debug, Default)]
 pub struct ClaimRules {
-    /// Claims whose value is an object: each of its members becomes a claim, named `object.member`. Other
-    /// objects are left out.
+    /// Names of the claims to flatten: each member of such an object, and of the objects within, becomes a
+    /// claim named `object.member`. All other objects are left out.
     pub nested: Vec<String>,
-    /// The claim that lists groups, if one does.
+    /// The claim that lists groups, if one does. A single text counts as a list of one.
     pub groups_claim: Option<String>,
-    /// Groups by rules over claims.
+    /// Rules that put a token into further groups by its claims.
     pub groups: Vec<GroupRule>,
     /// The claims that together name the CI run; empty if none do.
     pub run_claims: Vec<String>,
@@ -38,17 +39,18 @@ pub struct ClaimRules {
     pub pod_uid_claim: Option<String>,
 }
 
-/// One rule: a token that matches every pattern is in the group.
+/// One rule: a token whose claims match every pattern is in the group.
 #[derive(Clone, Debug)]
 pub struct GroupRule {
     group: String,
     claims: Vec<(String, Pattern)>,
 }
 
-/// What a claim's text must be. In the configuration, a `*` at the end makes it a beginning.
+/// What a claim's text must be.
 #[derive(Clone, Debug)]
 enum Pattern {
     Exactly(String),
+    /// The configuration writes this as the prefix and a `*`.
     StartsWith(String),
 }
 
@@ -58,7 +60,7 @@ pub enum GroupRuleError {
     /// The group's name can't be used.
     #[error("a group's name must be text of 1 to {CLAIM_BYTES_MAX} bytes without control characters")]
     Name,
-    /// It has no pattern, and would match every token.
+    /// The rule has no pattern, and would match every token.
     #[error("the rule for group `{0}` names no claim, so it would put every token in; name one")]
     NoClaims(String),
     /// A pattern has a `*` that is not at its end.
@@ -111,20 +113,20 @@ impl Pattern {
 /// Why a token's claims are refused.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ClaimsError {
-    /// There are more than [`CLAIMS_MAX`].
+    /// The token has more than [`CLAIMS_MAX`] claims.
     #[error("the token has more than {CLAIMS_MAX} claims")]
     TooMany,
-    /// One is longer than [`CLAIM_BYTES_MAX`].
+    /// A claim's name or text is longer than [`CLAIM_BYTES_MAX`].
     #[error("the token has a claim with a name or a value longer than {CLAIM_BYTES_MAX} bytes")]
     TooLong,
-    /// There are more than [`GROUPS_MAX`].
+    /// The token is in more than [`GROUPS_MAX`] groups.
     #[error("the token is in more than {GROUPS_MAX} groups")]
     TooManyGroups,
-    /// The claim for groups is not a list of names.
+    /// The claim for groups is neither a name nor a list of names.
     #[error("the token's claim `{0}` is not a list of group names")]
     Groups(String),
-    /// The token mentions a pod without naming its UID. It is not taken for an unbound token, which could be
-    /// used anywhere.
+    /// The token has claims about a pod, but not the pod's UID. Such a token must not pass for an unbound
+    /// one, which could be used anywhere.
     #[error("the token is bound to a pod, but its claim `{0}` does not name it")]
     Pod(String),
     /// Two claims have the same name once objects are flattened.
@@ -138,14 +140,15 @@ pub enum ClaimsError {
 /// What a token's claims say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reading {
-    /// Groups. Sorted, without duplicates.
+    /// The groups that the token lists and those that the rules add. Sorted, without duplicates.
     pub groups: Vec<String>,
-    /// The claims as text. The members of a list are joined with commas; a comma or backslash within a member
-    /// is escaped with a backslash, so that one member can't pass for two.
+    /// The claims as text, without those in `LEFT_OUT`. The members of a list are joined with commas; a comma
+    /// or backslash within a member is escaped with a backslash, so that one member can't pass for two.
     pub claims: BTreeMap<String, String>,
-    /// The CI run, if the token has every claim that names it.
+    /// The CI run; `None` if the rules name no run claims, or the token lacks one of them as a text that is
+    /// not empty.
     pub run: Option<RunKey>,
-    /// The UID of the pod that it is bound to, if it is.
+    /// The UID of the pod that the token is bound to; `None` for a token that is bound to no pod.
     pub pod_uid: Option<String>,
 }
 
@@ -172,7 +175,7 @@ fn groups(claims: &Map<String, Value>, flat: &Flat, rules: &ClaimRules) -> Resul
                 groups.extend(value.texts().iter().cloned());
             }
             Some(_) => return Err(ClaimsError::Groups(name.clone())),
-            // The claim is there, but `Flat` left it out: it is not a list of text.
+            // The claim is there, but `Flat` left it out: it is neither a text nor a list of texts.
             None if claims.get(name).is_some_and(|value| !value.is_null()) => {
                 return Err(ClaimsError::Groups(name.clone()));
             }
@@ -186,7 +189,8 @@ fn groups(claims: &Map<String, Value>, flat: &Flat, rules: &ClaimRules) -> Resul
     Ok(groups.into_iter().collect())
 }
 
-/// The UID of the pod that the token is bound to; an error if it mentions a pod and does not name it.
+/// The UID of the pod that the token is bound to; an error if another claim about the pod, such as the pod's
+/// name, is there without the UID.
 fn pod_uid(flat: &Flat, rules: &ClaimRules) -> Result<Option<String>, ClaimsError> {
     let Some(name) = &rules.pod_uid_claim else { return Ok(None) };
     if let Some(uid) = flat.0.get(name).and_then(ClaimValue::as_one) {
@@ -205,7 +209,7 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && text.len() <= CLAIM_BYTES_MAX && !text.contains(char::is_control)
 }
 
-/// A claim's value, as text.
+/// A claim's value: one text, or a list of texts.
 #[derive(Debug)]
 enum ClaimValue {
     One(String),
@@ -213,6 +217,7 @@ enum ClaimValue {
 }
 
 impl ClaimValue {
+    /// `None` for null, for an object, and for a list with a null, an object or a list in it.
     fn new(value: &Value) -> Option<Self> {
         match value {
             Value::Array(members) => members.iter().map(scalar).collect::<Option<_>>().map(Self::Many),
@@ -220,7 +225,7 @@ impl ClaimValue {
         }
     }
 
-    /// Its texts, one or many.
+    /// All texts of the claim.
     fn texts(&self) -> &[String] {
         match self {
             Self::One(text) => std::slice::from_ref(text),
@@ -228,7 +233,7 @@ impl ClaimValue {
         }
     }
 
-    /// Its text, if it is one and not empty.
+    /// The claim's text; `None` for a list, even of one member, and for an empty text.
     fn as_one(&self) -> Option<&str> {
         match self {
             Self::One(text) if !text.is_empty() => Some(text),
@@ -236,6 +241,7 @@ impl ClaimValue {
         }
     }
 
+    /// The one text that [`Reading::claims`] shows.
     fn into_text(self) -> String {
         match self {
             Self::One(text) => text,
@@ -248,6 +254,7 @@ impl ClaimValue {
     }
 }
 
+/// A string, number or boolean as text.
 fn scalar(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
@@ -257,7 +264,8 @@ fn scalar(value: &Value) -> Option<String> {
     }
 }
 
-/// The claims that are text, numbers, booleans or lists of those, with known objects flattened.
+/// The claims that are text, numbers, booleans or lists of those, with the objects in [`ClaimRules::nested`]
+/// flattened.
 #[derive(Debug, Default)]
 struct Flat(BTreeMap<String, ClaimValue>);
 

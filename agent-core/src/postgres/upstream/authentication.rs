@@ -1,5 +1,5 @@
-//! The upstream's messages while it authenticates the client: protocol negotiation, and requests that are
-//! relayed.
+//! The upstream's messages while it authenticates the client: protocol negotiation, and authentication
+//! requests, which are relayed. Formats and codes are those of the PostgreSQL manual, "Message Formats".
 //!
 //! The upstream must never settle on a protocol that lineal does not know, nor ask the client for anything
 //! once the executor has logged in.
@@ -12,14 +12,14 @@ use crate::postgres::{
     wire::{self, Fields},
 };
 
-/// The authentication request that lists SASL mechanisms.
+/// The code of AuthenticationSASL, the request that lists mechanisms.
 const SASL: u32 = 10;
 
-/// How many characters of a list of mechanisms a fault shows.
+/// How many characters of the list of mechanisms a fault shows.
 const MECHANISMS_CHARS_SHOWN: usize = 64;
 
 impl Session {
-    /// Takes a message before AuthenticationOk, or that one.
+    /// Takes a message of the authentication phase, up to and including AuthenticationOk.
     pub(super) fn authentication_message(&mut self, tag: u8, body: &[u8]) -> Result<Pass, Violation> {
         let Phase::Authentication(authentication) = &mut self.phase else {
             return Err(unexpected(tag, "authenticating"));
@@ -43,9 +43,9 @@ impl Session {
         }
     }
 
-    /// AuthenticationSASL: the names of mechanisms behind the request, then an empty one. Mechanisms that
-    /// bind the proof to the upstream's certificate are withheld from the client, which sees another
-    /// certificate.
+    /// Takes what follows the code in AuthenticationSASL: the mechanisms' names, then an empty name.
+    /// Withholds the mechanisms with channel binding, whose names end in `-PLUS` (RFC 5802, section 4): they
+    /// bind the proof to the upstream's certificate, and the client sees another one.
     fn without_channel_binding(&mut self, mut fields: Fields<'_>) -> Result<Pass, Violation> {
         let malformed = UpstreamFault::Malformed { tag: b'R', what: "its mechanisms do not end" };
         let all = fields.rest();
@@ -79,25 +79,26 @@ impl Session {
 }
 
 impl Authentication {
-    /// NegotiateProtocolVersion: `Int32` version, `Int32` count, the options that the upstream turns down.
+    /// Takes NegotiateProtocolVersion: `Int32` version, `Int32` count of the options that the upstream turns
+    /// down, then their names.
     fn negotiate(&mut self, mut fields: Fields<'_>) -> Result<(), Violation> {
         let malformed = |what| UpstreamFault::Malformed { tag: b'v', what };
         self.begun = true;
         let version = fields.int32().ok_or(malformed("no version"))?;
         let options = fields.int32().ok_or(malformed("no options"))?;
-        // The manual says that this is the minor version; PostgreSQL sends the whole version. Either way the
+        // By the manual the field holds the minor version; PostgreSQL sends the whole version. Either way the
         // lower half is the minor version.
         if version & 0xffff > u32::from(MINOR_VERSION_MAX) {
             return Err(UpstreamFault::Negotiation("it settled on a version newer than 3.2").into());
         }
         self.version_above = false;
-        // The upstream lists each option that it turns down. One that is missing would be in force.
+        // An option that the upstream does not turn down would be in force; `request` refuses that.
         self.options = self.options.saturating_sub(options as usize);
         Ok(())
     }
 
-    /// An authentication request: `Int32` code, then data. Returns the code, and notes what the client
-    /// answers.
+    /// Takes an authentication request: `Int32` code, then data. Returns the code, and notes whether the
+    /// client has to answer.
     fn request(&mut self, fields: &mut Fields<'_>) -> Result<u32, Violation> {
         self.begun = true;
         if self.version_above {
@@ -117,7 +118,7 @@ impl Authentication {
         self.answer = match request {
             // Ok, and SASL final.
             0 | 12 => ClientAnswer::None,
-            // Cleartext, MD5, GSS, SSPI, SASL, SASL continued.
+            // Cleartext, MD5, GSS, SSPI, SASL, and SASL continued.
             3 | 5 | 7 | 9 | SASL | 11 => ClientAnswer::Due,
             // GSS continued: the last token needs no answer.
             8 => ClientAnswer::Optional,

@@ -1,7 +1,8 @@
 //! The upstream's errors: those that end the session, those that answer the client's messages, and those that
 //! answer poison.
 //!
-//! The upstream's FATAL errors must never be rewritten; an error that answers poison must always be.
+//! An error that ends the session must reach the client as it is; every other error that answers poison must
+//! be rewritten into the denial.
 
 use super::message::{Message, Pass};
 use crate::postgres::{
@@ -35,13 +36,14 @@ impl Session {
     }
 }
 
-/// Reads the start of an ErrorResponse: what it says, and whether its severity ends the session.
+/// Reads the start of an ErrorResponse: what it says, and whether its severity ends the session. The fields
+/// are those of the PostgreSQL manual, "Error and Notice Message Fields".
 fn read_error(body: &[u8]) -> Result<(UpstreamError, bool), UpstreamFault> {
     const NO_CODE: UpstreamFault = UpstreamFault::Malformed { tag: b'E', what: "no severity or SQLSTATE" };
     let mut fields = Fields::new(body);
     let (mut severity, mut sqlstate, mut message) = (None, None, &b""[..]);
     while let Some(code @ 1..) = fields.byte() {
-        // The message may be longer than what is looked at.
+        // The field M may be cut, because only the start of a long ErrorResponse is looked at.
         let Some(text) = fields.string() else {
             if code == b'M' {
                 message = fields.rest();
@@ -49,7 +51,7 @@ fn read_error(body: &[u8]) -> Result<(UpstreamError, bool), UpstreamFault> {
             break;
         };
         match code {
-            // V is S without translation, since PostgreSQL 9.6.
+            // V is S untranslated. PostgreSQL sends it since 9.6.
             b'V' => severity = Some(text),
             b'S' => severity = severity.or(Some(text)),
             b'C' => sqlstate = <[u8; 5]>::try_from(text).ok(),

@@ -35,9 +35,9 @@ pub struct Judge {
 
 /// What a session can't begin without: the connection, and what the client asks for as it begins.
 pub struct Beginning {
-    /// Each is decided by itself.
+    /// The facts of each part, decided by itself.
     pub parts: Vec<Facts>,
-    /// What they come to together: this is recorded.
+    /// The facts of all parts together: these are recorded.
     pub whole: Facts,
 }
 

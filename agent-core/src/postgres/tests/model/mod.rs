@@ -1,7 +1,8 @@
-//! The session against a model of PostgreSQL, with random pipelines and random delays in between.
+//! Tests the session between a client that sends random pipelines and a model of PostgreSQL, with random
+//! delays in both directions.
 //!
-//! The promise under test is the one that matters most: the text that an Execute ran is one that the executor
-//! was asked about, and allowed.
+//! The promise under test is the one that matters most: the executor was asked about the text that an Execute
+//! ran, and allowed it.
 
 use std::collections::VecDeque;
 
@@ -33,8 +34,12 @@ fn settle(executor: &mut Executor, model: &mut Model) {
     }
 }
 
-/// Sends `items` while `schedule` says whose turn it is, then lets everything settle and compares the
-/// session's view with what the model did.
+/// Sends the pipeline that `items` choose while `schedule` says whose turn it is, then lets everything settle
+/// and compares the session's view with what the model did.
+///
+/// One byte of `schedule` is one turn. Modulo 4 it chooses who acts: the client sends, the model receives,
+/// the model works, or the session receives the model's replies. Divided by 4 it says how many bytes move;
+/// the model receives all that there are, and takes one message for every eight.
 fn check(items: &[(u8, u8, u8)], schedule: &[u8], pipeline_max: usize) -> Result<(), TestCaseError> {
     let script: Vec<String> =
         items.iter().enumerate().map(|(n, &(kind, a, b))| item(n, kind, a, b)).collect();
@@ -65,7 +70,8 @@ fn check(items: &[(u8, u8, u8)], schedule: &[u8], pipeline_max: usize) -> Result
 
 /// Compares what the session was asked and told with what the model did.
 fn compare(executor: &Executor, model: &Model, script: &[String]) -> Result<(), TestCaseError> {
-    // The client may end the session only by what it sends during a COPY.
+    // Of what the pipelines send, only messages during a COPY can be a client's fault. Any other fault is an
+    // error, unless the model has ended the session.
     if let Some(fault) = &executor.seen.fault {
         prop_assert!(matches!(fault, Violation::Client(_)) || model.dead, "{fault} in {script:?}");
     } else if !model.dead && model.copying.is_none() {
@@ -82,6 +88,7 @@ fn compare(executor: &Executor, model: &Model, script: &[String]) -> Result<(), 
         .collect();
     for (fate, (text, or_sql, command)) in model.executes.iter().zip(executed) {
         if let Fate::Ran(ran) = fate {
+            // Where SQL may have given the name another text, the question covered that text too.
             let asked = text.as_deref() == Some(ran.as_bytes()) || *or_sql;
             prop_assert!(asked, "asked about {text:?}, ran {ran}: {script:?}");
             prop_assert!(!ran.contains("deny"), "{script:?}");
@@ -105,7 +112,7 @@ fn compare(executor: &Executor, model: &Model, script: &[String]) -> Result<(), 
     Ok(())
 }
 
-/// Enough to find each known way of getting names wrong many times over.
+/// How many random cases run: enough for each known mistake about names to show in many of them.
 const CASES: u32 = 4000;
 
 proptest! {

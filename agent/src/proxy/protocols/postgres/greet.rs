@@ -23,18 +23,18 @@ const GRANTED: &[u8] = b"S";
 pub struct Greeted {
     pub client: Stream,
     pub machine: Box<Machine>,
-    /// What it has sent and the machine has not taken.
+    /// What the client has sent and the machine has not taken.
     pub buffered: Vec<u8>,
     pub wants: Wants,
 }
 
-/// What it wants.
+/// What a client wants.
 pub enum Wants {
     /// A session: the machine awaits the verdict on this command.
     Session { command: u64, startup: Box<Startup> },
     /// To cancel what another session runs.
     Cancel(CancelKey),
-    /// Nothing that it may have; the client is told why.
+    /// Something that it is refused; the client is told why.
     Refused(Refusal),
 }
 

@@ -3,13 +3,13 @@
 //!
 //! - this file: a connection from its first byte to its end.
 //! - [`greet`]: what the client wants, and whether its connection is encrypted.
-//! - [`admission`]: whether it gets a session; the upstream dialled and, where the agent has a login of its
-//!   own, logged in to. [`refusal`]: what it is told otherwise.
-//! - [`dial`] and [`route`]: the leg towards the upstream; [`login`]: logging in there.
+//! - [`admission`]: decides whether the client gets a session, dials the upstream and, where the agent has a
+//!   login of its own, logs in. [`refusal`]: what a refused client is told.
+//! - [`dial`] and [`route`]: the connection to the upstream; [`login`]: logging in there.
 //! - [`pump`]: moves bytes both ways within fixed buffers, and ends sessions that don't end by themselves.
 //! - [`statements`]: facts, decision, record: what stands between a statement and the upstream. [`reading`]:
-//!   what statements come to, remembered where that is safe. [`names`]: what an `EXECUTE` or a `FETCH` can
-//!   run.
+//!   what the SQL grammar reads in a statement, cached where that is safe. [`names`]: which statements an
+//!   `EXECUTE` or a `FETCH` can run.
 //! - [`cancel`] and [`keys`]: requests to cancel what a session runs.
 
 mod admission;
@@ -42,7 +42,7 @@ use crate::proxy::{
     stream::Side,
 };
 
-/// What PostgreSQL's sessions share.
+/// What all PostgreSQL sessions share.
 #[derive(Default)]
 pub struct Shared {
     cancel_keys: Arc<Keys>,
@@ -60,13 +60,13 @@ async fn serve_to_end(shared: &Shared, session: &mut Session, client: std::net::
         .and_then(|()| client.set_nodelay(true))
         .and_then(|()| TcpStream::from_std(client));
     let Ok(client) = client else { return Ended::ClientFailed };
-    // A session of this protocol has an upstream: that is where the protocol was read from.
+    // There always is an upstream: its declaration says that the session speaks PostgreSQL.
     let Some(upstream) = session.upstream.clone() else { return Ended::Internal };
     let stopped = Session::stopped(session.proxy.parts.drain.clone());
     let opened = tokio::select! {
         biased;
         () = stopped => return Ended::AgentStopped,
-        // Boxed: beginning takes more room than all that follows, and gives it back.
+        // Boxed: `open` needs more memory than the rest of the session, and frees it when done.
         opened = Box::pin(open(shared, session, &upstream, client)) => opened,
     };
     match opened {
@@ -75,7 +75,8 @@ async fn serve_to_end(shared: &Shared, session: &mut Session, client: std::net::
     }
 }
 
-/// From the client's first byte to a session that may begin; or how the connection ended.
+/// Reads what the client wants and makes its session ready to run. The error says how the connection ended
+/// instead: with the client refused or gone, or with its cancel request carried out.
 async fn open(
     shared: &Shared,
     session: &mut Session,
@@ -84,6 +85,7 @@ async fn open(
 ) -> Result<Box<Pump>, Ended> {
     let late = |_| Ended::StartupTimedOut;
     let deadline = Instant::now() + Duration::from_secs(session.proxy.parts.limits.startup_s);
+    // Without an authority, the client's request for TLS is declined.
     let authority = (!upstream.leg.declines_tls).then_some(&*session.proxy.parts.authority);
     let greeted =
         timeout_at(deadline, greet(client, session.destination, authority)).await.map_err(late)??;

@@ -31,7 +31,7 @@ impl Pump {
     /// Ends what is under way: the client is told why, what runs is cancelled, both connections end.
     pub(super) async fn cut(mut self: Box<Self>, session: &Session, refusal: &Refusal) -> Ended {
         let idle = self.is_idle();
-        // A cancel costs the server a process: one that owes no answer runs nothing.
+        // A cancel request costs the server a process. A server that owes no answer runs nothing to cancel.
         let runs = self.machine.awaited() > 0;
         self.put_goodbye(refusal);
         self.client.flush_last();

@@ -185,7 +185,8 @@ impl Pump {
             () = expired => Woken::Deadline,
         }
     }
-    /// What the client or the upstream owes: a deadline runs while it is anything.
+
+    /// What the session waits for the client or the upstream to do. While it waits, a deadline runs.
     fn owing(&self) -> Owing {
         if !self.ready {
             Owing::Startup
@@ -201,7 +202,7 @@ impl Pump {
         self.ready && self.transaction == Transaction::Idle && self.machine.awaited() == 0
     }
 
-    /// Whether one of them owes a read, and has read something since this was last asked.
+    /// Whether the client or the upstream has output to read, and has read some since the last call.
     fn is_slow_but_moving(&mut self) -> bool {
         let (client, upstream) = (self.client.take_progress(), self.upstream.take_progress());
         self.owing() == Owing::Reading && (client || upstream)
@@ -214,22 +215,22 @@ enum Woken {
     Ended(Ended),
     /// The client or the upstream broke the protocol.
     Broken(Violation),
-    /// What one of them owes has changed.
+    /// What the session waits for the client or the upstream to do has changed.
     Owing(Owing),
     /// What the job's standing rests on has changed.
     Grounds,
     /// The agent stops, and nothing is under way.
     Drain,
-    /// One of them took too long.
+    /// The client or the upstream took too long.
     Deadline,
 }
 
-/// What the client or the upstream owes.
+/// What the session waits for the client or the upstream to do.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Owing {
     /// To become ready for commands.
     Startup,
-    /// To read what waits for it.
+    /// To read the output that waits for it.
     Reading,
     /// Nothing: an idle session may last.
     Nothing,
