@@ -172,10 +172,10 @@ impl Case<'_> {
     }
 }
 
-/// A decision that the trail holds; `P` is what it grants where it lets pass.
+/// A decision that the trail holds; `P` is what it grants if it lets the command or the session pass.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Ruling<P> {
-    /// It passes: allowed, or denied by what is only observed.
+    /// It passes: policy allows it, or policy's denial is only observed.
     Allow(P),
     /// It is refused.
     Deny(Denied),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 /// What is known that decides a job's standing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grounds {
-    /// How long its token is good for; none for a job that has presented no token.
+    /// How long its token is good for; `None` for a job that has presented no token.
     token: Option<TokenTerm>,
     /// Why its access was revoked, if it was.
     revoked: Option<Arc<str>>,
@@ -73,7 +73,7 @@ impl Grounds {
         }
     }
 
-    /// When the job's time is over, if it is not revoked before; none for a job without a token.
+    /// When the job's time is over, if it is not revoked before; `None` for a job without a token.
     pub fn acts_until_unix(&self) -> Option<i64> {
         self.token.map(|term| term.acts_until_unix.max(term.expires_unix))
     }
@@ -91,8 +91,8 @@ impl Standing {
         }
     }
 
-    /// Why the job may start nothing new, in words that a person can act on; none if it may. An unidentified
-    /// job may: policy decides what it is granted.
+    /// Why the job may start nothing new, in words that a person can act on; `None` if it may. An
+    /// unidentified job may: policy decides what it is granted.
     pub fn objection(&self) -> Option<String> {
         match self {
             Self::Unidentified | Self::Valid | Self::Expiring => None,

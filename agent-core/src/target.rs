@@ -1,17 +1,17 @@
-//! What a session is aimed at, as policies and the audit trail see it.
+//! Where a session leads, as policies and the audit trail see it.
 
-/// The target of one session. It stays the same for as long as the session lasts.
+/// The target of one session. It is made when the client has said all that belongs to it, and never changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// The upstream's name in the policy bundle; empty for a destination that no upstream declares.
     pub upstream: Box<str>,
-    /// The original destination, `address:port`.
+    /// The destination that the job's process connected to, as `address:port` or `[address]:port`.
     pub address: Box<str>,
-    /// What the session has chosen within the upstream.
+    /// What the client has chosen within the upstream.
     pub scope: Scope,
 }
 
-/// What a session has chosen within its upstream, by protocol.
+/// What a client has chosen within its upstream, by protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// Nothing: either the protocol has no such choice, or the client has not made it yet.
@@ -26,7 +26,7 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// A scope of SQL.
+    /// The [`Scope::Sql`] of this database and role.
     pub fn sql(database: &str, role: &str) -> Self {
         Self::Sql { database: database.into(), role: role.into() }
     }
@@ -39,7 +39,7 @@ impl Scope {
         }
     }
 
-    /// The user at the upstream, or the empty string where there is none.
+    /// The role, or the empty string where there is none.
     pub fn role(&self) -> &str {
         match self {
             Self::Connection => "",

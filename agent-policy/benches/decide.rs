@@ -1,4 +1,5 @@
-//! What a decision costs: from the cache, and made anew. Prints nanoseconds and asserts nothing.
+//! What a decision costs, made anew and from the cache, and what it costs to make a session's decider. Prints
+//! nanoseconds and asserts nothing.
 //!
 //! `cargo bench -p agent-policy`
 
@@ -15,7 +16,7 @@ use agent_core::{
 use agent_policy::{Bundle, Decider, DecisionCache, Principal, Protocol, Source, Subject, Upstream};
 
 fn main() {
-    let pack = pack();
+    let shipped = shipped();
     let fifty: String = (0..50)
         .map(|i| {
             format!(
@@ -26,7 +27,8 @@ fn main() {
         })
         .collect();
     let fifty = Bundle::load(&[Source::new("fifty.cedar", fifty)]).unwrap();
-    for (name, bundle, groups) in [("shipped pack", pack, ["contractors"]), ("fifty policies", fifty, ["g7"])]
+    for (name, bundle, groups) in
+        [("shipped pack", shipped, ["contractors"]), ("fifty policies", fifty, ["g7"])]
     {
         let bundle = Arc::new(bundle);
         for (what, facts) in
@@ -45,7 +47,8 @@ fn main() {
     }
 }
 
-/// The least of several runs: what the work costs when nothing else is in the way.
+/// Prints how many nanoseconds one call of `work` takes, in the fastest of several runs of `times` calls: the
+/// other runs were disturbed by something else on the machine.
 fn measure(name: &str, times: u32, mut work: impl FnMut()) {
     let run = |work: &mut dyn FnMut()| {
         let start = Instant::now();
@@ -56,6 +59,7 @@ fn measure(name: &str, times: u32, mut work: impl FnMut()) {
     println!("{best:>9} ns  {name}");
 }
 
+/// The facts of a SELECT from these tables, with two functions.
 fn select(tables: &[&str]) -> Facts {
     let table = |name: &&str| Access {
         action: Action::SqlSelect,
@@ -66,6 +70,7 @@ fn select(tables: &[&str]) -> Facts {
     Facts { accesses: tables.iter().map(table).collect(), detail: Some(Detail::Sql(sql)), barred: None }
 }
 
+/// The decider of a session of a job with these groups, in the database `shop`.
 fn decider(bundle: &Arc<Bundle>, groups: &[&str]) -> Decider {
     let credential = Credential {
         issuer: "https://issuer.example".to_owned(),
@@ -88,7 +93,8 @@ fn decider(bundle: &Arc<Bundle>, groups: &[&str]) -> Decider {
     Decider::new(bundle, &subject, &upstream, &Scope::sql("shop", "app")).unwrap()
 }
 
-fn pack() -> Bundle {
+/// The policies that ship with lineal.
+fn shipped() -> Bundle {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies/default");
     let sources: Vec<_> = std::fs::read_dir(dir)
         .unwrap()

@@ -42,7 +42,7 @@ impl Position {
         Self { scope, nested: true, ..self }
     }
 
-    /// The same, outside the `FROM` whose rows are locked.
+    /// This position, but outside the `FROM` whose rows are locked.
     pub(crate) fn unlocked(self) -> Self {
         Self { locked: false, ..self }
     }

@@ -15,7 +15,8 @@ pub fn replace(file: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     write_and_rename(file, bytes, mode, File::sync_all)
 }
 
-/// The same, without waiting for the disk: for what has to survive a crash of the agent, but not of the host.
+/// Like [`replace`], without waiting for the disk: for what has to survive a crash of the agent, but not of
+/// the host.
 pub fn replace_unsynced(file: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     write_and_rename(file, bytes, mode, |_| Ok(()))
 }

@@ -30,8 +30,8 @@ pub(crate) fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
 /// PostgreSQL's messages, written and read by hand: what raw-wire scripts in Python begin with.
 pub(crate) const WIRE_MESSAGES: &str = include_str!("wire/messages.py");
 
-/// The same, with a session that is logged in: `raw` is its socket, and `replies(n)` returns what comes back
-/// up to the nth ReadyForQuery, as rows, command tags and errors.
+/// [`WIRE_MESSAGES`], and a session that is logged in: `raw` is its socket, and `replies(n)` returns what
+/// comes back up to the nth ReadyForQuery, as rows, command tags and errors.
 pub(crate) const WIRE: &str = concat!(include_str!("wire/messages.py"), include_str!("wire/session.py"));
 
 /// The value of a metric's series; 0 if the scrape lacks it.

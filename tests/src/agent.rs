@@ -109,7 +109,8 @@ impl AgentOptions {
         Ok(agent)
     }
 
-    /// The same, but returns at once, with the socket where the agent reports that it is ready.
+    /// Starts an agent like [`Self::start`], but returns at once, with the socket where the agent reports
+    /// that it is ready.
     pub fn spawn(&self, cgroup: &Cgroup, logs: &Path) -> anyhow::Result<(Server, Notify)> {
         fs::write(self.config(), self.text()?)?;
         let socket = self.directory.join("agent.notify");

@@ -29,7 +29,8 @@ impl Cgroup {
         &self.path
     }
 
-    /// The same command, started inside the cgroup: a shell moves itself there and then becomes the command.
+    /// A copy of a command that starts inside the cgroup: a shell moves itself there and then becomes the
+    /// command.
     pub fn inside(&self, command: &Command) -> Command {
         let mut shell = Command::new("/bin/sh");
         shell.args(["-c", "echo $$ >\"$0\" && exec \"$@\""]);

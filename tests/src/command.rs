@@ -1,4 +1,4 @@
-//! Commands that run to their end while the lab waits.
+//! Runs commands to their end, with a bound on how long that may take.
 
 use std::{
     io::Read,
@@ -13,13 +13,13 @@ use serde_json::Value;
 
 use crate::server::wait;
 
-/// How long any one command may take.
+/// How long a command may take unless its caller says otherwise.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A command's exit status and output.
+/// How a command ended, and its output. Bytes that are not UTF-8 are replaced by U+FFFD.
 #[derive(Clone, Debug)]
 pub struct Finished {
-    /// Its exit status; none if a signal ended it.
+    /// Its exit code; `None` if a signal ended it.
     pub code: Option<i32>,
     /// Its standard output.
     pub stdout: String,
@@ -36,7 +36,8 @@ impl Finished {
         bail!("a command failed with {:?}:\n{}{}", self.code, self.stdout, self.stderr)
     }
 
-    /// Its standard output as JSON, one object a line; an error if it did not exit with 0.
+    /// Its standard output as JSON values, one a line; an error if it did not exit with 0, or if a line is
+    /// not JSON.
     pub fn json(self) -> anyhow::Result<Vec<Value>> {
         self.success()?
             .lines()
@@ -45,12 +46,17 @@ impl Finished {
     }
 }
 
-/// Runs a command and waits for its end and for the end of its output.
+/// Runs a command without input, and waits for its end and for the end of its output, each for at most
+/// [`PATIENCE`]. An exit code other than 0 is no error.
+///
+/// # Errors
+/// The command cannot be started; it takes longer, and is killed; or a process that it started keeps its
+/// output open for longer.
 pub fn finish(command: &mut Command) -> anyhow::Result<Finished> {
     finish_within(command, PATIENCE)
 }
 
-/// The same for a command that may take longer.
+/// Like [`finish`], but waits for the command's end for at most `patience`.
 pub fn finish_within(command: &mut Command, patience: Duration) -> anyhow::Result<Finished> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().with_context(|| format!("cannot start {:?}", command.get_program()))?;
@@ -70,6 +76,8 @@ pub fn finish_within(command: &mut Command, patience: Duration) -> anyhow::Resul
     Ok(Finished { code: status.code(), stdout: text(stdout)?, stderr: text(stderr)? })
 }
 
+/// Reads a pipe to its end on a thread of its own, so that a full pipe never stops the command; the receiver
+/// gets everything at once.
 fn read_all(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {

@@ -47,7 +47,7 @@ fn exchange(address: &str, request: &str) -> anyhow::Result<String> {
     bail!("{address} answers {}: {body}", head.lines().next().unwrap_or_default())
 }
 
-/// Joins the chunks of a body, RFC 9112 section 7.1; none if the last chunk is missing.
+/// Joins the chunks of a body, RFC 9112 section 7.1; `None` if the last chunk is missing.
 fn unchunk(mut body: &str) -> Option<String> {
     let mut whole = String::new();
     loop {

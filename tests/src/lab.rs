@@ -193,8 +193,8 @@ impl Lab {
         Ok(())
     }
 
-    /// The same, but returns at once: for an agent that is expected to fail, or that is killed before it is
-    /// ready.
+    /// Starts the agent like [`Self::start_agent`], but returns at once: for an agent that is expected to
+    /// fail, or that is killed before it is ready.
     pub fn start_agent_unready(&self) -> anyhow::Result<Server> {
         Ok(self.agent_options.spawn(&self.cgroup, &self.logs())?.0)
     }

@@ -172,7 +172,7 @@ impl Drop for Server {
     }
 }
 
-/// Waits for a child process to end; none if that takes longer than `patience`.
+/// Waits for a child process to end; `None` if that takes longer than `patience`.
 pub fn wait(child: &mut Child, patience: Duration) -> anyhow::Result<Option<ExitStatus>> {
     if let Some(status) = child.try_wait()? {
         return Ok(Some(status));

@@ -79,7 +79,7 @@ pub(crate) fn cargo() -> Command {
     command
 }
 
-/// The same command, in the project's root directory.
+/// Makes a command run in the project's root directory.
 pub(crate) fn in_repository(mut command: Command) -> Command {
     command.current_dir(paths::repository());
     command

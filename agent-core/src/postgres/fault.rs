@@ -1,4 +1,5 @@
-//! Why a session had to end: what was wrong, and on whose side.
+//! Why a session had to end: what was wrong, and on whose side. The *executor* is the code that owns the
+//! sockets and drives the session.
 //!
 //! A violation is final: the session that returned one returns it to every later call. The texts here reach
 //! the client and the agent's log; they must never carry statement text, parameters or key material.
@@ -20,7 +21,8 @@ pub enum Violation {
 }
 
 impl Violation {
-    /// The SQLSTATE for the client.
+    /// The SQLSTATE for the client: feature_not_supported, program_limit_exceeded, protocol_violation or
+    /// internal_error (PostgreSQL manual, "PostgreSQL Error Codes").
     pub fn sqlstate(&self) -> [u8; 5] {
         match self {
             Self::Client(ClientFault::Replication | ClientFault::ProtocolVersion { .. }) => *b"0A000",
@@ -31,8 +33,8 @@ impl Violation {
         }
     }
 
-    /// The FATAL ErrorResponse for the client. It may be sent at a message boundary only: see
-    /// [`super::Session::at_boundary`].
+    /// The FATAL ErrorResponse for the client, which does not learn what the executor did wrong. It may be
+    /// sent at a message boundary only: see [`super::Session::at_boundary`].
     pub fn to_client(&self) -> Vec<u8> {
         let text = match self {
             Self::Client(fault) => format!("lineal: {fault}"),
@@ -53,15 +55,15 @@ pub fn fatal_error(sqlstate: [u8; 5], message: &str) -> Vec<u8> {
 /// What the client did wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClientFault {
-    /// The first packet's length is outside PostgreSQL's own limits.
+    /// The first packet is shorter or longer than one of its kind may be.
     #[error("startup packet of {length} bytes: between 8 and {max} are accepted")]
     StartupLength {
         /// Its length word.
         length: u32,
-        /// The limit.
+        /// The longest accepted: [`super::Limits::startup_bytes_max`], or 8 for an encryption request.
         max: usize,
     },
-    /// The first packet cannot be read.
+    /// The first packet's fields cannot be read: what is wrong with them.
     #[error("malformed startup packet: {0}")]
     StartupMalformed(&'static str),
     /// The protocol's major version is not 3.
@@ -95,7 +97,7 @@ pub enum ClientFault {
     MessageType {
         /// Its type byte.
         tag: u8,
-        /// Where in the session.
+        /// Where in the session, as words that follow the message's type.
         phase: &'static str,
     },
     /// A length that PostgreSQL would refuse as well.
@@ -114,7 +116,7 @@ pub enum ClientFault {
         /// What is wrong.
         what: &'static str,
     },
-    /// A statement or portal name far longer than what PostgreSQL compares.
+    /// A statement or portal name of more than `max` bytes. PostgreSQL compares 63.
     #[error("message of type {} has a name of more than {max} bytes", tag.escape_ascii())]
     NameLength {
         /// The message's type byte.
@@ -122,7 +124,7 @@ pub enum ClientFault {
         /// The limit.
         max: usize,
     },
-    /// The statement or portal name that poison relies on.
+    /// The client gives a statement or portal the name that must not exist for poison to fail.
     #[error("the name `lineal_denied_` is reserved: choose another")]
     ReservedName,
     /// Too many portals at once.
@@ -148,14 +150,14 @@ pub enum ClientFault {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UpstreamFault {
     /// A message that answers nothing the client sent.
-    #[error("the upstream sent a message of type {} while {awaiting}", tag.escape_ascii())]
+    #[error("the upstream sent a message of type {} while {meanwhile}", tag.escape_ascii())]
     Unexpected {
         /// Its type byte.
         tag: u8,
-        /// What was expected.
-        awaiting: &'static str,
+        /// What the session was doing or waiting for, as words that follow *while*.
+        meanwhile: &'static str,
     },
-    /// An impossible length.
+    /// A length below 4, or beyond what a message of this type may have.
     #[error("the upstream's message of type {} has the invalid length {length}", tag.escape_ascii())]
     MessageLength {
         /// Its type byte.
@@ -184,25 +186,25 @@ pub enum UpstreamFault {
         /// Which values are accepted.
         accepted: &'static str,
     },
-    /// The upstream became ready without reporting a setting that decides how text is read.
+    /// The upstream became ready without reporting this setting, which decides how text is read.
     #[error("the upstream did not report its setting {0}")]
     SettingUnreported(&'static str),
-    /// The upstream settled on a protocol version or option that lineal does not know.
+    /// The upstream settled on a protocol version or option that lineal does not know; in words.
     #[error("protocol negotiation: {0}")]
     Negotiation(&'static str),
-    /// An authentication method that cannot be relayed.
+    /// The upstream asks for an authentication method that cannot be relayed: the request's code.
     #[error("authentication request {0} is not supported")]
     Authentication(u32),
-    /// Replication started, although no replication session was asked for.
+    /// CopyBothResponse: the upstream starts replication, although no replication session was asked for.
     #[error("the upstream started a replication stream")]
     CopyBoth,
-    /// The upstream offers only authentication mechanisms that lineal cannot relay.
+    /// The upstream offers only these SASL mechanisms, which lineal cannot relay: all use channel binding.
     #[error(
         "the upstream authenticates by {0} alone, which cannot be relayed: have the administrator configure \
          a credential for this upstream"
     )]
     Mechanisms(Box<str>),
-    /// The upstream asked for authentication although the executor had already logged in.
+    /// The upstream asks the client to authenticate, although the executor has logged in for it.
     #[error("the upstream asks for authentication again")]
     AskedAgain,
     /// Bytes after a FATAL error, which is the last thing that an upstream sends.
@@ -210,18 +212,19 @@ pub enum UpstreamFault {
     AfterFatal,
 }
 
-/// What the executor did wrong.
+/// What the executor, the caller of the session, did wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Misuse {
-    /// A ruling on a command that awaits none, or none of this kind.
+    /// A ruling on the command of this number, which awaits none, or none of this kind.
     #[error("ruling on command {0}, which awaits no such ruling")]
     Ruling(u64),
-    /// The client's buffer no longer starts with bytes it started with before.
+    /// The buffer of the client's bytes lacks bytes that the session has seen and not yet consumed.
     #[error("the client's buffer was cut in front of a message that awaits its ruling")]
     Buffer,
 }
 
-/// The upstream sent a message of type `tag` while something else was expected.
-pub(super) fn unexpected(tag: u8, awaiting: &'static str) -> Violation {
-    UpstreamFault::Unexpected { tag, awaiting }.into()
+/// The fault of an upstream that sends a message of type `tag` out of turn; `meanwhile` as in
+/// [`UpstreamFault::Unexpected`].
+pub(super) fn unexpected(tag: u8, meanwhile: &'static str) -> Violation {
+    UpstreamFault::Unexpected { tag, meanwhile }.into()
 }

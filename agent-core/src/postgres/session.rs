@@ -124,7 +124,7 @@ impl Session {
         self.statements.note_sql(name);
     }
 
-    /// The same for `DECLARE` and the names of portals.
+    /// Like [`Self::sql_prepared`], for SQL `DECLARE` and the names of portals.
     pub fn sql_declared(&mut self, name: Option<&[u8]>) {
         self.portals.note_sql(name);
     }

@@ -1,7 +1,7 @@
-//! A bundle: everything that a policy directory says, read and checked as one. It exists only whole: one bad
-//! policy, table or name refuses all of it, with file and line.
+//! A bundle: the content of a policy directory, parsed and checked as a whole. One bad policy, table or name
+//! makes the whole bundle invalid; the error names file and line.
 //!
-//! A bundle holds what was written and decides nothing: deciding is in [`decide`](crate::decide).
+//! A bundle only holds what its authors wrote. [`decide`](crate::decide) makes decisions by it.
 
 pub(crate) mod policies;
 pub(crate) mod source;
@@ -24,7 +24,7 @@ use self::{
 };
 use crate::vocabulary::{Vocabulary, schema_text};
 
-/// The policies, upstreams and tags in force.
+/// A valid bundle: policies, upstreams and tags.
 #[derive(Debug)]
 pub struct Bundle {
     version: Box<str>,
@@ -37,12 +37,15 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// Reads a bundle from its files, in order: first the files for every host, then those for this one.
+    /// Makes a bundle of the texts of its files. The caller must bring the files for every host first, then
+    /// those for this host: the last `upstreams.toml` that sets `mode` or `undeclared` wins.
     ///
     /// A file's name says what it holds: `*.cedar`, `upstreams.toml`, `resources.toml`, or `*.cases.toml`,
-    /// which decides nothing and is read by [`crate::run_cases`] alone. A file of any other name refuses the
-    /// bundle: its author meant it to have an effect. A bundle without any policy is valid, and allows
-    /// nothing.
+    /// which decides nothing and is read by [`crate::run_cases`] alone. A bundle without any policy is valid,
+    /// and allows nothing.
+    ///
+    /// # Errors
+    /// A file is not valid, or has another name than these: its author meant it to have an effect.
     pub fn load(sources: &[Source]) -> Result<Self, BundleError> {
         let mut policies = Vec::new();
         let mut upstreams = Vec::new();
@@ -73,13 +76,14 @@ impl Bundle {
         })
     }
 
-    /// The bundle's identity in the trail: 16 hex digits of a SHA-256 over the names and texts of all files
-    /// that decide anything. It does not depend on where the directory is.
+    /// The bundle's identity in the trail: the first 16 hex digits of a SHA-256 over the names and texts of
+    /// all files but test cases. The names are without their directories, so the version does not depend on
+    /// where the files are.
     pub fn version(&self) -> &str {
         &self.version
     }
 
-    /// Every policy, by name.
+    /// Every policy, sorted by name.
     pub fn policies(&self) -> impl Iterator<Item = &PolicyInfo> {
         self.policies.iter()
     }
@@ -89,34 +93,37 @@ impl Bundle {
         self.upstreams.iter()
     }
 
-    /// The upstream of a name.
+    /// The upstream of this name; `None` if the bundle declares none.
     pub fn upstream_named(&self, name: &str) -> Option<&Upstream> {
         self.upstreams.named(name)
     }
 
-    /// The upstream that a destination belongs to. If there is none, [`crate::decide_undeclared`] decides.
+    /// The upstream that a destination belongs to; `None` if no upstream declares its address. Then
+    /// [`crate::decide_undeclared`] decides.
     pub fn upstream_for(&self, destination: SocketAddr) -> Option<&Upstream> {
         self.upstreams.at(destination)
     }
 
-    /// The rule for destinations that no upstream declares.
+    /// What happens to a connection whose destination no upstream declares.
     pub fn undeclared(&self) -> Undeclared {
         self.upstreams.undeclared
     }
 
-    /// What becomes of a command that it denies.
+    /// Whether the bundle's denials are enforced or only recorded.
     pub fn mode(&self) -> Mode {
         self.upstreams.mode
     }
 
-    /// The decision as the bundle's mode makes it: in observe mode, a denial is observed only.
+    /// Applies the bundle's mode to a decision: in observe mode a denial is only observed, so the command
+    /// passes and the denial is recorded. Any earlier value of `observed` is overwritten.
     pub(crate) fn observed(&self, decision: Decision) -> Decision {
         let observed = decision.effect != Effect::Allow && self.upstreams.mode == Mode::Observe;
         Decision { observed, ..decision }
     }
 }
 
-/// Lengths are hashed before texts, so that no two lists of files give the same stream of bytes.
+/// See [`Bundle::version`]. Each text is hashed behind its length, so that no two lists of files give the
+/// same stream of bytes.
 fn version(sources: &[Source]) -> Box<str> {
     let mut hash = Sha256::new();
     for source in sources.iter().filter(|source| source.kind() != Some(Kind::Cases)) {

@@ -1,4 +1,5 @@
-//! `lineal jobs`, `lineal status` and `lineal rotate-authority`.
+//! `lineal jobs`, `lineal status` and `lineal rotate-authority`: each asks the agent over its control socket,
+//! at the path `control`, and prints the answer. Without an answer it fails.
 
 use std::{
     io::{self, Write},
@@ -15,7 +16,8 @@ use crate::control::{
     client::{ask, ask_one},
 };
 
-/// `lineal jobs`.
+/// `lineal jobs`: prints the live jobs as a table, or as JSON, one object a line. The column FLOWS counts
+/// open sessions.
 pub fn jobs(control: &Path, format: &Format) -> Outcome {
     let jobs: Vec<LiveJob> = ask(control, &Request::Jobs)?;
     let mut out = io::stdout().lock();
@@ -33,7 +35,8 @@ pub fn jobs(control: &Path, format: &Format) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// `lineal rotate-authority`.
+/// `lineal rotate-authority`: has the agent replace the host's certificate authority, and prints the new
+/// one's file.
 pub fn rotate_authority(control: &Path) -> Outcome {
     let Rotated { authority } = ask_one(control, &Request::Rotate)?;
     writeln!(
@@ -44,7 +47,7 @@ pub fn rotate_authority(control: &Path) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// `lineal status`: every field of the status, one a line.
+/// `lineal status`: prints every field of the status, one a line, or all as one JSON object.
 pub fn status(control: &Path, format: &Format) -> Outcome {
     let status: Status = ask_one(control, &Request::Status)?;
     let mut out = io::stdout().lock();

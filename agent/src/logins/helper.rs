@@ -44,8 +44,8 @@ struct Answer {
 }
 
 impl Helper {
-    /// A helper that is run by `command`, a program and its arguments; none if the program is not given by an
-    /// absolute path.
+    /// A helper that is run by `command`, a program and its arguments; `None` if the program is not given by
+    /// an absolute path.
     pub(super) fn new(command: &[String]) -> Option<Self> {
         let (program, arguments) = command.split_first()?;
         program.starts_with('/').then(|| Self {

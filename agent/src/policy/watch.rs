@@ -6,7 +6,8 @@ use super::store::PolicyStore;
 use crate::changes::Changes;
 
 impl PolicyStore {
-    /// Reloads now and at every change, for as long as it is polled.
+    /// Reloads the policies now and at every change, until the future is dropped. If watching fails, logs
+    /// that and returns.
     pub(crate) async fn watch(self: Arc<Self>) {
         if let Err(error) = self.follow().await {
             tracing::error!(%error, "the policy directory can't be watched; it is only read again on SIGHUP");
@@ -16,8 +17,8 @@ impl PolicyStore {
     async fn follow(self: Arc<Self>) -> io::Result<()> {
         let changes = Changes::new()?;
         loop {
-            // Watched before it is read, so that no change is missed: one that this reading does not see
-            // starts the next round. New directories are added to the watch at each round.
+            // The directories are watched before they are read, so that no change is missed: one that comes
+            // too late for this reload ends the wait below. Each round adds directories that are new.
             changes.watch(&self.watched())?;
             let store = Arc::clone(&self);
             // An error is dropped here: the store has logged and kept it.
@@ -42,7 +43,7 @@ mod tests {
         format!("@id(\"{name}\") permit(principal, action, resource);")
     }
 
-    /// Makes a change to a watched directory, and waits until `expect` is true of what is in force.
+    /// Makes a change to a watched directory, and waits until `expect` is true of the bundle in force.
     async fn check(change: impl FnOnce(&Path), expect: impl FnMut(&InForce) -> bool) {
         let outer = tempfile::tempdir().unwrap();
         let dir = outer.path().join("policies");
@@ -50,8 +51,8 @@ mod tests {
         let store = Arc::new(PolicyStore::open(&dir, "ci-7", Box::new(|_| Ok(()))).unwrap());
         let mut state = store.subscribe();
         let watching = tokio::spawn(Arc::clone(&store).watch());
-        // Once this is in force, the first reading is over: what comes after it is noticed by the watch
-        // alone.
+        // Once `a` is in force, the directory has been read at least once, and is watched: what changes now
+        // must be noticed by the watch.
         fs::write(dir.join("default/a.cedar"), policy("a")).unwrap();
         wait_for(&mut state, holds(&["a"])).await;
         change(&dir);

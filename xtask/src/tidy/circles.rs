@@ -130,12 +130,12 @@ impl Tree {
         aliases
     }
 
-    /// The file that a path leads to by the modules in it; none if it leads out of this project.
+    /// The file that a path leads to by the modules in it; `None` if it leads out of this project.
     fn resolve(&self, file: &Path, named: &Named, aliases: &BTreeMap<String, PathBuf>) -> Option<PathBuf> {
         self.walk(file, named, aliases).map(|(module, _)| module)
     }
 
-    /// The same, and the names that are left.
+    /// The file that [`Self::resolve`] returns, and the path's names that are left.
     fn walk<'a>(
         &self,
         file: &Path,
@@ -181,7 +181,7 @@ fn candidates(file: &Path, module: &Module) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The same path, without `..` and `.`.
+/// A path without its `..` and `.`.
 fn without_dots(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for component in path.components() {
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn super_in_a_module_written_out_is_the_file_itself() {
+    fn super_in_an_inline_module_is_the_file_itself() {
         check(&[("a/src/lib.rs", "mod x; use x::X;"), ("a/src/x.rs", "mod inner { use super::Y; }")], &[]);
     }
 }

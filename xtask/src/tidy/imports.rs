@@ -1,5 +1,5 @@
-//! Reads what a Rust file imports: the modules that it declares, and the paths that it names. It knows
-//! tokens, not grammar, and leaves out what is compiled only for tests.
+//! Reads what a Rust file imports: the modules that it declares, and the paths that it names. It goes by
+//! tokens, without a grammar, and leaves out what is compiled only for tests.
 
 use super::tokens::{Token, tokens};
 
@@ -14,11 +14,11 @@ pub(super) struct Scan {
     pub(super) test_lines: usize,
 }
 
-/// A module that stands in another file.
+/// A module whose content is in another file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Module {
     pub(super) name: String,
-    /// What a `#[path]` says, relative to the file's directory.
+    /// The value of its `#[path]`, relative to the directory of the declaring file; `None` without one.
     pub(super) path: Option<String>,
 }
 
@@ -27,9 +27,10 @@ pub(super) struct Module {
 pub(super) struct Named {
     pub(super) line: usize,
     pub(super) names: Vec<String>,
-    /// The name by which a `use` declaration makes it known in this file; none for other paths, and for `*`.
+    /// The name by which a `use` declaration makes it known in this file; `None` for a path in code, and for
+    /// a path that ends in `*`.
     pub(super) known_as: Option<String>,
-    /// How many modules written out in this file stand around it.
+    /// How many inline modules (`mod name { … }`) of this file enclose it.
     pub(super) inline_depth: usize,
 }
 
@@ -46,18 +47,22 @@ pub(super) fn scan(text: &str) -> Scan {
 struct Scanner<'a> {
     /// Each with its line, from 1.
     tokens: Vec<(usize, Token<'a>)>,
+    /// The index of the next token.
     at: usize,
-    /// The depth of braces at which each open inline module began.
+    /// For each inline module around the next token, how many braces were open in front of its own.
     inline: Vec<usize>,
+    /// How many braces are open.
     depth: usize,
     found: Scan,
 }
 
 impl<'a> Scanner<'a> {
+    /// The token `ahead` places behind the next one; `None` at the end of the file.
     fn token(&self, ahead: usize) -> Option<Token<'a>> {
         self.tokens.get(self.at + ahead).map(|(_, token)| *token)
     }
 
+    /// The word at that place; `None` if another token is there.
     fn word(&self, ahead: usize) -> Option<&'a str> {
         match self.token(ahead) {
             Some(Token::Word(word)) => Some(word),
@@ -69,7 +74,7 @@ impl<'a> Scanner<'a> {
         self.tokens.get(self.at).or(self.tokens.last()).map_or(0, |(line, _)| *line)
     }
 
-    /// Takes whatever stands next.
+    /// Takes the next token, and what belongs to it if it begins something that imports.
     fn item(&mut self) {
         match self.token(0) {
             Some(Token::Other('#')) if self.token(1) == Some(Token::Other('[')) => self.attribute(None),
@@ -99,7 +104,8 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// An attribute, and the item that it makes one for tests or puts into another file.
+    /// Takes an attribute. After `#[cfg(test)]` it skips the item; after `#[path]` it takes the module that
+    /// the attribute puts into another file. `path` is what a `#[path]` in front of this attribute said.
     fn attribute(&mut self, mut path: Option<String>) {
         let (begin, first_line) = (self.at, self.line());
         self.at += 1;
@@ -126,7 +132,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// From an opening bracket past its closing one.
+    /// Skips from an opening bracket past its closing one.
     fn bracketed(&mut self) {
         let mut open = 0_usize;
         while let Some(token) = self.token(0) {
@@ -142,7 +148,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Past an item: to its `;`, or over its braces.
+    /// Skips an item, up to and including its `;` or its braces.
     fn skip_item(&mut self) {
         while let Some(token) = self.token(0) {
             match token {
@@ -157,6 +163,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    /// Takes `mod name;`, or the beginning of `mod name { … }`.
     fn module(&mut self, path: Option<String>) {
         self.at += 1;
         let Some(name) = self.word(0) else { return };
@@ -168,7 +175,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// A tree of a `use` declaration, below `above`.
+    /// Takes one tree of a `use` declaration; `above` are the names in front of the braces that it stands in.
     fn tree(&mut self, above: &[String]) {
         let mut names = above.to_vec();
         let line = self.line();
@@ -207,7 +214,7 @@ impl<'a> Scanner<'a> {
                 self.at += 1;
             }
             (None | Some(Token::Other(',' | '}' | ';')), _) => {}
-            // No `use` declaration after all: whatever this is, it must not be waited for.
+            // No `use` declaration after all. The token is skipped, or the callers' loops would never end.
             _ => self.at += 1,
         }
         if !names.is_empty() {
@@ -215,7 +222,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// A path in code.
+    /// Takes a path in code.
     fn path(&mut self) {
         let line = self.line();
         let before = self.at.checked_sub(1).and_then(|at| self.tokens.get(at)).map(|(_, token)| *token);
@@ -228,7 +235,8 @@ impl<'a> Scanner<'a> {
             }
             self.at += 1;
         }
-        // A field, a method, and what follows `<T as Trait>` are no paths of their own.
+        // What follows a dot is a field or a method, and what follows `>::`, as in `<T as Trait>::f`, is the
+        // end of a longer path: neither is a path of its own.
         if names.len() > 1 && !matches!(before, Some(Token::Path | Token::Other('.'))) {
             self.found.paths.push(Named { line, names, known_as: None, inline_depth: self.inline.len() });
         }
@@ -273,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_module_of_its_own_file_is_told_from_one_written_out() {
+    fn a_module_in_a_file_of_its_own_is_told_from_an_inline_one() {
         let module =
             |name: &str, path: Option<&str>| Module { name: name.into(), path: path.map(str::to_owned) };
         let found = scan(

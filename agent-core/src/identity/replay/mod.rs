@@ -261,7 +261,7 @@ impl UseTable {
     }
 }
 
-/// How a use differs from the first one; none if it may be repeated.
+/// How a use differs from the first one; `None` if it may be repeated.
 fn elsewhere(first: &FirstUse, token: &Use<'_>, enroller: &Enroller) -> Option<Elsewhere> {
     if token.run.is_none() || first.run.is_none() {
         Some(Elsewhere::NoRun)

@@ -129,7 +129,7 @@ pub(super) fn check(script: &str) {
     check_with(Limits::default(), script);
 }
 
-/// The same with other limits.
+/// Like [`check`], with other limits.
 pub(super) fn check_with(limits: Limits, script: &str) {
     run_every_way(script, || Executor::open(limits.clone()));
 }
@@ -139,7 +139,7 @@ pub(super) fn check_from_start(script: &str) {
     run_every_way(script, || Executor::new(Limits::default()));
 }
 
-/// The same, with a session that `prepare` has changed first.
+/// Like [`check_from_start`], with a session that `prepare` has changed first.
 pub(super) fn check_prepared(prepare: impl Fn(&mut Session), script: &str) {
     run_every_way(script, || {
         let mut executor = Executor::new(Limits::default());

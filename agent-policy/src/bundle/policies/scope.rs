@@ -25,8 +25,8 @@ pub(super) fn reads_moment(policy: &Policy) -> bool {
     policy.to_json().map_or(true, |json| json_reads_moment(&json))
 }
 
-/// The same of a policy as Cedar's JSON: it reads one of the two by name, or uses `context` in any other way
-/// than to read one attribute of it.
+/// [`reads_moment`] of a policy as Cedar's JSON: true if it reads one of the two attributes by name, or uses
+/// `context` in any other way than to read one attribute of it.
 fn json_reads_moment(json: &Value) -> bool {
     let is_context = |value: &Value| value.get("Var").and_then(Value::as_str) == Some("context");
     match json {

@@ -1,4 +1,4 @@
-//! The kernel side's counters.
+//! Reads the kernel side's counters, for metrics and `lineal status`.
 
 use agent_abi::{Refusal, stat, word};
 
@@ -7,35 +7,36 @@ use super::{
     tables::{Kernel, locked},
 };
 
-/// The counters of the kernel side, as totals over all CPUs. `agent_abi::stat` says when each is counted.
+/// The counters of the kernel side, as totals over all CPUs, and the number of live processes.
+/// `agent_abi::stat` says what each counted event leads to.
 #[derive(Clone, Copy, Debug)]
 pub struct Statistics {
-    /// What was refused, by reason.
+    /// Refused sockets, socket options, connections and datagrams, by reason.
     pub refused: [(Refusal, u64); refusals::ALL.len()],
-    /// Events that found the ring full.
+    /// Events lost because the event ring was full.
     pub events_lost: u64,
-    /// Connections that found the flow map full.
+    /// Redirected connections that found the flow map full.
     pub flows_full: u64,
     /// Forks and execs that found the node or image map full.
     pub nodes_full: u64,
-    /// Jobs of rules that found their map full.
+    /// Jobs begun by an enrolment rule that found the map of unidentified jobs full.
     pub unidentified_full: u64,
-    /// Forks and execs of jobs that had their share of nodes or images already.
+    /// Forks and execs in a job that had used up its share of nodes or images.
     pub share_full: u64,
-    /// Cgroups that found their map full.
+    /// New cgroups that found the map of cgroups full.
     pub cgroups_full: u64,
-    /// Processes killed at the bound of followed processes.
+    /// Processes killed because as many were followed as the bound allows.
     pub tasks_full: u64,
     /// Connections redirected.
     pub redirected: u64,
     /// Connections to a listener of the same job, let through.
     pub own_listener: u64,
-    /// Followed processes alive.
+    /// Live followed processes: no counter, but the word [`word::TASKS`].
     pub tasks: u64,
 }
 
 impl Kernel {
-    /// The counters as they are now.
+    /// The counters as they are now. One that cannot be read is 0.
     pub fn statistics(&self) -> Statistics {
         let total = |index: u32| -> u64 { self.stats.get(&index, 0).map_or(0, |values| values.iter().sum()) };
         Statistics {

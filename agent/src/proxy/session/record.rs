@@ -1,5 +1,6 @@
-//! What the trail holds of a session: its opening, and the decision on each command. The decisions' records
-//! are what permits are made of.
+//! Writes a session's records to the audit trail: its opening, and the decision on its beginning and on each
+//! command. Only a written decision makes an [`Admission`] or a [`Permit`]. A session's end is recorded where
+//! it is dropped.
 
 use agent_core::{
     audit::record::{Record, SessionRecord, StatementRef, UpstreamRef},
@@ -16,7 +17,11 @@ use super::{
 use crate::audit::AuditError;
 
 impl Session {
-    /// Records the session's opening: what it is aimed at.
+    /// Records that the session was opened, with its target. To be called once, before [`Self::begin`]; from
+    /// then on the session's end is recorded, too.
+    ///
+    /// # Errors
+    /// The record was not written: [`Ended::Unrecorded`].
     pub fn record_open(&mut self, target: &Target) -> Result<(), Refusal> {
         let job = self.job.id.to_string();
         let record = Record::Session(SessionRecord::Opened {
@@ -32,11 +37,15 @@ impl Session {
         Ok(())
     }
 
-    /// Records the decision on the session's beginning; where the session may begin, the answer is the right
-    /// to dial.
+    /// Records whether the session may begin, and returns the right to dial its upstream. `decision` is
+    /// policy's; if the job's standing forbids the session, a denial by that is recorded in its place.
     ///
-    /// The job's standing is asked here, after policy and before the record: no revocation falls between, for
-    /// the session has followed what its standing rests on since it was opened.
+    /// The standing is read here, after policy has decided and before the record is written. A revocation
+    /// that comes later is not missed: the session has been subscribed to its job's standing since it was
+    /// opened.
+    ///
+    /// # Errors
+    /// The session may not begin, by the job's standing or by policy, or the record was not written.
     pub fn begin(
         &self,
         facts: &Facts,
@@ -58,8 +67,11 @@ impl Session {
         }
     }
 
-    /// Records the decision on one command; where it lets pass, the answer is the right to forward that
-    /// command.
+    /// Records the decision on one command. If the decision lets the command pass, the ruling holds the right
+    /// to forward that command.
+    ///
+    /// # Errors
+    /// The record was not written: the command must not be forwarded.
     pub fn rule(
         &self,
         command: u64,
@@ -93,6 +105,7 @@ impl Session {
     }
 }
 
+/// Logs why a record was not written, and refuses the session.
 fn unrecorded(error: AuditError) -> Refusal {
     tracing::error!(%error, "a session could not be recorded, so it is refused");
     Refusal::new(Ended::Unrecorded, format!("the session cannot be recorded: {error}"))

@@ -26,7 +26,7 @@ pub(super) enum Copying {
     Query(VecDeque<String>),
     /// An Execute, by its place in `executes`, and its text.
     Execute(usize, String),
-    /// The same, but the COPY is cancelled when it drops a Sync.
+    /// An Execute like [`Self::Execute`], but its COPY is cancelled when it drops a Sync.
     Cancelled(usize, String),
 }
 

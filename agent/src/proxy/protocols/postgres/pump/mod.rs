@@ -51,7 +51,7 @@ pub struct Pump {
     upstream: Side,
     /// Bytes of the client's that the machine needs before it is asked again.
     client_needs: usize,
-    /// Likewise, of the upstream's.
+    /// Bytes of the upstream's that the machine needs before it is asked again.
     upstream_needs: usize,
     /// The machine takes nothing from the client before the upstream has said something.
     client_waits: bool,
