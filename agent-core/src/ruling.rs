@@ -308,7 +308,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// An admission, likewise.
+    /// An admission for a session under test, got as everybody gets one.
     pub(crate) fn admission() -> Admission {
         let facts = Facts::connect();
         let case = Case { session: "s", protocol: "tcp", facts: &facts, resources: &[], statement: None };
@@ -318,7 +318,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// A preparation, likewise.
+    /// A preparation for a session under test, got as everybody gets one.
     pub(crate) fn preparation(command: u64) -> Preparation {
         Preparation::of(command, &decision(Effect::Allow, false, &[])).unwrap()
     }

@@ -40,14 +40,14 @@ fn judge(ctx: &SockAddrContext) -> i32 {
     if port == 0 || kind != SOCK_STREAM {
         return ALLOW;
     }
-    // SAFETY: plain helper on this program's own context; a copy, the agent replaces entries whole.
+    // SAFETY: the helper only takes this program's own context; a copy, the agent replaces entries whole.
     let listener = unsafe { LISTENERS.get(bpf_get_netns_cookie(context.cast())) }.copied();
     if !listener
         .is_some_and(|listener| port == u32::from(listener.port_v4) || port == u32::from(listener.port_v6))
     {
         return ALLOW;
     }
-    // SAFETY: plain helper.
+    // SAFETY: the helper has no precondition.
     let _ = unsafe { bpf_set_retval(-EADDRINUSE) };
     REFUSE
 }

@@ -50,7 +50,7 @@ pub fn lineal_publish(ctx: SockOpsContext) -> u32 {
         SOCKET_REDIRECTED_V6 => ([a, b, c, d], 6),
         _ => return DONE,
     };
-    // SAFETY: plain helpers on this program's own context.
+    // SAFETY: the helpers only take this program's own context.
     let (netns, time_ns) = unsafe { (bpf_get_netns_cookie(ops.cast()), bpf_ktime_get_ns()) };
     let key = FlowKey { netns, address, port, listener };
     let flow = Flow {

@@ -123,7 +123,7 @@ fn storage_of(context: *mut bpf_sock_addr, tag: &TaskTag, tgid: u32) -> Option<&
 /// Port (host byte order) of the agent's listener in this network namespace, if the agent listens there now.
 #[inline(always)]
 fn listener_port(ctx: &SockAddrContext, via: Via) -> Option<u16> {
-    // SAFETY: plain helper on this program's own context.
+    // SAFETY: the helper only takes this program's own context.
     let netns = unsafe { bpf_get_netns_cookie(ctx.sock_addr.cast()) };
     // SAFETY: a copy; the agent replaces entries whole.
     let listener = unsafe { LISTENERS.get(netns) }.copied()?;

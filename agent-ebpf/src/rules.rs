@@ -81,7 +81,7 @@ fn matching(bprm: *const u8, uid: u32) -> Option<u32> {
 /// Begins a job of a rule, with the process as its root.
 #[inline(always)]
 fn begin(tgid: u32, execs: u32, rule: u32, image: u64) {
-    // SAFETY: plain helpers.
+    // SAFETY: the helpers have no precondition.
     let (high, low) = unsafe { (bpf_get_prandom_u32(), bpf_get_prandom_u32()) };
     let job = u64::from(high) << 32 | u64::from(low | 1);
     let mut begun = Unidentified { rule: [0; RULE_NAME_BYTES], tgid, flags: 0 };

@@ -148,6 +148,6 @@ pub fn add_node(job: u64, parent: u64, image: u64, tgid: u32) -> u64 {
 /// Kills the current process: it could not be followed otherwise.
 #[inline(always)]
 pub fn kill_current() {
-    // SAFETY: plain helper; it signals the current task's group.
+    // SAFETY: the helper has no precondition; it signals the current task's group.
     let _ = unsafe { bpf_send_signal(SIGKILL) };
 }

@@ -52,7 +52,7 @@ pub fn next_id() -> u64 {
 /// Whether the agent has renewed its lease in time.
 #[inline(always)]
 pub fn lease_holds() -> bool {
-    // SAFETY: plain helper.
+    // SAFETY: the helper has no precondition.
     let now = unsafe { bpf_ktime_get_ns() };
     WORDS.get(word::LEASE).is_some_and(|until| now < *until)
 }

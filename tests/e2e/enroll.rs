@@ -73,7 +73,7 @@ print(state, flush=True)
     let mut lab = own_lab();
     let agent = lab.agent().unwrap().pid();
     let refused = enroll(&lab, agent);
-    assert!(refused.code == Some(125) && refused.stderr.contains("the agent's own"), "{refused:?}");
+    assert!(refused.code == Some(125) && refused.stderr.contains("cannot follow itself"), "{refused:?}");
     let mut running = start(&lab, script);
     running.line(PATIENCE).unwrap();
     let done = enroll(&lab, running.pid());

@@ -414,7 +414,7 @@ fn an_agent_that_cannot_follow_every_process_a_rule_matches_does_not_start() {
     let mut starting = lab.start_agent_unready().unwrap();
     let ended = starting.wait(PATIENCE);
     assert_eq!(ended.ok().and_then(|status| status.code()), Some(125), "{}", starting.log());
-    assert!(starting.log().contains("which rule runner means"), "{}", starting.log());
+    assert!(starting.log().contains("which rule runner matches"), "{}", starting.log());
     crowd.hang_up();
 }
 
@@ -437,7 +437,7 @@ fn bounds_of_pinned_maps_stay_when_a_new_agent_takes_over() {
     lab.take_agent().unwrap().stop().unwrap();
     lab.agent_options().kernel = "processes_max = 128";
     lab.start_agent().unwrap();
-    assert!(lab.agent().unwrap().log().contains("stays as it is"));
+    assert!(lab.agent().unwrap().log().contains("the maps in use keep their size"));
     assert_eq!(lines(&lab.psql(&["SELECT 1"]).unwrap()), ["1"]);
 }
 
@@ -459,7 +459,7 @@ fn an_agent_with_room_for_only_part_of_a_matched_tree_does_not_start() {
     let mut starting = lab.start_agent_unready().unwrap();
     let ended = starting.wait(PATIENCE);
     assert_eq!(ended.ok().and_then(|status| status.code()), Some(125), "{}", starting.log());
-    assert!(starting.log().contains("which rule lead means"), "{}", starting.log());
+    assert!(starting.log().contains("which rule lead matches"), "{}", starting.log());
     tree.hang_up();
     job.say("").unwrap();
 }

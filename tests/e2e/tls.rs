@@ -77,8 +77,8 @@ fn a_client_that_uses_channel_binding_is_refused_with_both_remedies() {
         let done = psql(&lab, &format!("sslmode=require channel_binding={binding}"), "SELECT 1");
         assert_eq!(done.code, Some(2), "{done:?}");
         // With `require` libpq itself refuses the authentication methods that it is offered.
-        let both_remedies = done.stderr.contains("PGCHANNELBINDING=disable")
-            && done.stderr.contains("configure a credential");
+        let both_remedies =
+            done.stderr.contains("PGCHANNELBINDING=disable") && done.stderr.contains("configure a login");
         assert!(both_remedies || binding == "require" && done.stderr.contains("channel binding"), "{done:?}");
     }
     // A client without TLS has no channel to bind to, and is let in.

@@ -85,7 +85,7 @@ pub enum ClientFault {
     #[error(
         "the client uses SCRAM channel binding, which cannot hold through a proxy: connect with \
          channel_binding=disable (PGCHANNELBINDING=disable), or have the administrator configure \
-         a credential for this upstream"
+         a login for this upstream"
     )]
     ChannelBinding,
     /// Bytes that were sent before the answer to an SSLRequest or GSSENCRequest: they would be taken for
@@ -201,7 +201,7 @@ pub enum UpstreamFault {
     /// The upstream offers only these SASL mechanisms, which lineal cannot relay: all use channel binding.
     #[error(
         "the upstream authenticates by {0} alone, which cannot be relayed: have the administrator configure \
-         a credential for this upstream"
+         a login for this upstream"
     )]
     Mechanisms(Box<str>),
     /// The upstream asks the client to authenticate, although the executor has logged in for it.

@@ -21,7 +21,7 @@ use crate::{control::answer::TrustFiles, identity::source};
 
 /// CMD exists and cannot be started; the code that `env` and `timeout` use.
 const EXIT_NOT_EXECUTABLE: u8 = 126;
-/// CMD does not exist; likewise.
+/// CMD does not exist; the code that `env` and `timeout` use.
 const EXIT_NOT_FOUND: u8 = 127;
 
 /// Variables that name a file of authorities that are trusted beside others, or for PostgreSQL alone.

@@ -70,10 +70,11 @@ pub struct Pins {
 
 impl Pins {
     /// Locks the directory `root` (`None`: `DEFAULT_ROOT`), and makes it if need be. Mounts a bpffs at
-    /// [`BPFFS`] if `root` is not on one.
+    /// [`BPFFS`] if none is there and `root` is below it.
     ///
     /// # Errors
-    /// [`KernelError::Held`] if another process holds the directory.
+    /// [`KernelError::Held`] if another process holds the directory; [`KernelError::Pin`] if it is not on a
+    /// bpffs, or not this user's.
     pub fn hold(root: Option<&Path>) -> Result<Self, KernelError> {
         let root = root.unwrap_or(Path::new(DEFAULT_ROOT)).to_owned();
         let failed = |path: &Path| {
@@ -82,6 +83,11 @@ impl Pins {
         };
         if !on_bpffs(&root) {
             let parent = Path::new(BPFFS);
+            // A second bpffs there would hide the pins of every other program.
+            if on_bpffs(parent) || !root.starts_with(parent) {
+                let wrong = format!("it is not on a bpffs: choose a directory below {BPFFS}");
+                return Err(failed(&root)(io::Error::other(wrong)));
+            }
             rustix::mount::mount("bpffs", parent, "bpf", MountFlags::empty(), Some(c"mode=0700"))
                 .map_err(|errno| failed(parent)(errno.into()))?;
         }

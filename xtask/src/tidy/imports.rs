@@ -148,10 +148,22 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Skips an item, up to and including its `;` or its braces.
+    /// Skips an item, up to and including its `;` or its braces, or a field of a struct.
     fn skip_item(&mut self) {
+        if self.word(0) == Some("pub") {
+            self.at += 1;
+            if self.token(0) == Some(Token::Other('(')) {
+                self.bracketed();
+            }
+        }
+        let is_field = matches!(self.token(1), Some(Token::Other(':' | ',' | '}')));
         while let Some(token) = self.token(0) {
             match token {
+                Token::Other('}') if is_field => return,
+                Token::Other(',') if is_field => {
+                    self.at += 1;
+                    return;
+                }
                 Token::Other('{') => return self.bracketed(),
                 Token::Other('(' | '[') => self.bracketed(),
                 Token::Other(';') => {
@@ -277,6 +289,9 @@ mod tests {
         assert_eq!(paths("#[cfg(test)] use a::{b, c}; use c::d;"), ["c::d"]);
         assert_eq!(paths("#[cfg(test)]\n#[path = \"x\"] mod t; use c::d;"), ["c::d"]);
         assert_eq!(paths("#[cfg(not(test))] use a::b;"), ["a::b"]);
+        let fields =
+            "struct S { #[cfg(test)] pub(crate) x: a::B } fn f(s: S) { S { #[cfg(test)] x, y: c::d() }; }";
+        assert_eq!(paths(fields), ["c::d"]);
         assert_eq!(scan("a\n#[cfg(test)]\nmod tests {\n}\nb").test_lines, 3);
     }
 

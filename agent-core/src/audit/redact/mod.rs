@@ -69,23 +69,28 @@ impl Words {
 
     fn option(&mut self, word: &str) -> String {
         for SecretOption { name, shape } in self.options {
-            let Some(value) = word.strip_prefix(name) else { continue };
-            let attached = if name.starts_with("--") { value.strip_prefix('=') } else { Some(value) };
-            match (shape, attached) {
-                (Shape::Attached, Some("")) | (_, None) => {}
-                (Shape::Secret, Some("")) => {
+            let Some(rest) = word.strip_prefix(name) else { continue };
+            let is_long = name.starts_with("--");
+            let value = match rest.strip_prefix('=') {
+                _ if rest.is_empty() => None,
+                Some(value) if is_long => Some(value),
+                // A longer name that begins as this one does.
+                None if is_long => continue,
+                _ => Some(rest),
+            };
+            let equals = if is_long { "=" } else { "" };
+            match (shape, value) {
+                (Shape::Attached, None) => {}
+                (Shape::Secret, None) => {
                     self.next = Next::Secret;
                     return word.to_owned();
                 }
-                (Shape::Pair, Some("")) => {
+                (Shape::Pair, None) => {
                     self.next = Next::Pair;
                     return word.to_owned();
                 }
-                (Shape::Attached | Shape::Secret, Some(_)) => return format!("{name}{MASK}"),
-                (Shape::Pair, Some(value)) => {
-                    let equals = if name.starts_with("--") { "=" } else { "" };
-                    return format!("{name}{equals}{}", pair(value));
-                }
+                (Shape::Attached | Shape::Secret, Some(_)) => return format!("{name}{equals}{MASK}"),
+                (Shape::Pair, Some(value)) => return format!("{name}{equals}{}", pair(value)),
             }
         }
         match word.split_once('=') {

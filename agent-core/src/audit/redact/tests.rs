@@ -104,6 +104,9 @@ fn known_programs_lose_the_secrets_of_their_short_options() {
     check(&["curl", "-u", "me:x", "http://h"], &["curl", "-u", "me:***", "http://h"]);
     check(&["curl", "-ume:x", "--proxy-user=a:b"], &["curl", "-ume:***", "--proxy-user=a:***"]);
     check(&["curl", "--user", "me", "--user-agent", "a:b"], &["curl", "--user", "me", "--user-agent", "a:b"]);
+    check(&["curl", "--user", "me:x", "http://h"], &["curl", "--user", "me:***", "http://h"]);
+    check(&["curl", "--proxy-user", "a:b"], &["curl", "--proxy-user", "a:***"]);
+    check(&["curl", "--user=me:x"], &["curl", "--user=me:***"]);
     check(&["redis-cli", "-a", "x", "ping"], &["redis-cli", "-a", "***", "ping"]);
     check(&["docker", "login", "-u", "me", "-p", "x"], &["docker", "login", "-u", "me", "-p", "***"]);
     check(&["sqlcmd", "-U", "sa", "-Px"], &["sqlcmd", "-U", "sa", "-P***"]);

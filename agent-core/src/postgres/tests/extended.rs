@@ -411,7 +411,6 @@ fn closing_a_name_that_found_no_room_leaves_a_later_statement_of_that_name() {
          < 1
          ! 3 complete
          > B <y / E / S
-         ? bind : b
          ? execute : b",
     );
 }

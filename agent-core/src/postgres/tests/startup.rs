@@ -270,7 +270,7 @@ fn a_client_that_insists_on_channel_binding_is_told_the_remedy() {
                  ->
                  x client: the client uses SCRAM channel binding, which cannot hold through a proxy: connect \
                  with channel_binding=disable (PGCHANNELBINDING=disable), or have the administrator \
-                 configure a credential for this upstream"
+                 configure a login for this upstream"
             ),
         );
     }
@@ -299,7 +299,7 @@ fn an_upstream_that_insists_on_channel_binding_cannot_be_relayed() {
          < SASL SCRAM-SHA-256-PLUS
          <-
          x upstream: the upstream authenticates by SCRAM-SHA-256-PLUS alone, which cannot be relayed: have \
-         the administrator configure a credential for this upstream",
+         the administrator configure a login for this upstream",
     );
 }
 
