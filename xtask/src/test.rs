@@ -135,7 +135,10 @@ fn pure() -> anyhow::Result<()> {
         test.args(["--package", package]);
     }
     run(&mut test)?;
-    run(cargo().args(["test", "--quiet", "--package", "lineal-tests", "--lib"]))
+    run(cargo().args(["test", "--quiet", "--package", "lineal-tests", "--lib"]))?;
+    // Once more, with the error codes checked by which the ways round a recorded decision fail to compile.
+    let rustdoc = paths::repository().join("xtask/rustdoc");
+    run(cargo().args(["test", "--quiet", "--package", "agent-core", "--doc"]).env("RUSTDOC", rustdoc))
 }
 
 fn lab_tier(tier: Tier, profile: Profile, full: bool) -> anyhow::Result<()> {
