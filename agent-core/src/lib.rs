@@ -13,6 +13,7 @@ pub mod decision;
 pub mod facts;
 pub mod identity;
 pub mod lineage;
+pub mod onward;
 pub mod postgres;
 pub mod ruling;
 pub mod standing;

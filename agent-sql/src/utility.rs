@@ -2,7 +2,7 @@
 //! maintain tables, or hold another statement: `COPY`, `EXPLAIN`, `PREPARE`, `EXECUTE`, `DECLARE`, `CALL`,
 //! `TRUNCATE`, `LOCK`, `VACUUM` and their like.
 
-use agent_core::facts::{Action, Resource, SqlResource};
+use agent_core::facts::{Action, SqlResource};
 use pg_raw_parse::{
     Node,
     nodes::{CopyStmt, DefElem, ExplainStmt, PrepareStmt, RangeVar},
@@ -103,9 +103,9 @@ impl<'a> Walk<'a, '_> {
         Walk::run(self.facts, query, Position::NESTED);
         let read = self.facts.accesses.iter().skip(mark).filter(|access| access.action == Action::SqlSelect);
         let tables: Vec<_> = read
-            .filter_map(|access| match &access.resource {
-                Resource::Sql(SqlResource::Table(table)) => Some(table.clone()),
-                Resource::Upstream | Resource::Sql(SqlResource::Database) => None,
+            .filter_map(|access| match access.resource.sql()? {
+                SqlResource::Table(table) => Some(table.clone()),
+                SqlResource::Database => None,
             })
             .collect();
         if tables.is_empty() {

@@ -13,6 +13,14 @@ pub enum Resource {
 }
 
 impl Resource {
+    /// The part of a database server; `None` for any other resource.
+    pub fn sql(&self) -> Option<&SqlResource> {
+        match self {
+            Self::Sql(resource) => Some(resource),
+            Self::Upstream => None,
+        }
+    }
+
     /// The bytes of the names that a command gives the resource; `None` for a resource that the session
     /// determines.
     pub(super) fn name_bytes(&self) -> Option<usize> {

@@ -18,7 +18,7 @@
 //!   Wait      read nothing; call again after a          Forward   client  <- buf[..bytes], drop them
 //!             ruling or an upstream step                Replace   client  <- client, drop consumed
 //!   Forward   upstream <- buf[..bytes], drop them       Err(v)    as on the left
-//!   Replace   upstream <- upstream, drop consumed
+//!   Replace   upstream <- bytes,    drop consumed
 //!   Reply     client   <- client,   drop consumed       After every call, BEFORE sending what the step
 //!   Judge     decide, record, session.allow(permit)     says: drain session.next_event().
 //!   Cancel    pass on if the key is this job's; close     CancelKey:     enter it in the key map

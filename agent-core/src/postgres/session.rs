@@ -13,6 +13,7 @@ use super::{
     state::{Phase, Remainder, Session},
     step::{ClientNext, ClientStep, UpstreamNext, UpstreamStep},
 };
+use crate::onward::{Forward, Replace};
 
 /// How many events there is room for while there are none.
 const EVENTS_KEPT: usize = 4;
@@ -62,8 +63,8 @@ impl Session {
         Ok(match next {
             ClientNext::NeedMore(bytes_min) => ClientStep::NeedMore { bytes_min },
             ClientNext::Wait => ClientStep::Wait,
-            ClientNext::Forward(bytes) => ClientStep::Forward { bytes },
-            ClientNext::Replace { consumed } => ClientStep::Replace { consumed, upstream: &self.composed },
+            ClientNext::Forward(bytes) => ClientStep::Forward(Forward::new(bytes)),
+            ClientNext::Replace { consumed } => ClientStep::Replace(Replace::new(consumed, &self.composed)),
             ClientNext::Reply { consumed } => ClientStep::Reply { consumed, client: &self.composed },
             ClientNext::Tls { consumed } => ClientStep::Tls { consumed },
             ClientNext::Cancel(key) => ClientStep::Cancel { key },

@@ -7,6 +7,7 @@
 //! [`Session::upstream`](super::Session::upstream) turn these into steps.
 
 use super::{cancel::CancelKey, question::Question};
+use crate::onward::{Forward, Replace};
 
 /// What to do after looking at the client's bytes. "The buffer" is the one that was passed in.
 #[derive(Debug)]
@@ -19,18 +20,10 @@ pub enum ClientStep<'a> {
     /// There is nothing to do until the upstream has sent something, or the executor has given the ruling
     /// that the session asked for. Do not read more from the client meanwhile.
     Wait,
-    /// Send the first `bytes` of the buffer upstream as they are, and remove them.
-    Forward {
-        /// How many bytes.
-        bytes: usize,
-    },
-    /// Remove `consumed` bytes, and send `upstream` in their place. Either may be empty.
-    Replace {
-        /// How many bytes to remove.
-        consumed: usize,
-        /// What to send upstream.
-        upstream: &'a [u8],
-    },
+    /// Send the first bytes of the buffer upstream as they are, and remove them.
+    Forward(Forward),
+    /// Remove bytes from the buffer, and send others upstream in their place.
+    Replace(Replace<'a>),
     /// Remove `consumed` bytes, and answer the client with `client`.
     Reply {
         /// How many bytes to remove.

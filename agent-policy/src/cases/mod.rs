@@ -12,7 +12,7 @@ use std::sync::Arc;
 use agent_core::{
     credential::Credential,
     decision::{Decision, Effect},
-    facts::{Access, Action, Facts, Resource},
+    facts::{Access, Action, Facts, Family, Resource},
     target::Scope,
 };
 use serde::Serialize;
@@ -54,14 +54,17 @@ pub struct CaseResult {
     pub reason: Box<str>,
 }
 
+/// Makes facts of a statement in a protocol.
+type Analyze<'a> = &'a dyn Fn(Protocol, &str) -> Option<Facts>;
+
 /// Runs every case of every `*.cases.toml` among the sources.
 ///
-/// `analyze` makes facts of a statement. Analysis is in another crate: the caller must pass the one that the
-/// agent enforces with.
+/// `analyze` makes facts of a statement; `None` for a protocol whose commands are not read. Analysis is in
+/// other crates: the caller must pass the one that the agent enforces with.
 pub fn run_cases(
     bundle: &Arc<Bundle>,
     sources: &[Source],
-    analyze: &dyn Fn(&str) -> Facts,
+    analyze: Analyze<'_>,
 ) -> Result<Vec<CaseResult>, BundleError> {
     let mut results = Vec::new();
     for source in sources.iter().filter(|source| source.kind() == Some(Kind::Cases)) {
@@ -91,7 +94,7 @@ pub fn run_cases(
 impl Case {
     /// The decision on what the case describes; otherwise what is wrong with it, in words that follow its
     /// name.
-    fn decide(&self, bundle: &Arc<Bundle>, analyze: &dyn Fn(&str) -> Facts) -> Result<Decision, String> {
+    fn decide(&self, bundle: &Arc<Bundle>, analyze: Analyze<'_>) -> Result<Decision, String> {
         let now_unix = match &self.time {
             None => NOON_UNIX,
             Some(time) => unix_of(time).ok_or("has a time that is not like 2026-01-05T12:00:00Z")?,
@@ -108,11 +111,17 @@ impl Case {
                     );
                 }
             },
-            (None, Some(statement), None) => (self.upstream(bundle)?, analyze(statement)),
+            (None, Some(statement), None) => {
+                let upstream = self.upstream(bundle)?;
+                let facts = analyze(upstream.protocol, statement).ok_or_else(|| {
+                    format!("has a statement, and of {} no command is read", upstream.protocol.name())
+                })?;
+                (upstream, facts)
+            }
             (None, None, Some(actions)) => (self.upstream(bundle)?, self.facts(actions)?),
             _ => return Err("must have exactly one of statement, actions and destination".to_owned()),
         };
-        let decider = Decider::new(bundle, &subject, &upstream, &self.scope());
+        let decider = Decider::new(bundle, &subject, &upstream, &self.scope(upstream.protocol));
         let decider = decider.map_err(|error| error.to_string())?;
         Ok(decider.decide(&facts, now_unix, &approvals).decision)
     }
@@ -131,8 +140,11 @@ impl Case {
     }
 
     /// What the session has chosen within its upstream.
-    fn scope(&self) -> Scope {
-        sql::scope(self.database.as_deref(), self.user.as_deref())
+    fn scope(&self, protocol: Protocol) -> Scope {
+        match protocol {
+            Protocol::Postgres => sql::scope(self.database.as_deref(), self.user.as_deref()),
+            Protocol::Tcp => Scope::Connection,
+        }
     }
 
     fn facts(&self, actions: &[CaseAccess]) -> Result<Facts, String> {
@@ -181,7 +193,12 @@ impl CaseAccess {
     fn access(&self) -> Result<Access, String> {
         let action = Action::ALL.iter().find(|action| action.name() == self.action);
         let action = *action.ok_or_else(|| format!("has no action that exists: {:?}", self.action))?;
-        let resource = sql::resource(action.family(), self.schema.as_deref(), self.table.as_deref())?;
-        Ok(Access { action, resource: resource.unwrap_or(Resource::Upstream) })
+        let table = (self.schema.as_deref(), self.table.as_deref());
+        let resource = match (action.family(), table) {
+            (Family::Sql, (schema, table)) => sql::resource(schema, table)?,
+            (Family::Connection, (None, None)) => Resource::Upstream,
+            (Family::Connection, _) => return Err(format!("gives the action {} a table", self.action)),
+        };
+        Ok(Access { action, resource })
     }
 }

@@ -31,18 +31,12 @@ pub(super) fn scope(database: Option<&str>, user: Option<&str>) -> Scope {
     Scope::sql(database.unwrap_or(DEFAULT_NAME), user.unwrap_or(DEFAULT_NAME))
 }
 
-/// What an action is done to, if a table is named or the action is SQL's; otherwise, what is wrong.
-pub(super) fn resource(
-    family: Family,
-    schema: Option<&str>,
-    table: Option<&str>,
-) -> Result<Option<Resource>, String> {
+/// What an action of SQL is done to; otherwise, what is wrong.
+pub(super) fn resource(schema: Option<&str>, table: Option<&str>) -> Result<Resource, String> {
     match (table, schema) {
-        (Some(table), schema) => {
-            Ok(Some(Relation { schema: schema.map(Into::into), name: table.into() }.into()))
-        }
+        (Some(table), schema) => Ok(Relation { schema: schema.map(Into::into), name: table.into() }.into()),
         (None, Some(_)) => Err("gives a schema without a table".to_owned()),
-        (None, None) => Ok((family == Family::Sql).then(|| SqlResource::Database.into())),
+        (None, None) => Ok(SqlResource::Database.into()),
     }
 }
 

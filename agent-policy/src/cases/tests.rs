@@ -17,9 +17,9 @@ const UPSTREAMS: &str =
 
 fn run(cases: &str) -> Result<Vec<CaseResult>, BundleError> {
     let bundle = bundle_of(&[("x.cedar", POLICIES), ("upstreams.toml", UPSTREAMS)]);
-    let analyze = |statement: &str| {
+    let analyze = |protocol, statement: &str| {
         assert_eq!(statement, "SELECT 1");
-        facts(&["sql:select"], plain_sql())
+        (protocol == Protocol::Postgres).then(|| facts(&["sql:select"], plain_sql()))
     };
     run_cases(&bundle, &[Source::new("x.cases.toml", cases)], &analyze)
 }
@@ -90,6 +90,10 @@ fn a_case_that_names_something_that_does_not_exist_is_an_error_with_its_line() {
         "a schema without a table",
     );
     check(&format!("{shop}actions = [{{ action = \"connect\" }}]\nsql = {{}}"), 3, "no sql action");
+    let connect = format!("{shop}actions = [{{ action = \"connect\", table = \"a\" }}]");
+    check(&connect, 3, "the action connect a table");
+    let unread = format!("{head}upstream = \"declared\"\nstatement = \"SELECT 1\"");
+    check(&unread, 3, "of tcp no command is read");
     check(&format!("{shop}statment = \"SELECT 1\""), 7, "unknown field `statment`");
     check(&format!("{shop}statement = \"SELECT 1\"\ntime = 2026-01-05"), 3, "2026-01-05T12:00:00Z");
     let declared =

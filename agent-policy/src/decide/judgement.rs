@@ -8,9 +8,26 @@ use agent_core::{decision::Decision, facts::Action};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judgement {
     /// The decision.
-    pub decision: Decision,
+    pub(crate) decision: Decision,
     /// The resources as policies spell them, one for each access of the facts and in their order.
-    pub resources: Vec<String>,
+    pub(crate) resources: Vec<String>,
+}
+
+impl Judgement {
+    /// A denial that no policy had a say in.
+    pub fn denied(reason: impl Into<Box<str>>, resources: Vec<String>) -> Self {
+        Self { decision: Decision::denied(reason), resources }
+    }
+
+    /// The decision.
+    pub fn decision(&self) -> &Decision {
+        &self.decision
+    }
+
+    /// The resources as policies spell them, one for each access of the facts and in their order.
+    pub fn resources(&self) -> &[String] {
+        &self.resources
+    }
 }
 
 /// What policies say about one access.

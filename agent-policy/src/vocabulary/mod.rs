@@ -46,7 +46,7 @@ pub fn schema_text() -> String {
         let _ = writeln!(text, "action \"{root}\";");
     }
     let groups: BTreeSet<_> = Action::ALL.iter().map(|a| (a.group(), a.family().root())).collect();
-    for (group, root) in groups.into_iter().filter(|(group, _)| !group.is_empty()) {
+    for (group, root) in groups.into_iter().filter(|(group, root)| !group.is_empty() && group != root) {
         let _ = writeln!(text, "action \"{group}\" in [\"{root}\"];");
     }
     for action in Action::ALL {

@@ -236,7 +236,8 @@ fn a_denial_shows_its_detail_and_hint_and_nothing_of_the_poisons_error() {
         ..Denial::new("lineal: denied by policy p: r")
     };
     session.deny(command, denial).unwrap();
-    let Ok(ClientStep::Replace { consumed, upstream }) = session.client(&query) else { panic!() };
+    let Ok(ClientStep::Replace(replace)) = session.client(&query) else { panic!() };
+    let (consumed, upstream) = (replace.consumed(), replace.bytes());
     assert_eq!((consumed, upstream), (query.len(), &notation::client("Q!")[..]));
     let mut error =
         b"SERROR\0VERROR\0C42883\0Mfunction pg_catalog.lineal_denied_() does not exist\0".to_vec();
@@ -268,6 +269,6 @@ fn bytes_in_front_of_a_held_command_can_be_sent_before_its_ruling() {
     buffer.drain(..front.len());
     assert!(matches!(session.client(&buffer), Ok(ClientStep::Wait)));
     session.allow(permit(command)).unwrap();
-    let Ok(ClientStep::Forward { bytes }) = session.client(&buffer) else { panic!() };
-    assert_eq!(bytes, held.len());
+    let Ok(ClientStep::Forward(forward)) = session.client(&buffer) else { panic!() };
+    assert_eq!(forward.bytes(), held.len());
 }

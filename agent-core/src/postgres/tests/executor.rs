@@ -146,15 +146,16 @@ impl Executor {
                     return;
                 }
                 Ok(ClientStep::Wait) => return,
-                Ok(ClientStep::Forward { bytes }) => {
+                Ok(ClientStep::Forward(forward)) => {
+                    let bytes = forward.bytes();
                     assert!(bytes > 0);
                     seen.to_upstream.extend(&buffer[..bytes]);
                     bytes
                 }
-                Ok(ClientStep::Replace { consumed, upstream }) => {
-                    assert!(consumed > 0 || !upstream.is_empty());
-                    seen.to_upstream.extend(upstream);
-                    consumed
+                Ok(ClientStep::Replace(replace)) => {
+                    assert!(replace.consumed() > 0 || !replace.bytes().is_empty());
+                    seen.to_upstream.extend(replace.bytes());
+                    replace.consumed()
                 }
                 Ok(ClientStep::Reply { consumed, client }) => {
                     seen.to_client.extend(client);

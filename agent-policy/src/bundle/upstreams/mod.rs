@@ -145,9 +145,7 @@ impl Upstreams {
             all_single &= self.add_address(source, &name, address)?;
         }
         let leg = LegEntry { tls, login, roles };
-        if protocol == Protocol::Tcp && !leg.is_empty() {
-            let wrong =
-                "speaks tcp, of which the agent reads nothing: it can have no tls, credential or role";
+        if let Some(wrong) = protocol.without_leg().filter(|_| !leg.is_empty()) {
             return Err(refuse(wrong));
         }
         let leg = leg.check().map_err(refuse)?;

@@ -20,4 +20,14 @@ impl Protocol {
             Self::Tcp => "tcp",
         }
     }
+
+    /// Why an upstream that speaks it can have neither TLS nor a login of the agent's; `None` where it can.
+    pub(super) const fn without_leg(self) -> Option<&'static str> {
+        match self {
+            Self::Postgres => None,
+            Self::Tcp => {
+                Some("speaks tcp, of which the agent reads nothing: it can have no tls, credential or role")
+            }
+        }
+    }
 }

@@ -11,11 +11,11 @@ use agent_core::{
     credential::Credential,
     decision::Effect,
     lineage::{Lineage, Process},
-    target::Scope,
 };
 use agent_policy::{
     AccessExplanation, Bundle, Decider, Explanation, PolicyEffect, Principal, Protocol, Subject, Upstream,
 };
+use anyhow::Context;
 use clap::Args;
 
 use super::{
@@ -24,6 +24,7 @@ use super::{
         outcome::{EXIT_NO, Outcome, tell},
     },
     bundle::{BundleArgs, refuse},
+    texts::{read, scope},
 };
 use crate::clock::unix_now;
 
@@ -35,7 +36,7 @@ pub struct ExplainArgs {
     /// The statement.
     #[arg(long, short = 'c', value_name = "SQL")]
     statement: String,
-    /// The upstream's name; the bundle's first, or a made-up one, unless given.
+    /// The upstream's name; unless given, the bundle's first whose commands are read, or a made-up one.
     #[arg(long)]
     upstream: Option<String>,
     /// The database.
@@ -73,7 +74,10 @@ pub fn explain(args: ExplainArgs) -> Outcome {
             bundle.upstream_named(name).ok_or_else(|| anyhow::anyhow!(unknown_upstream(&bundle, name)))?
         }
         // A bundle that declares no upstream yet can be tried out all the same.
-        None => bundle.upstreams().next().unwrap_or(&example),
+        None => {
+            let is_read = |upstream: &&Upstream| read(upstream.protocol, &args.statement).is_some();
+            bundle.upstreams().find(is_read).unwrap_or(&example)
+        }
     };
     if let Some(warning) = unknown_groups(&bundle, &args.groups) {
         tell(&warning);
@@ -87,15 +91,21 @@ pub fn explain(args: ExplainArgs) -> Outcome {
         acts_until_unix: i64::MAX,
     };
     let subject = Subject::new(Principal::Credential(&credential), "explained", &made_up_lineage())?;
-    let scope = Scope::sql(&args.database, &args.user);
+    let scope = scope(upstream.protocol, &args.database, &args.user);
     let decider = Decider::new(&bundle, &subject, upstream, &scope)?;
-    let analysis = agent_sql::analyze(args.statement.as_bytes());
-    let explanation = decider.explain(&analysis.facts, unix_now(), &[]);
+    let text = read(upstream.protocol, &args.statement).with_context(|| {
+        let (name, protocol) = (&upstream.name, upstream.protocol.name());
+        format!(
+            "the upstream {name} speaks {protocol}, of which no command is read: \
+             name an upstream with --upstream that speaks another protocol"
+        )
+    })?;
+    let explanation = decider.explain(&text.facts, unix_now(), &[]);
     let mut out = io::stdout().lock();
     if args.json {
         writeln!(out, "{}", serde_json::to_string(&explanation)?)?;
     } else {
-        print(&explanation, analysis.unparsed.as_deref(), &mut out)?;
+        print(&explanation, text.unparsed.as_deref(), &mut out)?;
     }
     Ok(if explanation.decision == Effect::Allow { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NO) })
 }
@@ -230,7 +240,7 @@ forbid (principal, action in Action::"sql:read", resource is Table) when { resou
         let subject =
             Subject::new(Principal::Credential(&credential), "explained", &made_up_lineage()).unwrap();
         let upstream = Upstream::new("shop", Protocol::Postgres);
-        let scope = Scope::sql("shop", "app");
+        let scope = scope(Protocol::Postgres, "shop", "app");
         let decider = Decider::new(&bundle(), &subject, &upstream, &scope).unwrap();
         let explanation = decider.explain(&agent_sql::analyze(statement.as_bytes()).facts, 0, &[]);
         let mut out = Vec::new();

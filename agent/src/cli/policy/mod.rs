@@ -3,6 +3,7 @@
 
 mod bundle;
 mod explain;
+mod texts;
 
 use std::{
     io::{self, Write},
@@ -69,7 +70,7 @@ fn test(args: &TestArgs) -> Outcome {
         Ok(loaded) => loaded,
         Err(refusal) => return refuse(&refusal),
     };
-    let results = run_cases(&bundle, &sources, &|statement| agent_sql::analyze(statement.as_bytes()).facts)?;
+    let results = run_cases(&bundle, &sources, &|protocol, text| Some(texts::read(protocol, text)?.facts))?;
     let mut out = io::stdout().lock();
     let failed = results.iter().filter(|result| !result.passed).count();
     for result in &results {

@@ -4,7 +4,6 @@
 use std::{net::TcpStream as StdStream, pin::pin, sync::Arc};
 
 use agent_core::{
-    decision::Decision,
     facts::Facts,
     ruling::Admission,
     target::{Scope, Target},
@@ -82,9 +81,8 @@ fn admit(session: &mut Session, bundle: &Arc<Bundle>) -> Result<Admission, Ended
     let name = bundle.upstream_for(session.destination).map_or("", |upstream| &*upstream.name);
     let address = session.destination.to_string().into();
     let target = Target { upstream: name.into(), address, scope: Scope::Connection };
-    let Judgement { decision, resources } = decide(session, bundle);
-    let admitted =
-        session.record_open(&target).and_then(|()| session.begin(&Facts::connect(), &resources, decision));
+    let judgement = decide(session, bundle);
+    let admitted = session.record_open(&target).and_then(|()| session.begin(&Facts::connect(), &judgement));
     admitted.map_err(|refusal| {
         let (destination, reason) = (session.destination, refusal.words);
         tracing::info!(%destination, reason, "a connection was refused");
@@ -94,11 +92,11 @@ fn admit(session: &mut Session, bundle: &Arc<Bundle>) -> Result<Admission, Ended
 
 /// Whether a new bundle lets the connection go on; where it does not, that is recorded.
 fn still_passes(session: &Session, bundle: &Arc<Bundle>) -> bool {
-    let Judgement { decision, resources } = decide(session, bundle);
-    if decision.passes() {
+    let judgement = decide(session, bundle);
+    if judgement.decision().passes() {
         return true;
     }
-    if let Err(error) = session.rule(LATER, &Facts::connect(), &resources, None, &decision) {
+    if let Err(error) = session.rule(LATER, &Facts::connect(), None, &judgement) {
         tracing::error!(%error, "the denial that ends a connection could not be recorded");
     }
     false
@@ -109,10 +107,7 @@ fn decide(session: &Session, bundle: &Arc<Bundle>) -> Judgement {
     let Some(upstream) = bundle.upstream_for(session.destination) else {
         return decide_undeclared(bundle, &session.subject, session.destination, unix_now(), &[]);
     };
-    let denied = |reason: String| Judgement {
-        decision: Decision::denied(reason),
-        resources: vec![upstream.name.to_string()],
-    };
+    let denied = |reason: String| Judgement::denied(reason, vec![upstream.name.to_string()]);
     if upstream.protocol != Protocol::Tcp {
         return denied("the bundle now declares another protocol for this upstream".to_owned());
     }

@@ -21,6 +21,7 @@ impl Session {
         self.connect(socket_here(self.destination)?).await
     }
 
+    #[expect(clippy::disallowed_methods, reason = "the one place that dials")]
     async fn connect(&self, socket: Socket) -> io::Result<TcpStream> {
         keep_alive(SockRef::from(&socket), &self.proxy.parts.limits)?;
         let socket = TcpSocket::from_std_stream(socket.into());

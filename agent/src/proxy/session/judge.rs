@@ -15,7 +15,10 @@ use agent_core::{
 use agent_policy::{Bundle, Decider, DecisionCache, EngineError, Judgement, ObservedDenials, Upstream};
 use prometheus::IntCounter;
 
-use super::{Session, ended::Refusal};
+use super::{
+    Session,
+    ended::{Ended, Refusal},
+};
 use crate::{audit::AuditError, bounds::Bound, clock::unix_now};
 
 /// Decides one session's commands.
@@ -53,9 +56,31 @@ pub struct Command<'a> {
 }
 
 impl Judge {
-    /// The judge of one session under one bundle. With `lends_login` the agent logs in itself: then a job
-    /// that is only observed is not lent a login that policy would not lend it.
-    pub fn new(
+    /// Has policy decide whether a session may begin, under the bundle in force; the decision is on record
+    /// when this returns. With `lends_login` the agent logs in itself: then a job that is only observed is
+    /// not lent a login that policy would not lend it.
+    pub fn begin(
+        session: &Session,
+        upstream: &Upstream,
+        scope: Scope,
+        beginning: Beginning,
+        lends_login: bool,
+    ) -> Result<(Self, Admission), Refusal> {
+        let bundle = session.proxy.parts.policy.current();
+        if bundle.upstream_for(session.destination) != Some(upstream) {
+            let words = "the policy bundle has changed what it declares of this upstream: connect again";
+            return Err(Refusal::new(Ended::UpstreamChanged, words));
+        }
+        let judge = Self::new(session, &bundle, upstream, scope, beginning, lends_login);
+        let judge = judge.map_err(|error| {
+            Refusal::new(Ended::Unrepresentable, format!("policy cannot represent this session: {error}"))
+        })?;
+        let judgement = judge.decide_beginning(judge.decisions.decider());
+        let admission = session.begin(&judge.beginning.whole, &judgement)?;
+        Ok((judge, admission))
+    }
+
+    fn new(
         session: &Session,
         bundle: &Arc<Bundle>,
         upstream: &Upstream,
@@ -73,12 +98,6 @@ impl Judge {
             barred: None,
             forgotten: session.proxy.parts.metrics.bound(Bound::Decisions),
         })
-    }
-
-    /// Decides whether the session may begin; the decision is on record when this returns.
-    pub fn admit(&self, session: &Session) -> Result<Admission, Refusal> {
-        let Judgement { decision, resources } = self.decide_beginning(self.decisions.decider());
-        session.begin(&self.beginning.whole, &resources, decision)
     }
 
     fn decide_beginning(&self, decider: &Decider) -> Judgement {
@@ -108,9 +127,9 @@ impl Judge {
             .ok_or("the policy bundle no longer declares this upstream")?;
         let decider = Decider::new(&bundle, &session.subject, upstream, &self.scope)
             .map_err(|error| error.to_string())?;
-        let decision = self.decide_beginning(&decider).decision;
-        if !decision.passes() {
-            let reason = decision.reason;
+        let judgement = self.decide_beginning(&decider);
+        if !judgement.decision().passes() {
+            let reason = &judgement.decision().reason;
             return Err(format!("policy has changed, and would not let this session begin: {reason}"));
         }
         self.decisions = DecisionCache::new(decider);
@@ -155,6 +174,6 @@ impl Judge {
         judgement: &Judgement,
     ) -> Result<Ruling<Permit>, AuditError> {
         let &Command { number, facts, statement } = command;
-        session.rule(number, facts, &judgement.resources, statement, &judgement.decision)
+        session.rule(number, facts, statement, judgement)
     }
 }

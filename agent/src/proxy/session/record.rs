@@ -9,6 +9,7 @@ use agent_core::{
     ruling::{Admission, Case, Permit, Ruling},
     target::Target,
 };
+use agent_policy::Judgement;
 
 use super::{
     Session,
@@ -46,19 +47,15 @@ impl Session {
     ///
     /// # Errors
     /// The session may not begin, by the job's standing or by policy, or the record was not written.
-    pub fn begin(
-        &self,
-        facts: &Facts,
-        resources: &[String],
-        decision: Decision,
-    ) -> Result<Admission, Refusal> {
+    pub fn begin(&self, facts: &Facts, judgement: &Judgement) -> Result<Admission, Refusal> {
         let objection = self.objection();
         let decision = match &objection {
             Some(objection) => Decision::denied(objection.words.as_str()),
-            None => decision,
+            None => judgement.decision().clone(),
         };
         let trail = &*self.proxy.parts.trail;
-        let ruling = self.case(facts, resources, None).admit(&decision, trail).map_err(unrecorded)?;
+        let ruling =
+            self.case(facts, judgement.resources(), None).admit(&decision, trail).map_err(unrecorded)?;
         self.count(&decision);
         match (ruling, objection) {
             (_, Some(objection)) => Err(objection),
@@ -76,13 +73,12 @@ impl Session {
         &self,
         command: u64,
         facts: &Facts,
-        resources: &[String],
         statement: Option<StatementRef<'_>>,
-        decision: &Decision,
+        judgement: &Judgement,
     ) -> Result<Ruling<Permit>, AuditError> {
-        let case = self.case(facts, resources, statement);
-        let ruling = case.rule(command, decision, &*self.proxy.parts.trail)?;
-        self.count(decision);
+        let case = self.case(facts, judgement.resources(), statement);
+        let ruling = case.rule(command, judgement.decision(), &*self.proxy.parts.trail)?;
+        self.count(judgement.decision());
         Ok(ruling)
     }
 

@@ -7,7 +7,7 @@ mod side;
 use std::time::Duration;
 
 pub use linger::{linger, reset};
-pub use side::{BUFFER_BYTES, Side, hand_over};
+pub use side::{BUFFER_BYTES, Client, Side, Upstream};
 use socket2::{SockRef, TcpKeepalive};
 
 use crate::config::Limits;

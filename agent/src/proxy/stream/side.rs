@@ -1,15 +1,20 @@
 //! One side of a session, the client or the upstream: its stream, the bytes that came from it and those that
 //! go to it, within bounds.
+//!
+//! The client's side takes any answer. The upstream's takes only what the session's machine hands out, a
+//! [`Forward`] or a [`Replace`]: there is no other way to its output.
 
 use std::{
     io,
+    marker::PhantomData,
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
+use agent_core::onward::{Forward, Replace};
 use tokio::io::{AsyncReadExt, AsyncWrite};
 
-use super::linger::reset;
+use super::linger::{linger, reset};
 use crate::tls::Stream;
 
 /// How much is read at once to begin with. A message that must be read whole makes the buffer grow for a
@@ -20,14 +25,20 @@ const READ_BYTES_MAX: usize = 64 << 10;
 /// How much capacity an empty buffer keeps while the session is idle.
 const IDLE_BYTES: usize = 1 << 10;
 
-/// One side of a session.
-pub struct Side {
+/// The client's side, as a parameter of [`Side`].
+pub enum Client {}
+/// The upstream's side, as a parameter of [`Side`].
+pub enum Upstream {}
+
+/// One side of a session: the [`Client`]'s or the [`Upstream`]'s.
+pub struct Side<S> {
+    side: PhantomData<S>,
     /// Its connection.
-    pub stream: Stream,
+    stream: Stream,
     /// What was read from it and not consumed.
     pub input: Vec<u8>,
     /// What is to be written to it.
-    pub output: Vec<u8>,
+    output: Vec<u8>,
     written: usize,
     /// Bytes were written to the stream and not flushed: TLS buffers records that the socket has no room for.
     unflushed: bool,
@@ -39,10 +50,40 @@ pub struct Side {
     pub ended: bool,
 }
 
-impl Side {
+impl Side<Client> {
+    /// Adds an answer to what is to be written.
+    pub fn answer(&mut self, bytes: &[u8]) {
+        self.output.extend_from_slice(bytes);
+    }
+
+    /// Adds `bytes` bytes of the upstream's `input`, from `done` on, to what is to be written. Returns how
+    /// many bytes at the input's start are done with then.
+    pub fn pass(&mut self, input: &mut Vec<u8>, done: usize, bytes: usize) -> usize {
+        self.take_over(input, done, bytes)
+    }
+}
+
+impl Side<Upstream> {
+    /// Adds what the machine hands out to what is to be written. `input` is the client's, of which the
+    /// machine was shown what follows the first `done` bytes. Returns how many bytes at the input's start are
+    /// done with then.
+    pub fn forward(&mut self, forward: Forward, input: &mut Vec<u8>, done: usize) -> usize {
+        self.take_over(input, done, forward.bytes())
+    }
+
+    /// Adds what the machine hands out in place of the client's bytes to what is to be written. Returns how
+    /// many bytes of the client's it replaces.
+    pub fn replace(&mut self, replace: Replace<'_>) -> usize {
+        self.output.extend_from_slice(replace.bytes());
+        replace.consumed()
+    }
+}
+
+impl<S> Side<S> {
     /// A side from which `input` has already been read.
     pub fn new(stream: Stream, input: Vec<u8>) -> Self {
         Self {
+            side: PhantomData,
             stream,
             input,
             output: Vec::new(),
@@ -136,6 +177,22 @@ impl Side {
         }
     }
 
+    /// Moves or copies `bytes` bytes of `input`, from `done` on, to the output. Returns how many bytes at the
+    /// input's start are done with then.
+    fn take_over(&mut self, input: &mut Vec<u8>, done: usize, bytes: usize) -> usize {
+        if done == 0 && self.output.is_empty() {
+            hand_over(input, &mut self.output, bytes);
+            return 0;
+        }
+        self.output.extend_from_slice(input.get(done..done + bytes).unwrap_or_default());
+        done + bytes
+    }
+
+    /// Lets the other end read what was written, and closes.
+    pub async fn linger(&mut self) {
+        linger(&mut self.stream).await;
+    }
+
     /// Closes with a reset: the other end must not go on with what it was sent.
     pub fn reset(self) {
         reset(self.stream.tcp());
@@ -153,7 +210,7 @@ impl Side {
 
 /// Moves the first `bytes` of one side's input to the other side's output, which must be empty. The buffers
 /// change places, so that only the bytes which stay behind are copied.
-pub fn hand_over(input: &mut Vec<u8>, output: &mut Vec<u8>, bytes: usize) {
+fn hand_over(input: &mut Vec<u8>, output: &mut Vec<u8>, bytes: usize) {
     std::mem::swap(input, output);
     input.extend_from_slice(output.get(bytes..).unwrap_or_default());
     output.truncate(bytes);

@@ -25,7 +25,7 @@ use crate::{
             ended::{Ended, Refusal},
             judge::{Beginning, Judge},
         },
-        stream::Side,
+        stream::{self, Side},
     },
 };
 
@@ -34,7 +34,7 @@ pub struct Admitted {
     /// Decides what the client sends.
     pub statements: Statements,
     /// The upstream's connection.
-    pub upstream: Side,
+    pub upstream: Side<stream::Upstream>,
     /// How it was reached.
     pub route: Route,
 }
@@ -102,16 +102,8 @@ fn decide(
             format!("the startup option {setting} is not carried: it changes how statements are read");
         return Err(Refusal::new(Ended::ForbiddenOption, words));
     }
-    let bundle = session.proxy.parts.policy.current();
-    if bundle.upstream_for(session.destination) != Some(upstream) {
-        let words = "the policy bundle no longer declares this upstream so: connect again";
-        return Err(Refusal::new(Ended::UpstreamChanged, words));
-    }
-    let judge = Judge::new(session, &bundle, upstream, target.scope, beginning(&settings), lends_login)
-        .map_err(|error| {
-            Refusal::new(Ended::Unrepresentable, format!("policy cannot represent this session: {error}"))
-        })?;
-    let admission = judge.admit(session)?;
+    let (judge, admission) =
+        Judge::begin(session, upstream, target.scope, beginning(&settings), lends_login)?;
     Ok((Statements::new(session, judge), admission))
 }
 

@@ -91,10 +91,7 @@ pub async fn greet(
             }
             Ok(ClientStep::End) => return Err(Ended::ClientLeft),
             Ok(
-                ClientStep::Wait
-                | ClientStep::Forward { .. }
-                | ClientStep::Replace { .. }
-                | ClientStep::Judge { .. },
+                ClientStep::Wait | ClientStep::Forward(_) | ClientStep::Replace(_) | ClientStep::Judge { .. },
             ) => {
                 break Wants::Refused(refused("the connection does not begin with a startup packet"));
             }

@@ -189,7 +189,7 @@ impl Statements {
         let facts = self.complete(&reading.analysis);
         let judgement = self.judge.decide(&facts);
         if name.is_empty()
-            && let Some(preparation) = Preparation::of(number, &judgement.decision)
+            && let Some(preparation) = Preparation::of(number, judgement.decision())
         {
             return Ruled::of(Ruling::Allow(Grant::Prepare(preparation)), false);
         }

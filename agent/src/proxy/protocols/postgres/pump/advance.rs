@@ -19,7 +19,7 @@ use super::{
 };
 use crate::proxy::{
     session::{Session, ended::Ended},
-    stream::{BUFFER_BYTES, hand_over},
+    stream::BUFFER_BYTES,
 };
 
 impl Pump {
@@ -91,19 +91,10 @@ impl Pump {
                     self.client_waits = true;
                     break Ok(());
                 }
-                Ok(ClientStep::Forward { bytes }) if done == 0 && self.upstream.output.is_empty() => {
-                    hand_over(&mut input, &mut self.upstream.output, bytes);
-                }
-                Ok(ClientStep::Forward { bytes }) => {
-                    self.upstream.output.extend_from_slice(rest.get(..bytes).unwrap_or_default());
-                    done += bytes;
-                }
-                Ok(ClientStep::Replace { consumed, upstream }) => {
-                    self.upstream.output.extend_from_slice(upstream);
-                    done += consumed;
-                }
+                Ok(ClientStep::Forward(forward)) => done = self.upstream.forward(forward, &mut input, done),
+                Ok(ClientStep::Replace(replace)) => done += self.upstream.replace(replace),
                 Ok(ClientStep::Reply { consumed, client }) => {
-                    self.client.output.extend_from_slice(client);
+                    self.client.answer(client);
                     done += consumed;
                 }
                 Ok(ClientStep::Judge { command, question, .. }) => {
@@ -154,15 +145,11 @@ impl Pump {
                     self.upstream_needs = bytes_min;
                     break Ok(());
                 }
-                Ok(UpstreamStep::Forward { bytes }) if done == 0 && self.client.output.is_empty() => {
-                    hand_over(&mut self.upstream.input, &mut self.client.output, bytes);
-                }
                 Ok(UpstreamStep::Forward { bytes }) => {
-                    self.client.output.extend_from_slice(rest.get(..bytes).unwrap_or_default());
-                    done += bytes;
+                    done = self.client.pass(&mut self.upstream.input, done, bytes);
                 }
                 Ok(UpstreamStep::Replace { consumed, client }) => {
-                    self.client.output.extend_from_slice(client);
+                    self.client.answer(client);
                     done += consumed;
                 }
                 Err(violation) => break Err(violation),

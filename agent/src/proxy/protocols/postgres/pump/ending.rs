@@ -20,7 +20,7 @@ use crate::{
             Session,
             ended::{Ended, Refusal},
         },
-        stream::{Side, linger},
+        stream::{Side, Upstream},
     },
 };
 
@@ -39,7 +39,7 @@ impl Pump {
         let Self { upstream, mut client, key, .. } = *self;
         let told = async {
             if !client.ended {
-                linger(&mut client.stream).await;
+                client.linger().await;
             }
         };
         if idle {
@@ -61,7 +61,7 @@ impl Pump {
     pub(super) async fn break_off(mut self: Box<Self>, session: &Session, violation: &Violation) -> Ended {
         tracing::warn!(%violation, "a session was ended");
         if self.machine.at_boundary() {
-            self.client.output.extend_from_slice(&violation.to_client());
+            self.client.answer(&violation.to_client());
         }
         self.upstream.drop_output();
         self.finish(session, Ended::ProtocolViolation).await
@@ -77,7 +77,7 @@ impl Pump {
         // Nothing more goes to the server, however well it was decided.
         self.upstream.drop_output();
         if let Some(goodbye) = self.machine.terminate(sqlstate(refusal.why), &message(refusal)) {
-            self.client.output.extend_from_slice(&goodbye);
+            self.client.answer(&goodbye);
         }
     }
 
@@ -94,7 +94,7 @@ impl Pump {
         self.account(session);
         drop(self.upstream);
         if !self.client.ended {
-            linger(&mut self.client.stream).await;
+            self.client.linger().await;
         }
         ended
     }
@@ -102,7 +102,7 @@ impl Pump {
 
 /// Ends a session at a server that has nothing to do for it. A server's process takes longer to end than a
 /// client takes to be told: of many sessions that end at once all clients are told first.
-async fn close_idle(mut upstream: Side, proxy: &Proxy) {
+async fn close_idle(mut upstream: Side<Upstream>, proxy: &Proxy) {
     let orderly = async {
         let _turn = match proxy.closings.try_acquire() {
             Ok(turn) => Ok(turn),
@@ -111,7 +111,7 @@ async fn close_idle(mut upstream: Side, proxy: &Proxy) {
                 proxy.closings.acquire().await
             }
         };
-        linger(&mut upstream.stream).await;
+        upstream.linger().await;
     };
     let _ = tokio::time::timeout(CANCEL, orderly).await;
 }

@@ -40,15 +40,15 @@ use crate::proxy::{
         ended::{Ended, Refusal},
         standing::changed,
     },
-    stream::Side,
+    stream::{Client, Side, Upstream},
 };
 
 /// A running session.
 pub struct Pump {
     machine: Machine,
     statements: Statements,
-    client: Side,
-    upstream: Side,
+    client: Side<Client>,
+    upstream: Side<Upstream>,
     /// Bytes of the client's that the machine needs before it is asked again.
     client_needs: usize,
     /// Bytes of the upstream's that the machine needs before it is asked again.
@@ -83,8 +83,8 @@ impl Pump {
     pub fn new(
         machine: Machine,
         statements: Statements,
-        client: Side,
-        upstream: Side,
+        client: Side<Client>,
+        upstream: Side<Upstream>,
         route: Route,
         keys: Arc<Keys>,
     ) -> Self {
