@@ -18,7 +18,8 @@ use crate::{
 const SETTINGS_VIEW: &str = "pg_settings";
 
 impl<'a> Walk<'a, '_> {
-    /// A table in a query, or the name of a common table expression, which is no table.
+    /// `sql:select` on a table in a query, and `sql:lock` if its rows are locked. Nothing if the name is a
+    /// common table expression's.
     pub(crate) fn read(&mut self, table: &RangeVar, position: Position) {
         let bare = table.schemaname().is_none() && table.catalogname().is_none();
         if bare && table.relname().is_some_and(|name| self.scopes.sees(position.scope, name)) {
@@ -30,7 +31,8 @@ impl<'a> Walk<'a, '_> {
         }
     }
 
-    /// The scope below a statement with this `WITH`. Its queries are visited later.
+    /// Adds the queries of a statement's `WITH` to the nodes still to be visited. Returns the scope for the
+    /// rest of the statement.
     pub(crate) fn with(&mut self, with: Option<&'a WithClause>, position: Position) -> Scope {
         let Some(with) = with else { return position.scope };
         let mut scope = position.scope;
@@ -61,7 +63,8 @@ impl<'a> Walk<'a, '_> {
         if locks && select.from_clause().is_empty() {
             self.facts.database(Action::SqlLock);
         }
-        // PostgreSQL's walker finds every part. Tables outside of FROM are in a SubLink, where the lock ends.
+        // The lock is on the tables in FROM alone. Every other table that is read stands in a subquery within
+        // an expression, where `visit` ends the lock.
         let below = Position { locked: position.locked || locks, ..position.below(scope) };
         self.descend(Node::SelectStmt(select), below);
     }
@@ -95,15 +98,16 @@ impl<'a> Walk<'a, '_> {
         self.push(insert.returning_clause().map_or(Node::None, Node::ReturningClause), below);
     }
 
-    /// `UPDATE`. Reads its table if anything but constants decides what it does.
+    /// `UPDATE`. Reads its table if it has a `WHERE`, `FROM` or `RETURNING`, or a new value that can depend
+    /// on the row.
     pub(crate) fn update(&mut self, update: &'a UpdateStmt, position: Position) {
         let table = update.relation();
         self.write(Action::SqlUpdate, table, position);
-        self.facts.reaches_every_row |= !selects_rows(update.where_clause());
+        self.facts.reaches_every_row |= !depends_on_row(update.where_clause());
         let reads = !matches!(update.where_clause(), Node::None)
             || update.returning_clause().is_some()
             || !update.from_clause().is_empty()
-            || update.target_list().iter().any(|target| selects_rows(target.val()));
+            || update.target_list().iter().any(|target| depends_on_row(target.val()));
         if reads {
             self.facts.table_or_database(Action::SqlSelect, table);
         }
@@ -116,11 +120,11 @@ impl<'a> Walk<'a, '_> {
         self.push(update.returning_clause().map_or(Node::None, Node::ReturningClause), below);
     }
 
-    /// `DELETE`. Reads its table unless it deletes every row and returns none.
+    /// `DELETE`. Reads its table if it has a `WHERE`, `USING` or `RETURNING`.
     pub(crate) fn delete(&mut self, delete: &'a DeleteStmt, position: Position) {
         let table = delete.relation();
         self.write(Action::SqlDelete, table, position);
-        self.facts.reaches_every_row |= !selects_rows(delete.where_clause());
+        self.facts.reaches_every_row |= !depends_on_row(delete.where_clause());
         let reads = !matches!(delete.where_clause(), Node::None)
             || delete.returning_clause().is_some()
             || !delete.using_clause().is_empty();
@@ -140,13 +144,13 @@ impl<'a> Walk<'a, '_> {
         // The join condition reads the target table.
         self.facts.table_or_database(Action::SqlSelect, table);
         let below = position.below(self.with(merge.with_clause(), position));
-        let joins = selects_rows(merge.join_condition());
+        let joins = depends_on_row(merge.join_condition());
         for arm in merge.merge_when_clauses() {
             let changes = matches!(arm.command_type, CmdType::CMD_UPDATE | CmdType::CMD_DELETE);
-            // Where the source has no matching row, the join condition narrows nothing: almost every row of
-            // the target may be without a match.
+            // The join condition narrows only what WHEN MATCHED changes. WHEN NOT MATCHED BY SOURCE changes
+            // the target's rows without a match, which may be almost all.
             let narrowed = joins && arm.match_kind == MergeMatchKind::MERGE_WHEN_MATCHED;
-            self.facts.reaches_every_row |= changes && !narrowed && !selects_rows(arm.condition());
+            self.facts.reaches_every_row |= changes && !narrowed && !depends_on_row(arm.condition());
             match arm.command_type {
                 CmdType::CMD_INSERT => self.write(Action::SqlInsert, table, position),
                 CmdType::CMD_UPDATE => self.write(Action::SqlUpdate, table, position),
@@ -162,18 +166,20 @@ impl<'a> Walk<'a, '_> {
     }
 }
 
-/// Whether a condition can tell rows apart: it names a column, holds a query, or is `CURRENT OF` a cursor.
-fn selects_rows(condition: Node<'_>) -> bool {
-    if matches!(condition, Node::None) {
+/// Whether an expression can have another value for another row: it names a column, holds a query, or is
+/// `CURRENT OF` a cursor. As a condition, it can then tell rows apart.
+fn depends_on_row(expression: Node<'_>) -> bool {
+    if matches!(expression, Node::None) {
         return false;
     }
-    let mut pending = vec![condition];
+    let mut pending = vec![expression];
     while let Some(node) = pending.pop() {
         match node {
             Node::ColumnRef(_) | Node::SubLink(_) | Node::CurrentOfExpr(_) | Node::SelectStmt(_) => {
                 return true;
             }
             Node::None => {}
+            // `(a, b) = (SELECT …)`: all columns have one source. It is searched for the first alone.
             Node::MultiAssignRef(assign) if assign.colno > 1 => {}
             Node::NodeList(list) => pending.extend(list.iter()),
             _ => {

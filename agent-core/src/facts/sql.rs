@@ -38,7 +38,8 @@ impl SqlResource {
 pub struct SqlFacts {
     /// How many statements the text holds.
     pub statements: u32,
-    /// False if any `UPDATE` or `DELETE` in the text, at any depth, has no `WHERE`.
+    /// False if any `UPDATE` or `DELETE` in the text, at any depth, has no `WHERE`, or one that cannot tell
+    /// rows apart (`WHERE true`); likewise for what a `MERGE` updates or deletes.
     pub has_where: bool,
     /// Functions called, at any depth: as spelled, folded, qualified if the text qualifies them; sorted,
     /// unique. In addition `.name` for each `x.name` and `(x).name`: if `x` has no such column, PostgreSQL

@@ -1,6 +1,6 @@
 //! Scenarios of the whole session. Most are scripts in the notation of `notation.rs`, which `script.rs` runs
-//! with their bytes cut at every place, against the executor in `executor.rs`. `model` and `hostile` generate
-//! theirs.
+//! with their bytes cut at every place, against the executor in `executor.rs`. `model` and `hostile` drive
+//! the executor with random messages instead.
 
 mod copy;
 mod denial;

@@ -6,8 +6,9 @@
 //! - `?` the executor is asked this, `!` it is told this event, `x` the session fails with this fault, `.`
 //!   nothing more is taken from the client.
 //!
-//! Everything is expected exactly: what is not in the script must not happen. Each script is run with its
-//! bytes in one piece, one by one, and cut at every single place. The results must be the same.
+//! Everything is expected exactly: what is not in the script must not happen. Each script is run several
+//! times: with the bytes of each line in one piece, with them in pieces of a few bytes, and with one line cut
+//! in two, for every place in every line. The results must be the same.
 
 use super::{
     executor::{Executor, Seen},
@@ -67,8 +68,11 @@ fn read(script: &str) -> Vec<Step> {
 /// How the bytes of a script are cut.
 #[derive(Clone, Copy, Debug)]
 enum Cut {
+    /// Each line's bytes in one piece.
     Whole,
+    /// Each line's bytes in pieces of this many.
     Every(usize),
+    /// Once, after this many bytes of the whole script.
     At(usize),
 }
 

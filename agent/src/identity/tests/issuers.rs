@@ -7,18 +7,21 @@ use super::{
 
 const DISCOVERY: &str = "/.well-known/openid-configuration";
 
-/// A stand-in that publishes the provider's keys, and a token from it that the provider signed.
+/// A stand-in for an issuer that publishes the provider's keys, and a token from that issuer.
 async fn stand_in() -> (Server, String) {
     let server = Server::issuer(provider().jwks().await).await;
     let token = mint(&server, json!({})).await;
     (server, token)
 }
 
+/// A token from `server` as its issuer, signed by the provider. `header` changes the token's header.
 async fn mint(server: &Server, header: Value) -> String {
     provider().mint(json!({"claims": claims(&server.url, json!({})), "header": header})).await
 }
 
-async fn check_keys(server: &Server, more: &str, token: &str, reason: &str) {
+/// Checks that a token is refused for want of its issuer's keys, which `reason` explains. `more` is further
+/// configuration of the issuer.
+async fn check_no_keys(server: &Server, more: &str, token: &str, reason: &str) {
     let refused = format!("the keys of issuer `lab` are not available: {reason}");
     check(&verifier(&server.url, more), token, NOW, Err(&refused)).await;
 }
@@ -160,7 +163,7 @@ async fn an_unreachable_issuer_is_named_with_the_reason() {
     drop(dead);
     server.discovery(&url, &format!("http://{address}/jwks"));
     let reason = format!("http://{address}/jwks: it can't be reached (Connection refused (os error 111))");
-    check_keys(&server, "", &token, &reason).await;
+    check_no_keys(&server, "", &token, &reason).await;
 }
 
 #[tokio::test]
@@ -168,7 +171,7 @@ async fn a_slow_issuer_is_given_up_after_the_timeout() {
     let (server, token) = stand_in().await;
     server.answer(DISCOVERY, Answer::Silence);
     let reason = format!("{}{DISCOVERY}: no answer within 1 s", server.url);
-    check_keys(&server, "http_timeout_s = 1", &token, &reason).await;
+    check_no_keys(&server, "http_timeout_s = 1", &token, &reason).await;
     // The timeout is for the whole answer: an endless body does not prolong it.
     let trickle = "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{";
     let (server, token) = stand_in().await;
@@ -202,9 +205,9 @@ async fn redirects_are_not_followed() {
     server.answer("/jwks", redirect("/moved"));
     server.answer("/moved", Answer::Json(provider().jwks().await));
     let status = "it answered with a redirect (status 302), which is not followed; configure the final URL";
-    check_keys(&server, "", &token, &format!("{}/jwks: {status}", server.url)).await;
+    check_no_keys(&server, "", &token, &format!("{}/jwks: {status}", server.url)).await;
     server.answer(DISCOVERY, redirect("/moved"));
-    check_keys(&server, "", &token, &format!("{}{DISCOVERY}: {status}", server.url)).await;
+    check_no_keys(&server, "", &token, &format!("{}{DISCOVERY}: {status}", server.url)).await;
     assert_eq!(server.asked("/moved"), 0);
 }
 
@@ -215,7 +218,7 @@ async fn a_discovery_document_of_another_issuer_is_refused() {
         server.discovery(&other, &format!("{}/jwks", server.url));
         let reason =
             format!("the discovery document says that its issuer is {other}, configured is {}", server.url);
-        check_keys(&server, "", &token, &reason).await;
+        check_no_keys(&server, "", &token, &reason).await;
     }
     assert_eq!(server.asked("/jwks"), 0);
 }
@@ -225,7 +228,7 @@ async fn a_discovery_document_cannot_send_the_agent_to_plain_http() {
     let (server, token) = stand_in().await;
     for uri in ["http://keys.example/jwks", "http://localhost/jwks", "file:///etc/passwd"] {
         server.discovery(&server.url, uri);
-        check_keys(
+        check_no_keys(
             &server,
             "",
             &token,
@@ -241,19 +244,22 @@ async fn answers_that_are_too_large_or_not_keys_are_refused() {
     let url = &server.url;
     let large = format!("{{\"keys\": \"{}\"}}", "x".repeat(1024 * 1024));
     server.answer("/jwks", Answer::Json(large));
-    check_keys(&server, "", &token, &format!("{url}/jwks: its answer has more than 1048576 bytes")).await;
+    check_no_keys(&server, "", &token, &format!("{url}/jwks: its answer has more than 1048576 bytes")).await;
     server.answer("/jwks", Answer::Json(r#"{"keys": []}"#.to_owned()));
-    check_keys(&server, "", &token, &format!("{url}/jwks holds 0 usable keys, expected are 1 to 64")).await;
+    check_no_keys(&server, "", &token, &format!("{url}/jwks holds 0 usable keys, expected are 1 to 64"))
+        .await;
     // A key of an unknown type is not a usable one.
     server.answer("/jwks", Answer::Json(r#"{"keys": [{"kty": "made-up"}]}"#.to_owned()));
-    check_keys(&server, "", &token, &format!("{url}/jwks holds 0 usable keys, expected are 1 to 64")).await;
+    check_no_keys(&server, "", &token, &format!("{url}/jwks holds 0 usable keys, expected are 1 to 64"))
+        .await;
     let key: Value = serde_json::from_str(&provider().jwks().await).unwrap();
     let many = json!({"keys": vec![key["keys"][0].clone(); 65]});
     server.answer("/jwks", Answer::Json(many.to_string()));
-    check_keys(&server, "", &token, &format!("{url}/jwks holds 65 usable keys, expected are 1 to 64")).await;
+    check_no_keys(&server, "", &token, &format!("{url}/jwks holds 65 usable keys, expected are 1 to 64"))
+        .await;
     server.answer(DISCOVERY, Answer::Json("{}".to_owned()));
     let reason = format!("{url}{DISCOVERY} is not a discovery document with `issuer` and `jwks_uri`");
-    check_keys(&server, "", &token, &reason).await;
+    check_no_keys(&server, "", &token, &reason).await;
 }
 
 #[tokio::test]
@@ -294,11 +300,11 @@ async fn keys_from_a_file_cause_no_request() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let more = format!("jwks_file = \"{}\"", file.path().display());
     let empty = format!("{} is not a JSON Web Key Set", file.path().display());
-    check_keys(&server, &more, &token, &empty).await;
+    check_no_keys(&server, &more, &token, &empty).await;
     std::fs::write(file.path(), provider().jwks().await).unwrap();
     check(&verifier(&server.url, &more), &token, NOW, Ok(())).await;
     let missing = "/nonexistent/jwks.json can't be read: No such file or directory (os error 2)";
-    check_keys(&server, "jwks_file = \"/nonexistent/jwks.json\"", &token, missing).await;
+    check_no_keys(&server, "jwks_file = \"/nonexistent/jwks.json\"", &token, missing).await;
     assert_eq!(server.asked(DISCOVERY), 0);
 }
 
@@ -312,7 +318,12 @@ async fn keys_can_come_from_a_configured_url_that_requires_a_bearer_token() {
     let uri = format!("jwks_uri = \"{}/openid/v1/jwks\"\n", server.url);
     let more = format!("{uri}bearer_file = \"{}\"", file.path().display());
     check(&verifier(&server.url, &more), &token, NOW, Ok(())).await;
-    check_keys(&server, &uri, &token, &format!("{}/openid/v1/jwks: it answered with status 401", server.url))
-        .await;
+    check_no_keys(
+        &server,
+        &uri,
+        &token,
+        &format!("{}/openid/v1/jwks: it answered with status 401", server.url),
+    )
+    .await;
     assert_eq!(server.asked(DISCOVERY), 0);
 }

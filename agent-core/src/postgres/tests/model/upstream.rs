@@ -1,8 +1,14 @@
-//! A model of PostgreSQL: it does to names, transactions, errors and COPY what PostgreSQL does, and remembers
-//! which text every Execute ran.
+//! A model of PostgreSQL: it handles the names of statements and portals, transactions, errors and COPY as
+//! PostgreSQL does, and remembers which text every Execute ran.
 //!
-//! Texts are a small language of their own: `t7` runs and does nothing, `bad …` fails, `syntax …` does not
-//! parse, and `begin`, `prepare NAME TEXT`, `declare NAME TEXT`, `copyin` and others do what they say.
+//! Texts are a small language of their own:
+//!
+//! - `begin`, `commit`, `prepare NAME TEXT`, `deallocate NAME`, `declare NAME TEXT` and `close NAME` do what
+//!   the SQL commands do;
+//! - `bad …` fails when it runs, `syntax …` when a Parse brings it;
+//! - `copyin` starts a COPY from stdin, `early` one that fails at once, and `cancelled` one that is cancelled
+//!   when the first Sync arrives (in a Query: at once);
+//! - `rows` returns two rows, the empty text is an empty query, and any other, such as `t7`, does nothing.
 
 use std::collections::{HashMap, VecDeque, hash_map::Entry};
 
@@ -26,7 +32,8 @@ pub(super) enum Copying {
     Query(VecDeque<String>),
     /// An Execute, by its place in `executes`, and its text.
     Execute(usize, String),
-    /// An Execute like [`Self::Execute`], but its COPY is cancelled when it drops a Sync.
+    /// Like [`Self::Execute`], but the COPY fails as cancelled at the first Sync that arrives. It drops that
+    /// Sync, as every COPY does.
     Cancelled(usize, String),
 }
 
@@ -67,6 +74,7 @@ enum Effect {
     CopyCancelled,
 }
 
+/// The text of the session's poison for a Query or a Parse.
 const POISON: &str = "SELECT pg_catalog.lineal_denied_()";
 
 impl Model {
@@ -127,7 +135,8 @@ impl Model {
         true
     }
 
-    /// Takes one message that is not skipped. `execute` is the place of an Execute in `executes`.
+    /// Takes one message that is not skipped. `execute` is the place of an Execute in `executes`; `None` for
+    /// poison and for every other message.
     fn message(&mut self, tag: u8, body: &[u8], execute: Option<usize>) {
         let mut fields = Fields::new(body);
         let mut string = || fields.string().unwrap_or_default().to_vec();

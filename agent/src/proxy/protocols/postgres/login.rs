@@ -19,13 +19,14 @@ use crate::{
     tls::{Stream, end_point},
 };
 
-/// The longest message of this exchange.
+/// The longest message that the agent takes from the upstream before it is logged in, type byte included.
 const MESSAGE_BYTES_MAX: usize = 16 << 10;
 
 /// Why the agent is not logged in.
 #[derive(Debug, Error)]
 pub enum LoginError {
-    /// The connection broke.
+    /// The connection broke. `postgres_protocol` also reports as an I/O error, and so lands here: a message
+    /// whose contents cannot be read, a failed check of SCRAM, and a password with a NUL in it.
     #[error("the connection broke: {0}")]
     Broken(#[from] std::io::Error),
     /// The upstream refuses the login.
@@ -53,9 +54,10 @@ pub enum LoginError {
     Protocol(&'static str),
 }
 
-/// Logs in as `role`, otherwise as the client's startup message asks. Returns what the upstream has sent from
-/// AuthenticationOk on, with its NegotiateProtocolVersion, if there was one, in front. `verified` says that
-/// the upstream's certificate was found to bear its name.
+/// Logs in as `role`, otherwise as the client's startup message asks. Returns the bytes for the client: the
+/// upstream's NegotiateProtocolVersion, if there was one, then its AuthenticationOk, then what has already
+/// arrived behind that. The rest, up to ReadyForQuery, is still to be read from `stream`. `verified` says
+/// that the upstream's certificate was found to bear its name.
 pub async fn login(
     stream: &mut Stream,
     startup: &Startup,
@@ -73,6 +75,7 @@ pub async fn login(
         match message.first() {
             // NegotiateProtocolVersion concerns the client.
             Some(b'v') => kept.extend_from_slice(&message),
+            // A NoticeResponse during authentication does not.
             Some(b'N') => {}
             _ => match exchange.answer(stream, &message)? {
                 Some(mut answer) => {
@@ -97,7 +100,8 @@ struct Exchange<'a> {
     login: &'a Login,
     verified: bool,
     scram: Option<sasl::ScramSha256>,
-    /// The upstream has proved that it knows the password, or no method was used that has it do so.
+    /// False from the start of SCRAM until the upstream has proved that it knows the password. The other
+    /// methods ask the upstream for no proof.
     proven: bool,
 }
 
@@ -163,8 +167,8 @@ fn choose(offered: &[String], stream: &Stream) -> Result<(&'static str, sasl::Ch
         Some(hash) if has(sasl::SCRAM_SHA_256_PLUS) => {
             Ok((sasl::SCRAM_SHA_256_PLUS, sasl::ChannelBinding::tls_server_end_point(hash)))
         }
-        // The upstream offers no channel binding. This says that the agent could bind, so that an upstream
-        // which did offer it notices that its offer was taken out on the way (RFC 5802, section 6).
+        // The upstream offers no channel binding. `unrequested` says that the agent could bind, so that an
+        // upstream which did offer it notices that its offer was removed on the way (RFC 5802, section 6).
         Some(_) if has(sasl::SCRAM_SHA_256) => Ok((sasl::SCRAM_SHA_256, sasl::ChannelBinding::unrequested())),
         None if has(sasl::SCRAM_SHA_256) => Ok((sasl::SCRAM_SHA_256, sasl::ChannelBinding::unsupported())),
         _ => Err(LoginError::Unsupported(offered.join(", "))),
