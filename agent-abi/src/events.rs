@@ -3,9 +3,10 @@
 /// Bytes of the event ring.
 pub const EVENTS_BYTES: u32 = 1 << 20;
 
-/// One record of the ring `EVENTS`: something in the maps has changed.
+/// One record of the ring `EVENTS`: something in the maps has changed, or something was refused.
 ///
-/// Written by the kernel side, read once by the agent. An event only wakes the agent; the maps are the truth.
+/// Written by the kernel side, read once by the agent. For changes the event only wakes the agent: the maps
+/// are the truth. Of a refusal the maps hold nothing but its count.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {
@@ -67,7 +68,8 @@ pub enum Refusal {
 /// Counters of the map `STATS` (`u64`, one value per CPU). The kernel side adds to them; the agent sums them.
 /// The indices below these count each [`Refusal`].
 pub mod stat {
-    /// Events lost because the ring was full. The maps still hold the changes that these events were about.
+    /// Events lost because the ring was full. The maps still hold the changes that these events were about,
+    /// and `STATS` still counts the refusals.
     pub const EVENTS_LOST: u32 = 5;
     /// Redirected connections that found the flow map full: the agent closes them.
     pub const FLOWS_FULL: u32 = 6;

@@ -1,8 +1,8 @@
-//! The settings that decide how the server reads text. The grammar is that of their default values: with
-//! others, the same text can be another statement, and its facts would be wrong.
+//! The settings that decide how the server reads text. The grammar holds only for certain values of them:
+//! with others, the same text can be another statement, and its facts would be wrong.
 
-/// These settings, and the values with which the server reads text as the grammar does: in lower case, and
-/// without the characters that the server ignores in them.
+/// The settings that decide how the server reads text, each with the values for which the grammar holds: in
+/// lower case, and without what is not a letter or digit.
 const SETTINGS: [(&str, &[&str]); 4] = [
     // In other encodings, bytes that are quotes or backslashes here can be part of other characters.
     ("client_encoding", &["utf8", "unicode", "sqlascii"]),
@@ -11,14 +11,16 @@ const SETTINGS: [(&str, &[&str]); 4] = [
     ("backslash_quote", &["safeencoding"]),
 ];
 
-/// Whether a setting, in lower case, is one of these.
+/// Whether `setting`, in lower case, decides how the server reads text.
 pub fn decides_reading(setting: &str) -> bool {
     SETTINGS.iter().any(|(name, _)| *name == setting)
 }
 
-/// Whether the server reads text as the grammar does while `setting`, one of these, has this value.
+/// Whether the server reads text as the grammar does while `setting` has this value. False for a setting that
+/// does not [decide](decides_reading) how the server reads text.
 pub fn keeps_reading(setting: &str, value: &str) -> bool {
-    // "not case-sensitive, and … ignores dashes and other non-alphanumerics" (`pg_char_to_encoding`).
+    // PostgreSQL looks an encoding up by the letters and digits of its name, in lower case (`encnames.c`). A
+    // value of the other settings with a character too many is refused by the server.
     let bare: String =
         value.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
     SETTINGS.iter().any(|(name, values)| *name == setting && values.contains(&&*bare))

@@ -15,12 +15,12 @@ use super::{
 };
 use crate::onward::{Forward, Replace};
 
-/// How many events there is room for while there are none.
+/// The largest capacity that the queue of events keeps once it is empty.
 const EVENTS_KEPT: usize = 4;
 
 impl Session {
-    /// Grants the client's SSLRequest, by [`ClientStep::Tls`]. To be called before the first byte is looked
-    /// at.
+    /// Makes the session grant an SSLRequest of the client, by [`ClientStep::Tls`]. To be called before the
+    /// first byte is looked at.
     pub fn offer_tls(&mut self) {
         if let Phase::Startup(requests) = &mut self.phase {
             requests.tls_offered = true;
@@ -107,7 +107,7 @@ impl Session {
         })
     }
 
-    /// The next thing that the session found out, in order.
+    /// The next thing that the session found out, in order; `None` if there is no more.
     pub fn next_event(&mut self) -> Option<Event> {
         let event = self.events.pop_front();
         // A long pipeline can end at once; the room that its outcomes took is given back.
@@ -136,7 +136,8 @@ impl Session {
         self.upstream_rest.bytes == 0 || self.upstream_rest.dropped
     }
 
-    /// How many of the client's messages the upstream has not answered yet.
+    /// How many messages of the command phase may still be answered by the upstream; 0 only if none is. Syncs
+    /// that a failed COPY may have dropped count as one.
     pub fn awaited(&self) -> usize {
         self.replies.len()
     }

@@ -31,13 +31,13 @@ pub struct Decider {
     subject: Subject,
     upstream: Upstream,
     scope: Scope,
-    /// The job, the upstream and the scope: all entities but the actions, and the resources that commands
-    /// name.
+    /// The job, the upstream and the scope. The actions and resources of a command are added when it is
+    /// decided.
     entities: Entities,
 }
 
 impl Decider {
-    /// The decider of a session. Until the client has chosen its scope, that is [`Scope::Connection`]: only
+    /// The decider of a session. `scope` is [`Scope::Connection`] until the client has chosen one: only
     /// `connect` can be decided then.
     pub fn new(
         bundle: &Arc<Bundle>,
@@ -74,8 +74,9 @@ impl Decider {
     }
 
     /// Decides something that passes only as a whole, such as the beginning of a session, part by part. The
-    /// first part that does not pass decides. `whole` is what the parts do together: the judgement has its
-    /// resources.
+    /// first part that does not pass decides; if all pass, the first denial that is only observed, otherwise
+    /// the allowance by all their policies. `observed` says whether a part passes whose denial is only
+    /// observed. `whole` is what the parts do together: the judgement has its resources.
     pub fn decide_parts(
         &self,
         parts: &[Facts],
@@ -94,14 +95,15 @@ impl Decider {
         Judgement { decision: Decision::denied(reason), resources: self.resources(facts) }
     }
 
-    /// The decision, and what policies say about each access: no finding if no policy was asked.
+    /// The decision, and what policies say about each access. There are no findings if the decision does not
+    /// rest on policies: see [`Refusal`].
     pub(super) fn decide_with_findings(&self, facts: &Facts, moment: Moment<'_>) -> (Decision, Vec<Finding>) {
         let actions = facts.accesses.iter().map(|access| access.action);
         decide_by(&self.bundle, actions, |selection| self.ask(facts, moment, selection))
     }
 
-    /// Asks policies about each access of a command. The error is why the command is denied without asking
-    /// any.
+    /// Asks policies about each access of a command. The error is why the command is denied whatever they
+    /// say, or because they cannot be evaluated.
     fn ask(&self, facts: &Facts, moment: Moment<'_>, selection: Selection) -> Result<Vec<Finding>, Refusal> {
         if facts.accesses.is_empty() {
             return Err(Refusal::Failed("nothing is known of what the command does".to_owned()));
@@ -170,7 +172,7 @@ impl Decider {
                 entities.extend(names.entities(resource)?);
             }
         }
-        // Resources with a common ancestor bring it more than once, and equal.
+        // Resources with a common ancestor each add it. Cedar accepts that, because the copies are equal.
         let all = self.entities.clone().add_entities(entities, None);
         all.map_err(|error| EngineError::new("the command's resources", error))
     }

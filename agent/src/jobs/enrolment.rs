@@ -41,7 +41,8 @@ pub struct Enrolment {
 /// Why a process isn't enrolled.
 #[derive(Debug, Error)]
 pub enum EnrolError {
-    /// The process is followed, and can't change its credential.
+    /// The process is in a job with a credential, and can't change it. From a job without one a process may
+    /// enrol.
     #[error("this process already belongs to job {job}: a job cannot enrol again under another credential")]
     AlreadyFollowed {
         /// Its job.
@@ -64,7 +65,7 @@ pub enum EnrolError {
         /// The reason that was given for it.
         reason: String,
     },
-    /// As many jobs are live as may be.
+    /// As many jobs with a credential are live as may be.
     #[error(
         "{0} jobs are followed on this host already, and limits.jobs_max allows no more: \
          wait until some have ended, or raise it"
@@ -118,11 +119,11 @@ impl Bounded for EnrolError {
 }
 
 impl Registry {
-    /// Puts a process into a new job. When this returns, the process is tagged and the trail says so.
+    /// Puts a process into a new job. When this returns the job, the process is tagged and the trail says so.
     ///
-    /// `alive` tells whether the process that asked still lives. If it ends at the last moment and its PID
+    /// `alive` tells whether the process to enrol still lives. If it ends at the last moment and its PID
     /// passes to another process, that process may get the tag. The tag then stays and the job is shut off:
-    /// untagging could free a process that has to be followed.
+    /// untagging could free a process that has to be followed. After [`EnrolError::Changed`] it is the same.
     pub fn enrol(&self, enrolment: Enrolment, alive: impl Fn() -> bool) -> Result<Arc<Job>, EnrolError> {
         let Enrolment { pid, uid, name, credential, netns } = enrolment;
         let gone = |source| EnrolError::Gone { pid, source };
@@ -133,7 +134,7 @@ impl Registry {
         let name = name.unwrap_or_else(|| credential.subject.clone());
         let job = Arc::new(Job::new(id, name, Some(credential.clone()), pid, Some(netns)));
         let mut inner = self.locked();
-        // Under the lock: the process may have asked twice at once.
+        // Under the lock: two requests may enrol this process at once.
         let before = self.kernel.tag_of(pid);
         self.admit(&inner, before)?;
         // Registered first, then checked: from here on a revocation finds the job.
@@ -183,7 +184,8 @@ impl Registry {
         Ok(())
     }
 
-    /// Keeps a job on disk and records its beginning; returns the ids of its root's node and image.
+    /// Keeps a job on disk, makes its root's node and image, and records its beginning; returns the ids of
+    /// both. Nothing of this is done for a revoked credential.
     fn announce(
         &self,
         inner: &mut Inner,
@@ -206,7 +208,7 @@ impl Registry {
         Ok(ids)
     }
 
-    /// Records a job's root and tags it; returns what is on record as its program.
+    /// Records a job's root process and tags it; returns the image that the trail has for it.
     fn begin(
         &self,
         inner: &mut Inner,
@@ -224,8 +226,9 @@ impl Registry {
         inner.nodes.known(node).map(|node| Arc::clone(&node.text)).ok_or_else(|| ended(root_pid))
     }
 
-    /// Puts more processes of a stopped tree into its root's job, parents first. If this fails, the remaining
-    /// processes are in no job.
+    /// Puts more processes of a stopped tree into its root's job, parents first. Left out are processes that
+    /// have ended, that have joined another job with a credential, or whose job without one was revoked. If
+    /// this fails, the remaining processes are not in the root's job.
     pub fn take_in(&self, job: &Arc<Job>, members: &[Member]) -> Result<(), EnrolError> {
         let mut inner = self.locked();
         for Member { pid, parent, uid } in members.iter().copied() {
@@ -264,8 +267,8 @@ impl Registry {
         Ok(())
     }
 
-    /// Untags every process of a job whose enrolment failed. Only while all of them are held still, and if
-    /// none of them was followed before.
+    /// Untags every process of a job whose enrolment failed. To be called only while all these processes are
+    /// stopped, and only if none of them was followed before.
     pub fn abandon(&self, job: &Arc<Job>) {
         let mut inner = self.locked();
         for pid in inner.members.remove(&job.id.0).unwrap_or_default() {
@@ -276,8 +279,8 @@ impl Registry {
         self.end(&mut inner, job.id.0);
     }
 
-    /// Makes a node, below its parent's, and an image for a process that runs already; returns the ids of
-    /// both.
+    /// Makes a node and an image for a process that runs already; returns the ids of both. `parent` is the
+    /// node of its parent, or 0 for a job's root.
     pub(super) fn add_node(
         &self,
         inner: &mut Inner,

@@ -1,5 +1,6 @@
-//! Programs that print a password. What a program printed is used until it expires, or once if it names no
-//! expiry. A program never runs twice at the same time: whoever asks meanwhile waits.
+//! Programs that print a password. What a program printed is used by the login that ran it, and by later
+//! ones until it expires; if it names no expiry, the next login runs the program again. One [`Helper`] never
+//! runs its program twice at the same time: whoever asks meanwhile waits.
 
 use std::{
     process::Stdio,
@@ -44,8 +45,8 @@ struct Answer {
 }
 
 impl Helper {
-    /// A helper that is run by `command`, a program and its arguments; `None` if the program is not given by
-    /// an absolute path.
+    /// A helper that is run by `command`, a program and its arguments; `None` if `command` is empty or the
+    /// program is not given by an absolute path.
     pub(super) fn new(command: &[String]) -> Option<Self> {
         let (program, arguments) = command.split_first()?;
         program.starts_with('/').then(|| Self {
@@ -55,7 +56,8 @@ impl Helper {
         })
     }
 
-    /// The role, if the program names one, and the password.
+    /// The role, if the program names one, and the password: those kept if they are fresh, otherwise those
+    /// that a new run prints.
     pub(super) async fn ask(&self) -> Result<(Option<Box<str>>, Secret), LoginsError> {
         let mut last = self.last.lock().await;
         let fresh =

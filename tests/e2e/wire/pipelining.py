@@ -1,11 +1,11 @@
 # Client → lineal → server: Executes that fetch a portal two rows at a time, a Flush without a Sync, Syncs
-# ahead of their answers, a failing statement, a denied one, a FunctionCall. Back: each answer in its place,
-# errors skipping to their own Sync only.
+# ahead of their answers, a failing statement, a denied one, a FunctionCall. Back: each answer in its place;
+# after an error, only the messages up to the next Sync are skipped.
 FLUSH = message(b"H", b"")
 raw.sendall(query("BEGIN") + parse("", "SELECT generate_series(1, 5)") + bind("five", "")
             + execute("five", 2) + execute("five", 2) + execute("five", 2) + SYNC)
 print(replies(2))
-# An answer without a Sync: by a Flush alone.
+# A Flush alone, without a Sync, brings the answers, up to PortalSuspended (s).
 raw.sendall(bind("again", "") + execute("again", 1) + FLUSH)
 kinds = b""
 while kinds[-1:] != b"s":
@@ -15,7 +15,7 @@ while kinds[-1:] != b"s":
 print(kinds.decode())
 raw.sendall(SYNC + SYNC + SYNC + query("ROLLBACK"))
 print(replies(4))
-# An error skips to its own Sync and no further.
+# The server's error and lineal's denial each skip the rest of their segment, and the next segment runs.
 raw.sendall(parse("", "SELECT 1/0") + bind("", "") + execute("") + parse("", "SELECT 7") + SYNC
             + parse("", "SELECT 8") + bind("", "") + execute("") + SYNC
             + parse("", "SELECT * FROM forbidden") + bind("", "") + execute("") + SYNC

@@ -1,8 +1,8 @@
-//! What a name can stand for: a prepared statement's to SQL's `EXECUTE`, a portal's to `FETCH`.
+//! What SQL can run by a name: `EXECUTE` a prepared statement, `FETCH` a portal.
 //!
-//! A name keeps the facts of every statement that was ever given it. SQL's `PREPARE` and the protocol's Parse
-//! share one space of names, so lineal can't tell for sure which statement the server has under a name:
-//! whoever runs the name must be allowed all of them.
+//! For each name the facts of every statement that ever got this name are kept. SQL's `PREPARE` and the
+//! protocol's Parse share one space of names, so lineal can't tell for sure which statement the server has
+//! under a name: whoever runs the name must be allowed all of them.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ use prometheus::IntCounter;
 const NAMES_MAX: usize = 1_024;
 /// How many statements one name keeps the facts of.
 const MEANINGS_MAX: usize = 16;
-/// How many bytes all of them take.
+/// How many bytes the names and facts of one [`Names`] take.
 const BYTES_MAX: usize = 1 << 20;
 
 /// Names, each with the facts of what it can stand for, within bounds.
@@ -31,7 +31,7 @@ impl Names {
         Self { meanings: HashMap::new(), bytes: 0, overflowed: false, overflows }
     }
 
-    /// Adds what a name was given to.
+    /// Adds the facts of a statement that got this name.
     pub fn add(&mut self, name: &str, facts: &Facts) {
         if self.overflowed || self.meanings.get(name).is_some_and(|known| known.contains(facts)) {
             return;
@@ -55,7 +55,8 @@ impl Names {
         self.meanings.entry(name.into()).or_default().push(facts.clone());
     }
 
-    /// The facts of each statement that a name can stand for; `None` if it can stand for anything.
+    /// The facts of each statement that a name can stand for: none if no statement got the name. `None` if
+    /// the name can stand for anything, because a bound was reached.
     pub fn of(&self, name: &str) -> Option<&[Facts]> {
         (!self.overflowed).then(|| self.meanings.get(name).map_or(&[][..], Vec::as_slice))
     }
