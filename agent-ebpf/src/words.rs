@@ -11,12 +11,12 @@ use crate::maps::{STATS, WORDS};
 #[inline(always)]
 pub fn count(index: u32) {
     if let Some(counter) = STATS.get_ptr_mut(index) {
-        // SAFETY: a slot of this CPU; a preempted increment may lose a count, never memory.
+        // SAFETY: a slot of this CPU; a preempted increment may lose a count, but corrupts no memory.
         unsafe { *counter += 1 };
     }
 }
 
-/// Adds to a word of `agent_abi::word` atomically; returns its value before.
+/// Adds to a word of `agent_abi::word` atomically; returns its value before, or `None` if `WORDS` lacks it.
 #[inline(always)]
 pub fn fetch_add(index: u32, delta: u64) -> Option<u64> {
     // SAFETY: an aligned slot that lives as long as the map.
@@ -43,7 +43,7 @@ pub unsafe fn add(word: *mut u64, delta: u64) -> u64 {
     value
 }
 
-/// A fresh node or image id.
+/// A fresh node or image id. The kernel side's ids are even, the agent's own are odd.
 #[inline(always)]
 pub fn next_id() -> u64 {
     fetch_add(word::NEXT_ID, 2).unwrap_or(0)

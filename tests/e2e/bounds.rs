@@ -161,7 +161,8 @@ connection = psycopg.connect(autocommit=True, sslmode="disable")
 print("open", flush=True)
 sys.stdin.readline()
 raw = socket.socket(fileno=connection.fileno())
-# Data that stayed unacknowledged would be sent again, and its failure would reveal the lost client.
+# Acknowledge lineal's last bytes now. Otherwise its kernel would send them again and end the connection
+# when that failed, before any keepalive probe.
 raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 raw.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
 raw.close()
@@ -205,7 +206,8 @@ fn a_client_that_does_not_read_is_cut_and_delays_no_other() {
     lab.wait_until("the session is cut", cut).unwrap();
 }
 
-/// The pauses make the client slow: reading everything takes three times as long as it may stop reading for.
+/// Because of the pauses, reading everything takes at least 6 s: three times `stalled_write_s`. Each single
+/// pause is far shorter than that limit.
 #[test]
 fn a_slow_client_that_keeps_reading_gets_everything() {
     let lab = limited("stalled_write_s = 2");

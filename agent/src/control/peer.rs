@@ -3,7 +3,7 @@
 //! | verb | root, `admins` | any other user | a process inside a job |
 //! | --- | --- | --- | --- |
 //! | `enroll` (itself) | yes | yes | once, if its job is unidentified |
-//! | `enroll` (another process) | root only | a process of its own user | never |
+//! | `enroll` (another process) | root: any; admin: its own user's | its own user's | never |
 //! | `jobs`, `status`, `revoke`, `reload`, `rotate` | yes | never | never, root included |
 
 use std::{
@@ -20,7 +20,7 @@ use crate::jobs::user_of;
 pub struct Peer {
     /// Host PID.
     pub pid: u32,
-    /// User id in the host's user namespace.
+    /// Effective user id in the host's user namespace; root's in the case that [`Self::at`] describes.
     pub uid: u32,
     pidfd: OwnedFd,
 }
@@ -45,7 +45,8 @@ impl Peer {
         Ok(peer)
     }
 
-    /// The process `pid`, held in the same way.
+    /// The process `pid`, held in the same way. If its real, effective and saved user ids differ, its `uid`
+    /// is root's: as it may become another user, its own user alone must not enrol it.
     pub fn at(pid: u32) -> io::Result<Self> {
         let number = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
         let number = number.ok_or_else(|| io::Error::other("there is no such process"))?;
@@ -55,7 +56,6 @@ impl Peer {
         if !peer.alive() {
             return Err(io::Error::other("the process is gone"));
         }
-        // A process that may become another user counts as root's: its own user alone must not enrol it.
         if real != effective || saved != effective {
             return Ok(Self { uid: 0, ..peer });
         }
@@ -72,8 +72,8 @@ impl Peer {
     }
 }
 
-/// The pidfd of the process that called `connect`: from the socket itself (Linux 6.5), and from the PID
-/// before that.
+/// The pidfd of the process that called `connect`. Since Linux 6.5 the socket itself gives it. An older
+/// kernel gives only the PID, which another process may have by now.
 fn peer_pidfd(stream: &UnixStream) -> io::Result<OwnedFd> {
     const SO_PEERPIDFD: libc::c_int = 77;
     let mut fd: libc::c_int = -1;
@@ -102,7 +102,7 @@ fn peer_pidfd(stream: &UnixStream) -> io::Result<OwnedFd> {
     Ok(rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?)
 }
 
-/// The answer to a process inside a job, whatever it asks.
+/// The answer to a process inside a job, unless it may still enrol itself.
 pub const FOLLOWED: &str = "a process inside a job may ask nothing of the agent: ask from outside the job";
 
 /// Whether a peer is inside a job, by its kernel tag.
@@ -116,7 +116,8 @@ pub enum Standpoint {
     Inside,
 }
 
-/// Why a request is refused; `None` if it is not.
+/// Why a process of user `uid` at standpoint `at` may not make a request; `None` if it may. Not checked here:
+/// whether it may enrol the particular other process that an `enroll` names.
 pub fn refusal(request: &Request, uid: u32, at: Standpoint, admins: &[u32]) -> Option<&'static str> {
     match request {
         Request::Enroll { pid: None, .. } if at == Standpoint::Unidentified => None,

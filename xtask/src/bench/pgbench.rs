@@ -1,5 +1,5 @@
 //! Measures pgbench's throughput, and the processor time that the whole machine spends on each of its
-//! transactions.
+//! transactions. Each transaction here is one query.
 
 use std::{fs, process::Command};
 
@@ -86,7 +86,7 @@ fn measure(command: &mut Command) -> anyhow::Result<Run> {
     Ok(Run { per_second: number("tps =")?, cpu_us_per_query: busy * TICK_US / queries })
 }
 
-/// Ticks in which a processor was not idle, over all processors.
+/// Ticks since boot in which a processor worked, over all processors.
 fn busy_ticks() -> anyhow::Result<f64> {
     let stat = fs::read_to_string("/proc/stat")?;
     let line =

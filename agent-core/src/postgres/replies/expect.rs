@@ -36,8 +36,8 @@ pub(in crate::postgres) enum Expect {
         command: u64,
         poison: Option<Box<Denial>>,
     },
-    /// `order` is `None` for a name that found no room: it had no meaning to lose, and a meaning that it gets
-    /// before this is answered is a later one.
+    /// `order` is `None` if the namespace had no room for the name. The name then had no meaning to lose, and
+    /// one that it gets before the Close is answered is later than the Close and stays.
     CloseStatement {
         name: Box<[u8]>,
         order: Option<Order>,

@@ -121,6 +121,7 @@ fn a_failed_query_amid_a_pipeline_skips_nothing_behind_it() {
 
 #[test]
 fn a_commit_that_fails_at_sync_is_followed_by_one_ready() {
+    // The second ReadyForQuery answers the second Sync.
     check(
         "> P =a / B < / E / S / S
          ? prepare =a
@@ -394,7 +395,9 @@ fn statements_beyond_the_bound_are_denied_and_closing_makes_room() {
 }
 
 #[test]
-fn closing_a_name_that_found_no_room_leaves_a_later_statement_of_that_name() {
+fn a_close_without_room_to_note_it_leaves_a_later_statement_of_that_name() {
+    // While x takes the only place, the Close of y cannot be noted. Its CloseComplete comes after a Parse
+    // of y has been sent, and must not remove that statement.
     let limits = Limits { statements_max: 1, ..Limits::default() };
     check_with(
         limits,

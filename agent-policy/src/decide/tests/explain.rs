@@ -1,4 +1,4 @@
-//! What an explanation tells.
+//! What an explanation contains.
 
 use crate::{
     Judgement,
@@ -6,7 +6,7 @@ use crate::{
 };
 
 #[test]
-fn explain_decides_as_decide_does_and_says_where_each_policy_stands() {
+fn explain_decides_as_decide_does_and_names_the_file_and_line_of_each_policy() {
     let policies = "// reading
 @id(\"read\") permit(principal in Group::\"contractors\", action in Action::\"sql:read\", resource);
 

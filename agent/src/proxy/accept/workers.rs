@@ -1,6 +1,6 @@
 //! The threads that serve sessions. Each runs a single-threaded runtime of its own, and a session stays on
-//! the thread it was given to: no session needs a lock, no wake-up crosses threads, and the SQL grammar's
-//! recursion has the stack it needs.
+//! the thread it was given to: its state needs no lock, its bytes pass without waking another thread, and the
+//! SQL grammar's recursion has the stack it needs.
 
 use std::{
     io,
@@ -22,14 +22,14 @@ const STACK_BYTES: usize = 2 * agent_sql::STACK_BYTES_MIN;
 /// A session, served to its end.
 pub type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// The worker threads.
+/// The worker threads. Dropping this ends them, and the sessions that they serve.
 pub struct Workers {
     queues: Vec<Queue<Work>>,
     next: AtomicUsize,
 }
 
 impl Workers {
-    /// Starts `count` threads; `full` counts work that found a thread's queue full.
+    /// Starts `count` threads, but at least one; `full` counts work that found a thread's queue full.
     pub fn start(count: usize, full: &IntCounter) -> io::Result<Self> {
         let mut workers = Self { queues: Vec::new(), next: AtomicUsize::new(0) };
         for index in 0..count.max(1) {
@@ -49,8 +49,8 @@ impl Workers {
         Ok(workers)
     }
 
-    /// Gives work to the next thread in turn; false if that thread has ended. It waits while the thread's
-    /// queue is full, so that the listener's backlog fills.
+    /// Gives work to the next thread in turn; false if that thread has ended. While the thread's
+    /// queue is full, this waits, so that the listener's backlog fills.
     pub async fn give(&self, work: Work) -> bool {
         let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.queues.len().max(1);
         match self.queues.get(turn) {

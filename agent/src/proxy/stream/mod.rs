@@ -1,5 +1,5 @@
-//! Bytes between a client and an upstream: buffers within bounds, and how a connection is kept and closed.
-//! Nothing here knows what the bytes say.
+//! Bytes between a client and an upstream: buffers within bounds, and how a connection is kept alive and
+//! closed. Nothing here knows what the bytes say.
 
 mod linger;
 mod side;
@@ -12,7 +12,8 @@ use socket2::{SockRef, TcpKeepalive};
 
 use crate::config::Limits;
 
-/// Makes the kernel probe a silent peer, so that a half-open connection ends (`limits.keepalive_s`).
+/// Makes the kernel probe a peer that has been silent for `limits.keepalive_s`, and end the connection if the
+/// peer stays silent for as long again (four seconds at least).
 pub fn keep_alive(socket: SockRef<'_>, limits: &Limits) -> std::io::Result<()> {
     const PROBES: u32 = 4;
     let silence = Duration::from_secs(limits.keepalive_s.max(1));
