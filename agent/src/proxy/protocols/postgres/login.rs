@@ -54,6 +54,9 @@ pub enum LoginError {
     Protocol(&'static str),
 }
 
+/// What an impostor of the upstream is found out by.
+const UNPROVEN: &str = "it did not prove that it knows the password";
+
 /// Logs in as `role`, otherwise as the client's startup message asks. Returns the bytes for the client: the
 /// upstream's NegotiateProtocolVersion, if there was one, then its AuthenticationOk, then what has already
 /// arrived behind that. The rest, up to ReadyForQuery, is still to be read from `stream`. `verified` says
@@ -114,7 +117,7 @@ impl Exchange<'_> {
             Message::parse(&mut parsed).ok().flatten().ok_or(LoginError::Protocol("no such message"))?;
         match parsed {
             Message::AuthenticationOk if !self.proven => {
-                return Err(LoginError::Protocol("it did not prove that it knows the password"));
+                return Err(LoginError::Protocol(UNPROVEN));
             }
             Message::AuthenticationOk => return Ok(None),
             Message::AuthenticationCleartextPassword if !(self.verified && stream.is_encrypted()) => {
@@ -138,12 +141,12 @@ impl Exchange<'_> {
             Message::AuthenticationSaslContinue(body) => {
                 let scram =
                     self.scram.as_mut().ok_or(LoginError::Protocol("SCRAM goes on before it began"))?;
-                scram.update(body.data())?;
+                scram.update(body.data()).map_err(|_| LoginError::Protocol("its SCRAM message is wrong"))?;
                 frontend::sasl_response(scram.message(), &mut answer)?;
             }
             Message::AuthenticationSaslFinal(body) => {
                 let scram = self.scram.as_mut().ok_or(LoginError::Protocol("SCRAM ends before it began"))?;
-                scram.finish(body.data())?;
+                scram.finish(body.data()).map_err(|_| LoginError::Protocol(UNPROVEN))?;
                 self.proven = true;
             }
             Message::ErrorResponse(body) => return Err(refused(&body)),
