@@ -4,7 +4,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
-    reason = "the checks that the tests share fail by panicking too"
+    reason = "the helpers that the tests share also fail by panicking"
 )]
 
 mod spelled;

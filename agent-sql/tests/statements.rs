@@ -3,7 +3,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
-    reason = "the checks that the tests share fail by panicking too"
+    reason = "the helpers that the tests share also fail by panicking"
 )]
 
 mod spelled;
@@ -209,6 +209,7 @@ fn writes_have_accesses_to_their_targets_and_to_what_they_read() {
         ),
         ("SELECT * FROM t FOR UPDATE", "select t, lock t"),
         ("SELECT * FROM t FOR KEY SHARE SKIP LOCKED", "select t, lock t"),
+        // PostgreSQL locks only `t`. The analysis ignores `OF` and locks every table of FROM.
         (
             "SELECT * FROM t x JOIN u ON true, (SELECT * FROM v) w FOR SHARE OF x",
             "select t, lock t, select u, lock u, select v, lock v",
@@ -271,7 +272,7 @@ fn statements_in_other_statements_have_their_own_accesses() {
 }
 
 #[test]
-fn statements_about_the_session_have_their_class() {
+fn statements_about_the_session_have_their_own_actions() {
     check_all(&[
         ("BEGIN", "transaction"),
         ("START TRANSACTION ISOLATION LEVEL SERIALIZABLE READ ONLY", "transaction"),
@@ -441,6 +442,7 @@ fn statements_that_are_not_understood_are_unparsed_or_other() {
         let analysis = analyze(bad);
         assert_eq!(spelled(&analysis.facts), ["unparsed"]);
         assert!(analysis.unparsed.is_some());
+        // Both facts assume the worst that the text could do.
         let sql = analysis.facts.sql().unwrap();
         assert!(!sql.has_where && sql.writes_in_cte);
     }

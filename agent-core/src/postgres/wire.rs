@@ -116,7 +116,7 @@ pub(super) enum Severity {
     Fatal,
 }
 
-/// The longest text in one field of an ErrorResponse that lineal writes.
+/// The longest text in one field of an ErrorResponse that lineal writes; a longer one is cut.
 const ERROR_FIELD_BYTES_MAX: usize = 8 * 1024;
 
 /// Appends an ErrorResponse: the severity twice (localised and not), SQLSTATE, message, and the detail and

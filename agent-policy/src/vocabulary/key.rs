@@ -1,5 +1,5 @@
-//! The keys by which `resources.toml` names resources: one for each level of the tree that resources form, an
-//! upstream and below it what each protocol has.
+//! The keys of `resources.toml`. Resources form a tree: an upstream, and below it the levels of its protocol.
+//! Each level has a key, whose value is a name.
 
 use serde::Deserialize;
 
@@ -8,11 +8,11 @@ use serde::Deserialize;
 #[serde(field_identifier, rename_all = "lowercase")]
 pub(crate) enum Key {
     Upstream,
-    /// SQL's, as the next two.
+    // The levels of SQL.
     Database,
     Schema,
     Table,
-    /// No level: the tags of the resource.
+    /// The tags that the entry gives; the only key that is no level.
     Tags,
 }
 

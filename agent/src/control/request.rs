@@ -11,7 +11,7 @@ pub const REQUEST_BYTES_MAX: usize = 64 << 10;
 pub const CONNECTIONS_MAX: usize = 256;
 /// Connections of one user at once; root and the admins together count as one user.
 pub const CONNECTIONS_PER_USER_MAX: usize = 64;
-/// Seconds that a peer may take to send its request.
+/// Seconds that a peer may take to send its request, and again to take the answer.
 pub const REQUEST_S: u64 = 10;
 
 /// A request. No `Debug`: it can hold a token.

@@ -76,7 +76,8 @@ pub async fn serve(listener: UnixListener, handler: Arc<impl Handler>) {
             }
         };
         let Ok(peer) = Peer::of(&stream) else { continue };
-        // Asked while the process is known to live: its tag ends with it.
+        // A process loses its tag when it ends, so the tag is read at once. `refused` checks later that the
+        // process is still alive.
         let at = handler.standpoint(peer.pid);
         let admin = peer.uid == 0 || handler.admins().contains(&peer.uid);
         let Some(slot) = slots.take(peer.uid, admin && at == Standpoint::Outside) else {
@@ -94,14 +95,15 @@ pub async fn serve(listener: UnixListener, handler: Arc<impl Handler>) {
     }
 }
 
-/// Connections by holder. One user cannot hold all, and root and the admins have their own.
+/// How many connections each [`Slot::holder`] has. One user cannot take every slot. Root and the admins share
+/// slots of their own, but only from outside every job: inside one, they count as any other user.
 #[derive(Default)]
 struct Slots(Mutex<HashMap<Option<u32>, usize>>);
 
 /// One connection's slot, given back when dropped.
 struct Slot {
     slots: Arc<Slots>,
-    /// The user; `None` for root and the admins.
+    /// The user; `None` for root and the admins outside every job.
     holder: Option<u32>,
 }
 

@@ -15,7 +15,7 @@ pub(super) struct Stat {
     pub(super) parent: u32,
     /// State, as a letter.
     state: u8,
-    /// When it began, in clock ticks since the host did. Together with the PID this identifies a process.
+    /// When the process began, in clock ticks since boot. With the PID, this time identifies the process.
     pub(super) began: u64,
 }
 
@@ -34,8 +34,8 @@ pub fn has_ended(pid: u32) -> bool {
     all_threads(pid, |state| matches!(state, b'Z' | b'X'))
 }
 
-/// Whether the state of every thread of a process passes a test. A thread that can't be read has ended, and
-/// passes.
+/// Whether the state of every thread of a process passes a test. A process or thread that can't be read
+/// counts as ended, and passes.
 fn all_threads(pid: u32, passes: impl Fn(u8) -> bool) -> bool {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return true };
     threads
@@ -52,7 +52,7 @@ pub fn user_of(pid: u32) -> io::Result<[u32; 4]> {
     ids.and_then(|ids| ids.try_into().ok()).ok_or_else(|| io::Error::other("its status names no user"))
 }
 
-/// A process and all its ancestors.
+/// PIDs of a process and all its ancestors.
 pub(super) fn with_ancestors(pid: u32) -> HashSet<u32> {
     let parents: HashMap<u32, u32> =
         stats().into_iter().map(|process| (process.pid, process.parent)).collect();
@@ -87,7 +87,7 @@ pub fn processes() -> Vec<u32> {
     ordered
 }
 
-/// Every process, by PID.
+/// Every process that can be read, in the order of their PIDs.
 pub(super) fn stats() -> Vec<Stat> {
     let numbers = fs::read_dir("/proc").into_iter().flatten().flatten();
     let mut numbers: Vec<u32> =

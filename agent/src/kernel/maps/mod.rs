@@ -1,6 +1,8 @@
 //! The kernel side's maps as typed operations of [`Kernel`], by subject.
 //!
-//! Each map has a lock of its own: an operation is a single system call and waits for no other map.
+//! Each map that needs a lock has its own. No operation holds two of them at once. A walk over a map holds
+//! its lock to the end; so does [`Kernel::visit`], whose callback must therefore not use the map of followed
+//! processes.
 
 mod connections;
 mod jobs;

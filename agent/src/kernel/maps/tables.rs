@@ -126,7 +126,8 @@ impl Kernel {
     }
 }
 
-/// A poisoned lock guards a single system call's handle: there is no half-done state in it.
+/// Locks a map, even if a thread panicked while it held the lock: the lock guards the map's file descriptor
+/// alone, and each system call changes at most one entry, so no half-done change can be left.
 pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -24,8 +24,8 @@ fn a_changed_byte_is_detected_and_its_file_and_line_are_named() {
     assert!(home.segments().len() > 1);
     let (unbroken, out) = home.verify();
     assert!(unbroken, "{out}");
-    // Without keys, so that the chain alone has to show it. agent-core's tests try every byte; these are
-    // about naming the right file and line.
+    // Without keys, so that the chain alone has to show the change. agent-core's tests change every byte;
+    // this one is about naming the right file and line.
     fs::remove_file(public_key(&home)).unwrap();
     for file in home.segments() {
         let whole = fs::read(&file).unwrap();
@@ -68,7 +68,8 @@ fn a_missing_segment_is_detected_at_the_start_and_in_the_middle() {
     assert!(home.verify().0);
 }
 
-/// Rewrites a trail without the records that `kept` refuses, and recomputes every number and hash.
+/// Rewrites a trail with only the records for which `kept` is true, and recomputes every number and hash.
+/// `kept` is given the index of the record's segment, and the record.
 fn forge(home: &TrailHome, kept: impl Fn(usize, &serde_json::Value) -> bool) {
     let (mut seq, mut hash) = (0, [0; 32]);
     for (index, file) in home.segments().into_iter().enumerate() {
