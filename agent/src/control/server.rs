@@ -76,9 +76,12 @@ pub async fn serve(listener: UnixListener, handler: Arc<impl Handler>) {
             }
         };
         let Ok(peer) = Peer::of(&stream) else { continue };
-        // A process loses its tag when it ends, so the tag is read at once. `refused` checks later that the
-        // process is still alive.
+        // A process loses its tag when it ends. One that has ended by now could pass for a process outside
+        // every job, and take a slot of the admins'.
         let at = handler.standpoint(peer.pid);
+        if !peer.alive() {
+            continue;
+        }
         let admin = peer.uid == 0 || handler.admins().contains(&peer.uid);
         let Some(slot) = slots.take(peer.uid, admin && at == Standpoint::Outside) else {
             tracing::warn!(pid = peer.pid, uid = peer.uid, "too many control connections");

@@ -2,8 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
+use anyhow::Context;
+
 use super::agent::Agent;
-use crate::jobs::{Completeness, Job, Tree, has_ended, processes, user_of};
+use crate::jobs::{Completeness, Job, Tree, has_ended, is_gone, processes, user_of};
 
 /// How often `/proc` is searched before a process that cannot be followed keeps the agent from starting.
 const SWEEPS_MAX: usize = 8;
@@ -20,13 +22,19 @@ impl Agent {
         let mut unfollowed = String::new();
         for _ in 0..SWEEPS_MAX {
             let mut found = false;
-            let matching = processes().into_iter().filter_map(|pid| {
+            for pid in processes().context("the processes of this host cannot be read")? {
                 // The real user id, as the kernel side compares it.
-                let [uid, ..] = user_of(pid).ok()?;
-                let rule = self.rules.of_process(pid, uid)?;
-                (self.kernel.tag_of(pid).is_none() && !has_ended(pid)).then_some((pid, uid, rule))
-            });
-            for (pid, uid, rule) in matching {
+                let uid = match user_of(pid) {
+                    Ok([real, ..]) => real,
+                    Err(error) if is_gone(&error) => continue,
+                    Err(error) => {
+                        return Err(error).with_context(|| format!("the user of process {pid} is unknown"));
+                    }
+                };
+                let Some(rule) = self.rules.of_process(pid, uid) else { continue };
+                if self.kernel.tag_of(pid).is_some() || has_ended(pid) {
+                    continue;
+                }
                 found = true;
                 match self.enrol_running(pid, uid, rule) {
                     Ok((job, processes)) => {

@@ -19,7 +19,7 @@ mod unidentified;
 pub use adoption::Adopted;
 pub use enrolment::Enrolment;
 pub use job::{Job, SessionSlot};
-pub use processes::{has_ended, processes, user_of};
+pub use processes::{has_ended, is_gone, processes, user_of};
 pub use registry::{Registry, RegistryConfig};
 pub use revocation::{RevocationList, RevocationStore, RevocationsConfig, Selector};
 pub use store::JobStore;

@@ -20,7 +20,7 @@ pub(super) struct Stat {
 }
 
 /// Whether an error of a system call or of /proc says that the process has ended.
-pub(super) fn is_gone(error: &io::Error) -> bool {
+pub fn is_gone(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
 }
 
@@ -34,13 +34,17 @@ pub fn has_ended(pid: u32) -> bool {
     all_threads(pid, |state| matches!(state, b'Z' | b'X'))
 }
 
-/// Whether the state of every thread of a process passes a test. A process or thread that can't be read
-/// counts as ended, and passes.
+/// Whether the state of every thread of a process passes a test. A process or thread that has ended passes;
+/// one that can't be read for another reason does not.
 fn all_threads(pid: u32, passes: impl Fn(u8) -> bool) -> bool {
-    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return true };
-    threads
-        .flatten()
-        .all(|thread| stat_at(&thread.path().join("stat")).map_or(true, |stat| passes(stat.state)))
+    let state_of = |thread: io::Result<fs::DirEntry>| stat_at(&thread?.path().join("stat"));
+    match fs::read_dir(format!("/proc/{pid}/task")) {
+        Ok(mut threads) => threads.all(|thread| match state_of(thread) {
+            Ok(stat) => passes(stat.state),
+            Err(error) => is_gone(&error),
+        }),
+        Err(error) => is_gone(&error),
+    }
 }
 
 /// A process's user ids: real, effective, saved, of the file system.
@@ -53,20 +57,20 @@ pub fn user_of(pid: u32) -> io::Result<[u32; 4]> {
 }
 
 /// PIDs of a process and all its ancestors.
-pub(super) fn with_ancestors(pid: u32) -> HashSet<u32> {
+pub(super) fn with_ancestors(pid: u32) -> io::Result<HashSet<u32>> {
     let parents: HashMap<u32, u32> =
-        stats().into_iter().map(|process| (process.pid, process.parent)).collect();
+        stats()?.into_iter().map(|process| (process.pid, process.parent)).collect();
     let mut all = HashSet::new();
     let mut at = Some(pid);
     while let Some(pid) = at.filter(|pid| all.insert(*pid)) {
         at = parents.get(&pid).copied();
     }
-    all
+    Ok(all)
 }
 
 /// PIDs of every process, ancestors first.
-pub fn processes() -> Vec<u32> {
-    let mut rest = stats();
+pub fn processes() -> io::Result<Vec<u32>> {
+    let mut rest = stats()?;
     let mut ordered: Vec<u32> = Vec::with_capacity(rest.len());
     let mut placed = HashSet::from([0]);
     while !rest.is_empty() {
@@ -84,16 +88,21 @@ pub fn processes() -> Vec<u32> {
             ordered.extend(rest.drain(..).map(|process| process.pid));
         }
     }
-    ordered
+    Ok(ordered)
 }
 
-/// Every process that can be read, in the order of their PIDs.
-pub(super) fn stats() -> Vec<Stat> {
-    let numbers = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let mut numbers: Vec<u32> =
-        numbers.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+/// Every process, in the order of their PIDs, without those that end while this reads.
+///
+/// # Errors
+/// Some process can't be read, as when descriptors run out: a list without it would let it run free.
+pub(super) fn stats() -> io::Result<Vec<Stat>> {
+    let mut numbers: Vec<u32> = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        numbers.extend(entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()));
+    }
     numbers.sort_unstable();
-    numbers.into_iter().filter_map(|pid| stat(pid).ok()).collect()
+    let gone = |stat: &io::Result<Stat>| stat.as_ref().is_err_and(is_gone);
+    numbers.into_iter().map(stat).filter(|stat| !gone(stat)).collect()
 }
 
 /// One process.

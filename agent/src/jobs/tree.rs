@@ -45,6 +45,9 @@ pub enum TreeError {
         /// The process.
         pid: u32,
     },
+    /// The host's processes can't be read, as when descriptors run out: the tree might have more than are seen.
+    #[error("the processes of this host cannot be read: {0}")]
+    Unreadable(io::Error),
     /// A process of the tree can't be stopped, as when descriptors run out.
     #[error("process {pid} cannot be stopped: {source}")]
     Stop {
@@ -117,7 +120,8 @@ impl Tree {
     ) -> Result<Self, TreeError> {
         let gone = |source| TreeError::Gone { pid: root, source };
         let network = network_of(root).map_err(gone)?;
-        if with_ancestors(std::process::id()).contains(&root) {
+        let own = with_ancestors(std::process::id()).map_err(TreeError::Unreadable)?;
+        if own.contains(&root) {
             return Err(TreeError::OfTheAgent { pid: root });
         }
         let deadline = Instant::now() + PATIENCE;
@@ -150,7 +154,7 @@ impl Tree {
     /// the tree may have forked after somebody else let it run again.
     pub fn grow(&mut self, followed: impl Fn(u32) -> bool) -> Result<bool, TreeError> {
         let before = self.members.len();
-        for process in stats() {
+        for process in stats().map_err(TreeError::Unreadable)? {
             if self.held.contains(&process.pid)
                 || !self.held.contains(&process.parent)
                 || followed(process.pid)

@@ -26,7 +26,7 @@ const MESSAGE_BYTES_MAX: usize = 16 << 10;
 #[derive(Debug, Error)]
 pub enum LoginError {
     /// The connection broke. `postgres_protocol` also reports as an I/O error, and so lands here: a message
-    /// whose contents cannot be read, a failed check of SCRAM, and a password with a NUL in it.
+    /// whose contents cannot be read, and a password with a NUL in it.
     #[error("the connection broke: {0}")]
     Broken(#[from] std::io::Error),
     /// The upstream refuses the login.
