@@ -1,13 +1,20 @@
 //! What a protocol's session hands out for its upstream.
 //!
 //! A [`Permit`](crate::ruling::Permit) makes a session hand a command out, as a [`Forward`] or a [`Replace`].
-//! The agent's side towards an upstream writes nothing else, so bytes that no session has handed out have no
-//! way there. An adapter can't make one:
+//! A session's side towards its upstream (`Side<Upstream>` in the agent) writes nothing else: bytes of the
+//! client's that no machine has handed out have no way there. An adapter can't make one:
 //!
 //! ```compile_fail,E0451
 //! use agent_core::onward::Forward;
 //! fn forward_all(input: &[u8]) -> Forward {
 //!     Forward { bytes: input.len() }
+//! }
+//! ```
+//!
+//! ```compile_fail,E0451
+//! use agent_core::onward::Replace;
+//! fn forward_all(input: &[u8]) -> Replace<'_> {
+//!     Replace { consumed: input.len(), bytes: input }
 //! }
 //! ```
 

@@ -33,12 +33,37 @@
 //! }
 //! ```
 //!
-//! A permit can't be made by hand:
+//! A permit can't be made by hand,
 //!
 //! ```compile_fail,E0451
 //! # use agent_core::{postgres, ruling::*};
 //! fn forward(session: &mut postgres::Session) {
 //!     let _ = session.allow(Permit { command: 1 });
+//! }
+//! ```
+//!
+//! nor an admission, or the right to prepare:
+//!
+//! ```compile_fail,E0451
+//! # use agent_core::ruling::*;
+//! fn dial() -> Admission {
+//!     Admission { _private: () }
+//! }
+//! ```
+//!
+//! ```compile_fail,E0451
+//! # use agent_core::ruling::*;
+//! fn prepare() -> Preparation {
+//!     Preparation { command: 1 }
+//! }
+//! ```
+//!
+//! The right to prepare runs nothing:
+//!
+//! ```compile_fail,E0308
+//! # use agent_core::{postgres, ruling::*};
+//! fn forward(session: &mut postgres::Session, preparation: Preparation) {
+//!     let _ = session.allow(preparation);
 //! }
 //! ```
 //!

@@ -5,7 +5,7 @@ use pg_raw_parse::{list::NodeList, nodes::RangeVar};
 
 use crate::{
     analysis::{Analysis, FACTS_MAX},
-    reading::{altered_reading, decides_reading, keeps_reading},
+    reading::altered_reading,
 };
 
 /// What a setting is changed to.

@@ -36,7 +36,7 @@ use crate::collector::Collector;
 pub use crate::{
     analysis::{Analysis, FACTS_MAX},
     fingerprint::fingerprint,
-    reading::{altered_reading, decides_reading, keeps_reading},
+    reading::altered_reading,
     redact::redact,
     shape::{SHAPE_BYTES_MAX, shape},
 };

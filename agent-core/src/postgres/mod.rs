@@ -34,8 +34,7 @@
 //!   independent: go on with `upstream` while a ruling is pending.
 //! - **Runs.** Messages that need no ruling, and messages that were allowed, gather at the start of the
 //!   buffer and come out as one `Forward`. So after `Judge` and [`Session::allow`] call `client` again with
-//!   the same buffer. Before a long wait (a hold), [`Session::take_ready`] releases the bytes in front of the
-//!   message that awaits its ruling.
+//!   the same buffer.
 //! - **Buffers.** The client's must be able to grow to a little more than the largest of [`Limits`]. The
 //!   upstream's has [`Limits::UPSTREAM_BUFFER_BYTES`] or more, and never grows. Longer messages are streamed.
 //! - **Encryption.** [`Session::offer_tls`] makes the session grant the client's SSLRequest
@@ -67,6 +66,7 @@ pub use poison::Denial;
 pub use question::{Excess, Question};
 pub use startup::{Setting, Startup, UnsupportedOption};
 pub use state::Session;
+pub use reading::{decides_reading, keeps_reading};
 pub use statements::{Candidates, Parameter, Parameters, Statement};
 pub use step::{ClientStep, UpstreamStep};
 
@@ -78,6 +78,7 @@ mod limits;
 mod namespace;
 mod poison;
 mod question;
+mod reading;
 mod replies;
 mod session;
 mod startup;

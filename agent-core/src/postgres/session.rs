@@ -1,8 +1,7 @@
 //! The interface that the executor drives a [`Session`] by; the module's page says how.
 //!
 //! A fault is final, and no byte that a fault concerns is ever forwarded. The methods that take a ruling
-//! stand beside what carries it out, in `client/ruling.rs`; [`Session::take_ready`] stands in
-//! `client/ready.rs`.
+//! stand beside what carries it out, in `client/ruling.rs`.
 
 use std::collections::VecDeque;
 

@@ -46,8 +46,7 @@ pub enum ClientStep<'a> {
         command: u64,
         /// What to decide.
         question: Question<'a>,
-        /// How many bytes of the buffer stand in front of the message, and may be sent before the ruling; see
-        /// [`super::Session::take_ready`].
+        /// How many bytes of the buffer stand in front of the message. They may be sent whatever the ruling.
         ready_bytes: usize,
     },
     /// The connection carries a CancelRequest, and nothing else. Pass the request on if the key is one of

@@ -5,6 +5,16 @@ use std::collections::BTreeSet;
 use agent_core::{decision::Decision, facts::Action};
 
 /// A decision, and the resources it was made on. The audit trail has both.
+///
+/// Only policy makes one; whoever records and forwards can't decide by itself:
+///
+/// ```compile_fail,E0451
+/// # use agent_core::decision::Decision;
+/// # use agent_policy::Judgement;
+/// fn judge(decision: Decision) -> Judgement {
+///     Judgement { decision, resources: Vec::new() }
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judgement {
     /// The decision.

@@ -24,14 +24,15 @@ impl Agent {
             let mut found = false;
             for pid in processes().context("the processes of this host cannot be read")? {
                 // The real user id, as the kernel side compares it.
-                let uid = match user_of(pid) {
-                    Ok([real, ..]) => real,
+                let matched = user_of(pid).and_then(|[uid, ..]| Ok((uid, self.rules.of_process(pid, uid)?)));
+                let (uid, rule) = match matched {
+                    Ok((uid, Some(rule))) => (uid, rule),
+                    Ok((_, None)) => continue,
                     Err(error) if is_gone(&error) => continue,
                     Err(error) => {
-                        return Err(error).with_context(|| format!("the user of process {pid} is unknown"));
+                        return Err(error).with_context(|| format!("process {pid} cannot be read"));
                     }
                 };
-                let Some(rule) = self.rules.of_process(pid, uid) else { continue };
                 if self.kernel.tag_of(pid).is_some() || has_ended(pid) {
                     continue;
                 }

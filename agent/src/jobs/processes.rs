@@ -49,7 +49,9 @@ fn all_threads(pid: u32, passes: impl Fn(u8) -> bool) -> bool {
 
 /// A process's user ids: real, effective, saved, of the file system.
 pub fn user_of(pid: u32) -> io::Result<[u32; 4]> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    // The process chooses its name, which stands here too and need not be UTF-8.
+    let status = fs::read(format!("/proc/{pid}/status"))?;
+    let status = String::from_utf8_lossy(&status);
     let line = status.lines().find_map(|line| line.strip_prefix("Uid:"));
     let ids: Option<Vec<u32>> =
         line.map(|ids| ids.split_whitespace().filter_map(|id| id.parse().ok()).collect());
@@ -123,4 +125,18 @@ fn stat_at(path: &Path) -> io::Result<Stat> {
     // `starttime` is field 22; the parent was field 4.
     let began = fields.nth(17).and_then(|began| began.parse().ok()).ok_or(io::ErrorKind::InvalidData)?;
     Ok(Stat { pid: 0, parent, state, began })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_whose_name_is_not_utf8_has_a_user() {
+        // This thread's directory in /proc is like a process's.
+        let thread = rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs();
+        fs::write(format!("/proc/self/task/{thread}/comm"), b"\xff").unwrap();
+        assert!(fs::read_to_string(format!("/proc/{thread}/status")).is_err(), "the name hides nothing");
+        assert_eq!(user_of(thread).unwrap()[0], rustix::process::getuid().as_raw());
+    }
 }

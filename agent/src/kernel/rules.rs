@@ -2,7 +2,8 @@
 //! matches processes that ran before the programs were attached.
 
 use std::{
-    fs,
+    ffi::OsStr,
+    fs, io,
     os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::{Path, PathBuf},
 };
@@ -153,18 +154,33 @@ impl Rules {
     }
 
     /// The name of the rule that matches a process which runs already, as if it executed its file now.
-    pub fn of_process(&self, pid: u32, uid: u32) -> Option<&str> {
-        let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-        let cgroup = cgroups.lines().find_map(|line| line.strip_prefix("0::")).map(Path::new);
-        let matching = |(_, matcher): &&(String, Matcher)| match matcher {
-            Matcher::User(user) => *user == uid,
-            Matcher::Unit(unit) => {
-                cgroup.is_some_and(|path| path.iter().any(|part| part.as_bytes() == unit.as_bytes()))
+    ///
+    /// # Errors
+    /// The process has ended, or can't be read for another reason: no rule can be ruled out then.
+    pub fn of_process(&self, pid: u32, uid: u32) -> io::Result<Option<&str>> {
+        // The names of cgroups need not be UTF-8.
+        let cgroups = fs::read(format!("/proc/{pid}/cgroup"))?;
+        let cgroup = cgroups.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"0::"));
+        let cgroup = cgroup.map(|path| Path::new(OsStr::from_bytes(path)));
+        for (name, matcher) in &self.0 {
+            let matches = match matcher {
+                Matcher::User(user) => *user == uid,
+                Matcher::Unit(unit) => {
+                    cgroup.is_some_and(|path| path.iter().any(|part| part.as_bytes() == unit.as_bytes()))
+                }
+                Matcher::Cgroup(above) => cgroup.is_some_and(|path| path.starts_with(above)),
+                Matcher::Executable(path) => match executable(pid) {
+                    Ok(exe) => exe == *path,
+                    // A kernel thread has none.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+                    Err(error) => return Err(error),
+                },
+            };
+            if matches {
+                return Ok(Some(name));
             }
-            Matcher::Cgroup(above) => cgroup.is_some_and(|path| path.starts_with(above)),
-            Matcher::Executable(path) => executable(pid).is_ok_and(|exe| exe == *path),
-        };
-        self.0.iter().find(matching).map(|(name, _)| &**name)
+        }
+        Ok(None)
     }
 }
 
@@ -294,10 +310,10 @@ mod tests {
         let own = std::process::id();
         let exe = std::env::current_exe().unwrap();
         let by = |text: &str| rules(&format!("[[enrol]]\nname = \"a\"\n{text}")).unwrap();
-        assert_eq!(by("uid = 7").of_process(own, 7), Some("a"));
-        assert_eq!(by("uid = 7").of_process(own, 8), None);
-        assert_eq!(by(&format!("exe = {exe:?}")).of_process(own, 0), Some("a"));
-        assert_eq!(by("unit = \"no-such.service\"").of_process(own, 0), None);
+        assert_eq!(by("uid = 7").of_process(own, 7).unwrap(), Some("a"));
+        assert_eq!(by("uid = 7").of_process(own, 8).unwrap(), None);
+        assert_eq!(by(&format!("exe = {exe:?}")).of_process(own, 0).unwrap(), Some("a"));
+        assert_eq!(by("unit = \"no-such.service\"").of_process(own, 0).unwrap(), None);
     }
 
     #[test]

@@ -10,10 +10,8 @@ use crate::postgres::{
 };
 
 impl Session {
-    /// Takes the bytes that [`ClientStep::Judge`](crate::postgres::ClientStep::Judge) reported as ready, so
-    /// that they need not wait for the ruling: send that many from the start of the buffer, and remove them
-    /// from it.
-    pub fn take_ready(&mut self) -> usize {
+    /// Takes the ready bytes: so many are to be sent from the start of the buffer, and removed from it.
+    pub(in crate::postgres) fn take_ready(&mut self) -> usize {
         std::mem::take(&mut self.ready_bytes)
     }
 

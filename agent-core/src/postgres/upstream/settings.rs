@@ -8,6 +8,7 @@ use crate::postgres::{
     cancel::CancelKey,
     event::{Event, Transaction},
     fault::{UpstreamFault, Violation, unexpected},
+    reading::keeps_reading,
     state::{Phase, Session},
     wire::Fields,
 };
@@ -49,13 +50,13 @@ impl Session {
         let value = fields.string();
         match name {
             b"client_encoding" => {
-                if !matches!(value, Some(b"UTF8" | b"SQL_ASCII")) {
+                if !is_read("client_encoding", value) {
                     return Err(unreadable("client_encoding", value, "UTF8 or SQL_ASCII").into());
                 }
                 self.settings.client_encoding = true;
             }
             b"standard_conforming_strings" => {
-                if value != Some(b"on") {
+                if !is_read("standard_conforming_strings", value) {
                     return Err(unreadable("standard_conforming_strings", value, "on").into());
                 }
                 self.settings.standard_conforming_strings = true;
@@ -73,6 +74,12 @@ impl Session {
         }
         Ok(Pass::Forward)
     }
+}
+
+/// Whether lineal reads statements as PostgreSQL does under a setting's reported value. PostgreSQL reports an
+/// encoding by its own name, but `UNICODE` as it was written; PgBouncer reports what its client wrote.
+fn is_read(name: &str, value: Option<&[u8]>) -> bool {
+    value.and_then(|value| str::from_utf8(value).ok()).is_some_and(|value| keeps_reading(name, value))
 }
 
 /// The fault of a setting under which lineal cannot read statements.

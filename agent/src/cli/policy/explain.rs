@@ -140,9 +140,12 @@ fn print(explanation: &Explanation, unparsed: Option<&str>, out: &mut dyn Write)
     Ok(())
 }
 
-/// What would allow a statement whose accesses policies deny; `None` for one that is allowed, or that no
-/// policy can allow.
+/// What would allow a statement whose accesses policies deny; `None` for one that passes, or that no policy
+/// can allow.
 fn remedy(explanation: &Explanation) -> Option<String> {
+    if explanation.observed {
+        return None;
+    }
     let denied: Vec<_> =
         explanation.accesses.iter().filter(|access| access.decision != Effect::Allow).collect();
     let mut steps = Vec::new();
@@ -152,7 +155,7 @@ fn remedy(explanation: &Explanation) -> Option<String> {
     }
     let forbidding = names(&denied, |effect, error| effect == PolicyEffect::Forbid && !error);
     if !forbidding.is_empty() {
-        steps.push(format!("change {forbidding}, which forbids it whatever is permitted"));
+        steps.push(format!("change {forbidding}: a forbid holds whatever is permitted"));
     }
     let unpermitted: BTreeSet<_> = denied
         .iter()
@@ -265,7 +268,7 @@ forbid (principal, action in Action::"sql:read", resource is Table) when { resou
     #[test]
     fn a_statement_that_is_forbidden_is_told_by_which_policy() {
         let told = explained("SELECT * FROM secrets");
-        let line = "  to allow it: change policy hands-off, which forbids it whatever is permitted";
+        let line = "  to allow it: change policy hands-off: a forbid holds whatever is permitted";
         assert_eq!(told.lines().last(), Some(line), "{told}");
     }
 

@@ -36,7 +36,7 @@ pub struct Side<S> {
     /// Its connection.
     stream: Stream,
     /// What was read from it and not consumed.
-    pub input: Vec<u8>,
+    input: Vec<u8>,
     /// What is to be written to it.
     output: Vec<u8>,
     written: usize,
@@ -56,19 +56,18 @@ impl Side<Client> {
         self.output.extend_from_slice(bytes);
     }
 
-    /// Adds `bytes` bytes of the upstream's `input`, from `done` on, to what is to be written. Returns how
-    /// many bytes at the input's start are done with then.
-    pub fn pass(&mut self, input: &mut Vec<u8>, done: usize, bytes: usize) -> usize {
-        self.take_over(input, done, bytes)
+    /// Adds `bytes` bytes of the upstream's input, from `done` on, to what is to be written. Returns how many
+    /// bytes at the input's start are done with then.
+    pub fn pass(&mut self, upstream: &mut Side<Upstream>, done: usize, bytes: usize) -> usize {
+        self.take_over(&mut upstream.input, done, bytes)
     }
 }
 
 impl Side<Upstream> {
-    /// Adds what the machine hands out to what is to be written. `input` is the client's, of which the
-    /// machine was shown what follows the first `done` bytes. Returns how many bytes at the input's start are
-    /// done with then.
-    pub fn forward(&mut self, forward: Forward, input: &mut Vec<u8>, done: usize) -> usize {
-        self.take_over(input, done, forward.bytes())
+    /// Adds what the machine hands out to what is to be written. The machine was shown what follows the first
+    /// `done` bytes of the client's input. Returns how many bytes at the input's start are done with then.
+    pub fn forward(&mut self, forward: Forward, client: &mut Side<Client>, done: usize) -> usize {
+        self.take_over(&mut client.input, done, forward.bytes())
     }
 
     /// Adds what the machine hands out in place of the client's bytes to what is to be written. Returns how
@@ -93,6 +92,11 @@ impl<S> Side<S> {
             read_bytes: BUFFER_BYTES,
             ended: false,
         }
+    }
+
+    /// What was read from it and not consumed.
+    pub fn input(&self) -> &[u8] {
+        &self.input
     }
 
     /// Whether something waits to be written.

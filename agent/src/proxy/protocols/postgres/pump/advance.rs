@@ -60,7 +60,7 @@ impl Pump {
                     progress = true;
                 } else if self.client.ended {
                     return Poll::Ready(Ok(Ended::ClientLeft));
-                } else if !self.client_waits || self.client.input.len() < BUFFER_BYTES {
+                } else if !self.client_waits || self.client.input().len() < BUFFER_BYTES {
                     match self.client.poll_read(cx) {
                         Poll::Ready(Ok(())) => progress = true,
                         Poll::Ready(Err(_)) => return Poll::Ready(Ok(Ended::ClientLeft)),
@@ -79,9 +79,8 @@ impl Pump {
     /// Hands the client's bytes to the machine, as far as it takes them, and has its questions ruled on.
     fn take_client(&mut self, session: &Session) -> Result<(), Violation> {
         let mut done = 0;
-        let mut input = std::mem::take(&mut self.client.input);
         let outcome = loop {
-            let rest = input.get(done..).unwrap_or_default();
+            let rest = self.client.input().get(done..).unwrap_or_default();
             match self.machine.client(rest) {
                 Ok(ClientStep::NeedMore { bytes_min }) => {
                     self.client_needs = bytes_min;
@@ -91,7 +90,7 @@ impl Pump {
                     self.client_waits = true;
                     break Ok(());
                 }
-                Ok(ClientStep::Forward(forward)) => done = self.upstream.forward(forward, &mut input, done),
+                Ok(ClientStep::Forward(forward)) => done = self.upstream.forward(forward, &mut self.client, done),
                 Ok(ClientStep::Replace(replace)) => done += self.upstream.replace(replace),
                 Ok(ClientStep::Reply { consumed, client }) => {
                     self.client.answer(client);
@@ -110,7 +109,6 @@ impl Pump {
                 Err(violation) => break Err(violation),
             }
         };
-        self.client.input = input;
         self.client.consume(done);
         outcome
     }
@@ -139,14 +137,14 @@ impl Pump {
     fn take_upstream(&mut self, session: &Session) -> Result<(), Violation> {
         let mut done = 0;
         let outcome = loop {
-            let rest = self.upstream.input.get(done..).unwrap_or_default();
+            let rest = self.upstream.input().get(done..).unwrap_or_default();
             match self.machine.upstream(rest) {
                 Ok(UpstreamStep::NeedMore { bytes_min }) => {
                     self.upstream_needs = bytes_min;
                     break Ok(());
                 }
                 Ok(UpstreamStep::Forward { bytes }) => {
-                    done = self.client.pass(&mut self.upstream.input, done, bytes);
+                    done = self.client.pass(&mut self.upstream, done, bytes);
                 }
                 Ok(UpstreamStep::Replace { consumed, client }) => {
                     self.client.answer(client);

@@ -57,7 +57,7 @@ impl Pump {
         refusal.why
     }
 
-    /// A peer broke the protocol.
+    /// The client or the upstream broke the protocol.
     pub(super) async fn break_off(mut self: Box<Self>, session: &Session, violation: &Violation) -> Ended {
         tracing::warn!(%violation, "a session was ended");
         if self.machine.at_boundary() {
@@ -87,7 +87,7 @@ impl Pump {
         self.take_events(session);
     }
 
-    /// Writes what can be written at once; the rest is the peer's loss. Then lets the client read it.
+    /// Writes what can be written at once; the rest is lost. Then lets the client read it.
     pub(super) async fn finish(mut self: Box<Self>, session: &Session, ended: Ended) -> Ended {
         self.upstream.flush_last();
         self.client.flush_last();
