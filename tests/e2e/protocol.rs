@@ -108,6 +108,11 @@ fn partial_executes_flushes_and_pipelined_syncs_are_answered_in_order() {
 }
 
 #[test]
+fn what_was_sent_before_the_end_is_done_and_answered() {
+    check_wire(include_str!("wire/last_words.py"), &["120 60"]);
+}
+
+#[test]
 fn the_session_continues_after_copies_that_succeed_fail_or_are_denied() {
     let script = r#"
 import psycopg

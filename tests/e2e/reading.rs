@@ -56,4 +56,7 @@ fn drivers_may_set_the_required_reading_settings_themselves() {
     let done =
         lab().psql(&["SET client_encoding TO 'utf8'", "SET standard_conforming_strings = on", "SELECT 1"]);
     assert_eq!(lines(&done.unwrap()), ["1"]);
+    // An alias that the server reports as it was written.
+    let done = lab().psql(&["SET client_encoding TO 'UNICODE'", "SHOW client_encoding"]);
+    assert_eq!(lines(&done.unwrap()), ["UNICODE"]);
 }

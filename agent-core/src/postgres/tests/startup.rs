@@ -112,6 +112,23 @@ fn a_cancel_request_is_handed_over_with_its_key() {
 }
 
 #[test]
+fn settings_are_understood_however_the_upstream_spells_them() {
+    for settings in [
+        "PS client_encoding=UNICODE / PS standard_conforming_strings=on",
+        "PS client_encoding=utf-8 / PS standard_conforming_strings=true",
+        "PS client_encoding=SQL_ASCII / PS standard_conforming_strings=ON",
+    ] {
+        check_from_start(&format!(
+            "> START user=ada
+             ? startup ada ada
+             < R 0 / {settings} / K 7 secret / Z I
+             ! key secret
+             ! ready I"
+        ));
+    }
+}
+
+#[test]
 fn settings_that_change_how_text_is_read_end_the_session() {
     for (setting, fault) in [
         (

@@ -48,6 +48,8 @@ pub struct Side<S> {
     read_bytes: usize,
     /// Its last byte has been read.
     pub ended: bool,
+    /// Our direction has been shut down: it has been told that nothing more comes.
+    closed: bool,
 }
 
 impl Side<Client> {
@@ -91,6 +93,7 @@ impl<S> Side<S> {
             progressed: false,
             read_bytes: BUFFER_BYTES,
             ended: false,
+            closed: false,
         }
     }
 
@@ -141,6 +144,17 @@ impl<S> Side<S> {
         self.output.clear();
         self.written = 0;
         Poll::Ready(Ok(()))
+    }
+
+    /// Shuts our direction down, for which nothing may wait to be written; what the other end still sends can be
+    /// read. Does nothing the second time.
+    pub fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.closed {
+            // An end that is gone shows when it is read from.
+            let _ = ready!(Pin::new(&mut self.stream).poll_shutdown(cx));
+            self.closed = true;
+        }
+        Poll::Ready(())
     }
 
     /// Writes what can be written without waiting; the rest is lost.

@@ -42,25 +42,27 @@ impl Pump {
                     self.take_upstream(session)?;
                     progress = true;
                 } else if self.upstream.ended {
-                    return Poll::Ready(Ok(Ended::UpstreamClosed));
+                    return Poll::Ready(Ok(self.closing().unwrap_or(Ended::UpstreamClosed)));
                 } else {
                     match self.upstream.poll_read(cx) {
                         Poll::Ready(Ok(())) => progress = true,
-                        Poll::Ready(Err(_)) => return Poll::Ready(Ok(Ended::UpstreamBroken)),
+                        Poll::Ready(Err(_)) => {
+                            return Poll::Ready(Ok(self.closing().unwrap_or(Ended::UpstreamBroken)));
+                        }
                         Poll::Pending => {}
                     }
                 }
             }
             if !self.upstream.has_output() {
-                if self.client_over {
-                    return Poll::Ready(Ok(Ended::Closed));
-                }
-                if !self.client_waits && self.client.holds(self.client_needs) {
+                if self.closing().is_some() {
+                    // What was sent before the end is carried out and answered: the upstream closes then.
+                    let _ = self.upstream.poll_close(cx);
+                } else if !self.client_waits && self.client.holds(self.client_needs) {
                     self.take_client(session)?;
                     progress = true;
-                } else if self.client.ended {
-                    return Poll::Ready(Ok(Ended::ClientLeft));
-                } else if !self.client_waits || self.client.input().len() < BUFFER_BYTES {
+                } else if !self.client.ended
+                    && (!self.client_waits || self.client.input().len() < BUFFER_BYTES)
+                {
                     match self.client.poll_read(cx) {
                         Poll::Ready(Ok(())) => progress = true,
                         Poll::Ready(Err(_)) => return Poll::Ready(Ok(Ended::ClientLeft)),
@@ -73,6 +75,15 @@ impl Pump {
                 self.upstream.rest();
                 return Poll::Pending;
             }
+        }
+    }
+
+    /// How the session ends, once the client has said that it ends, or its last byte has been taken.
+    pub(super) fn closing(&self) -> Option<Ended> {
+        if self.client_over {
+            Some(Ended::Closed)
+        } else {
+            (self.client.ended && !self.client.holds(self.client_needs)).then_some(Ended::ClientLeft)
         }
     }
 

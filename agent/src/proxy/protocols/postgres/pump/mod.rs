@@ -122,7 +122,7 @@ impl Pump {
                 Woken::Broken(violation) => return self.break_off(session, &violation).await,
                 Woken::Owing(now) => {
                     owing = now;
-                    if owing == Owing::Reading {
+                    if matches!(owing, Owing::Reading | Owing::Close) {
                         deadline.as_mut().reset(tokio::time::Instant::now() + stalled);
                     }
                 }
@@ -140,6 +140,7 @@ impl Pump {
                     };
                 }
                 Woken::Deadline if owing == Owing::Startup => return Ended::StartupTimedOut,
+                Woken::Deadline if owing == Owing::Close => return Ended::Closed,
                 Woken::Deadline => {
                     let words = "what was sent has been left unread for too long";
                     return self.cut(session, &Refusal::new(Ended::Stalled, words)).await;
@@ -165,7 +166,7 @@ impl Pump {
         let expired = async {
             match owing {
                 Owing::Nothing => std::future::pending().await,
-                Owing::Startup | Owing::Reading => deadline.await,
+                Owing::Startup | Owing::Reading | Owing::Close => deadline.await,
             }
         };
         let io = poll_fn(|cx| match self.poll_advance(cx, session) {
@@ -192,6 +193,8 @@ impl Pump {
             Owing::Startup
         } else if self.client.has_output() || self.upstream.has_output() {
             Owing::Reading
+        } else if self.closing().is_some() && self.machine.awaited() == 0 {
+            Owing::Close
         } else {
             Owing::Nothing
         }
@@ -232,6 +235,8 @@ enum Owing {
     Startup,
     /// To read the output that waits for it.
     Reading,
+    /// To close: the client has ended, and every command is answered.
+    Close,
     /// Nothing: an idle session may last.
     Nothing,
 }
