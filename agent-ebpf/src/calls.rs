@@ -46,7 +46,7 @@ pub fn refuse(why: Refusal, tag: &TaskTag, tgid: u32, address: [u32; 4], port: u
 
 /// Fails the call with ECONNREFUSED rather than EPERM: clients know what to do about a refused connection.
 #[inline(always)]
-fn deny() -> i32 {
+pub fn deny() -> i32 {
     // SAFETY: the helper has no precondition.
     let _ = unsafe { bpf_set_retval(-ECONNREFUSED) };
     REFUSE

@@ -14,11 +14,21 @@ use crate::{
 
 const CURRENT_NETNS: u64 = u64::MAX; // BPF_F_CURRENT_NETNS
 
-/// Whether a listener at this loopback address and port was made by a process of the caller's own job, which
-/// `tag` names. A connection within a job does not leave the host and needs no policy. A listener that was
-/// made outside the job does not count: it may forward anywhere. 0.0.0.0 and :: count as 127.0.0.1 and ::1.
+/// What a connection to an address would find.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// A listener at a loopback address that a process of the caller's own job made. A connection within a
+    /// job does not leave the host and needs no policy.
+    OwnListener,
+    /// Nothing: no socket listens at this loopback address.
+    Nothing,
+    /// Anything else. A listener that was made outside the job may forward anywhere.
+    Other,
+}
+
+/// What a connection of the job that `tag` names would find. 0.0.0.0 and :: count as 127.0.0.1 and ::1.
 #[inline(always)]
-pub fn owned_by_same_job(ctx: &SockAddrContext, tag: &TaskTag, address: &[u32; 4], port: u32) -> bool {
+pub fn find(ctx: &SockAddrContext, tag: &TaskTag, address: &[u32; 4], port: u32) -> Found {
     let loopback = if is_mapped(address) {
         u32::from_be(address[3]) >> 24 == 127 || address[3] == 0
     } else {
@@ -28,11 +38,15 @@ pub fn owned_by_same_job(ctx: &SockAddrContext, tag: &TaskTag, address: &[u32; 4
             && (address[3] == 0 || address[3] == LOOPBACK_V6[3])
     };
     if !loopback {
-        return false;
+        return Found::Other;
     }
     let v4 = if address[3] == 0 { LOOPBACK_V4 } else { address[3] };
     let at = if is_mapped(address) { Some(v4) } else { None };
-    listener_at(ctx, at, port).is_some_and(|(job, _)| job == tag.job)
+    match listener_at(ctx, at, port) {
+        None => Found::Nothing,
+        Some((job, _)) if job == tag.job => Found::OwnListener,
+        Some(_) => Found::Other,
+    }
 }
 
 /// Whether the agent itself listens at this port (host byte order) now: on 127.0.0.1 if `v4`, otherwise on

@@ -1,8 +1,8 @@
 //! Sends the TCP connections of followed processes to the agent's listener in their network namespace.
 //!
 //! The original destination is kept in the socket's storage at connect; `publish` hands it to the agent. A
-//! connection to a loopback listener of the same job goes there directly; any other that can't be redirected
-//! is refused. Once the agent's lease has lapsed, every connection is refused. The connect of a UDP socket
+//! connection to a loopback listener of the same job goes there directly. One to a loopback address where
+//! nothing listens is refused, as it would be without lineal; so is any other that can't be redirected. Once the agent's lease has lapsed, every connection is refused. The connect of a UDP socket
 //! arrives here, too, and is left to `datagrams`.
 
 use agent_abi::{
@@ -17,11 +17,11 @@ use aya_ebpf::{
 
 use crate::{
     calls::{
-        ALLOW, LOOPBACK_V4, LOOPBACK_V6, SOCK_STREAM, address_v6, is_mapped, is_unspecified, port_of, refuse,
+        ALLOW, LOOPBACK_V4, LOOPBACK_V6, SOCK_STREAM, address_v6, deny, is_mapped, is_unspecified, port_of, refuse,
         sender, set_address_v4, set_address_v6, set_mapped_v4, set_port,
     },
     datagrams,
-    listening::{agent_listens, owned_by_same_job},
+    listening::{Found, agent_listens, find},
     maps::LISTENERS,
     stamps::{socket_tag_or_insert, stamp_of},
     tags::current_tgid,
@@ -82,14 +82,19 @@ fn redirect(ctx: &SockAddrContext, tag: &TaskTag, address: [u32; 4], via: Via) -
     if !lease_holds() {
         return refuse(Refusal::NoLease, tag, tgid, address, port);
     }
-    if owned_by_same_job(ctx, tag, &address, port) {
-        count(stat::OWN_LISTENER);
-        if is_unspecified(&address) {
-            // For 0.0.0.0 and :: the kernel would connect to the address that the socket is bound to, which
-            // is not the loopback address whose listener was looked up.
-            go_to_loopback(context, via);
+    match find(ctx, tag, &address, port) {
+        Found::OwnListener => {
+            count(stat::OWN_LISTENER);
+            if is_unspecified(&address) {
+                // For 0.0.0.0 and :: the kernel would connect to the address that the socket is bound to,
+                // which is not the loopback address whose listener was looked up.
+                go_to_loopback(context, via);
+            }
+            return ALLOW;
         }
-        return ALLOW;
+        // As the kernel would. The program answers itself: somebody may begin to listen just now.
+        Found::Nothing => return deny(),
+        Found::Other => {}
     }
     let Some(listener_port) = listener_port(ctx, via) else {
         return refuse(Refusal::NoListener, tag, tgid, address, port);
