@@ -2,8 +2,9 @@
 //!
 //! The original destination is kept in the socket's storage at connect; `publish` hands it to the agent. A
 //! connection to a loopback listener of the same job goes there directly. One to a loopback address where
-//! nothing listens is refused, as it would be without lineal; so is any other that can't be redirected. Once the agent's lease has lapsed, every connection is refused. The connect of a UDP socket
-//! arrives here, too, and is left to `datagrams`.
+//! nothing listens is refused, as it would be without lineal; so is any other that can't be redirected. Once
+//! the agent's lease has lapsed, every connection is refused. The connect of a UDP socket arrives here, too,
+//! and is left to `datagrams`.
 
 use agent_abi::{
     Refusal, SOCKET_REDIRECTED_V4, SOCKET_REDIRECTED_V6, SOCKET_STAMPED, SocketTag, TaskTag, mapped, stat,
@@ -17,8 +18,8 @@ use aya_ebpf::{
 
 use crate::{
     calls::{
-        ALLOW, LOOPBACK_V4, LOOPBACK_V6, SOCK_STREAM, address_v6, deny, is_mapped, is_unspecified, port_of, refuse,
-        sender, set_address_v4, set_address_v6, set_mapped_v4, set_port,
+        ALLOW, LOOPBACK_V4, LOOPBACK_V6, SOCK_STREAM, address_v6, deny, is_mapped, is_unspecified, port_of,
+        refuse, sender, set_address_v4, set_address_v6, set_mapped_v4, set_port,
     },
     datagrams,
     listening::{Found, agent_listens, find},

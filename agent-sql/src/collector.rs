@@ -1,6 +1,9 @@
 //! Gathers the facts of a text while its tree is walked, and sorts them into their canonical form.
 
-use agent_core::facts::{Access, Action, Detail, Facts, Relation, SqlFacts, SqlResource};
+use agent_core::{
+    facts::{Access, Action, Detail, Facts, Relation, SqlFacts, SqlResource},
+    postgres::{decides_reading, keeps_reading},
+};
 use pg_raw_parse::{list::NodeList, nodes::RangeVar};
 
 use crate::{

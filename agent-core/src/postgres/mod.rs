@@ -64,9 +64,9 @@ pub use fault::{ClientFault, Misuse, UpstreamFault, Violation, fatal_error};
 pub use limits::Limits;
 pub use poison::Denial;
 pub use question::{Excess, Question};
+pub use reading::{decides_reading, keeps_reading};
 pub use startup::{Setting, Startup, UnsupportedOption};
 pub use state::Session;
-pub use reading::{decides_reading, keeps_reading};
 pub use statements::{Candidates, Parameter, Parameters, Statement};
 pub use step::{ClientStep, UpstreamStep};
 

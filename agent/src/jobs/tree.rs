@@ -45,7 +45,8 @@ pub enum TreeError {
         /// The process.
         pid: u32,
     },
-    /// The host's processes can't be read, as when descriptors run out: the tree might have more than are seen.
+    /// The host's processes can't be read, as when descriptors run out: the tree might have more than are
+    /// seen.
     #[error("the processes of this host cannot be read: {0}")]
     Unreadable(io::Error),
     /// A process of the tree can't be stopped, as when descriptors run out.

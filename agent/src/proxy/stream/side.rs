@@ -52,7 +52,28 @@ pub struct Side<S> {
     closed: bool,
 }
 
+/// What was read from the client, taken out of its side while the machine looks at it.
+pub struct Taken(Vec<u8>);
+
+impl Taken {
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 impl Side<Client> {
+    /// Takes the input out, to be put back by [`Self::put_back`].
+    pub fn take_input(&mut self) -> Taken {
+        Taken(std::mem::take(&mut self.input))
+    }
+
+    /// Puts the input back, without the bytes at its start that are done with.
+    pub fn put_back(&mut self, input: Taken, done: usize) {
+        self.input = input.0;
+        self.consume(done);
+    }
+
     /// Adds an answer to what is to be written.
     pub fn answer(&mut self, bytes: &[u8]) {
         self.output.extend_from_slice(bytes);
@@ -68,8 +89,8 @@ impl Side<Client> {
 impl Side<Upstream> {
     /// Adds what the machine hands out to what is to be written. The machine was shown what follows the first
     /// `done` bytes of the client's input. Returns how many bytes at the input's start are done with then.
-    pub fn forward(&mut self, forward: Forward, client: &mut Side<Client>, done: usize) -> usize {
-        self.take_over(&mut client.input, done, forward.bytes())
+    pub fn forward(&mut self, forward: Forward, client: &mut Taken, done: usize) -> usize {
+        self.take_over(&mut client.0, done, forward.bytes())
     }
 
     /// Adds what the machine hands out in place of the client's bytes to what is to be written. Returns how
@@ -146,8 +167,8 @@ impl<S> Side<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// Shuts our direction down, for which nothing may wait to be written; what the other end still sends can be
-    /// read. Does nothing the second time.
+    /// Shuts our direction down, for which nothing may wait to be written; what the other end still sends can
+    /// be read. Does nothing the second time.
     pub fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.closed {
             // An end that is gone shows when it is read from.

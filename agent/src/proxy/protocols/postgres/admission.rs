@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use agent_core::{
     facts::{Action, Detail, Facts, SqlFacts},
-    postgres::{Session as Machine, Setting, Startup, Violation},
+    postgres::{Session as Machine, Setting, Startup, Violation, decides_reading, keeps_reading},
     ruling::Admission,
     target::{Scope, Target},
 };
@@ -111,7 +111,7 @@ fn decide(
 /// `SET`.
 fn beginning(settings: &[Setting]) -> Beginning {
     let mut parts = vec![Facts::connect()];
-    let set = settings.iter().filter(|(name, _)| !agent_sql::decides_reading(name));
+    let set = settings.iter().filter(|(name, _)| !decides_reading(name));
     let names: BTreeSet<Box<str>> = set.map(|(name, _)| name.clone()).collect();
     if !names.is_empty() {
         let sql = SqlFacts { settings: names.into_iter().collect(), ..SqlFacts::one_statement() };
@@ -122,8 +122,7 @@ fn beginning(settings: &[Setting]) -> Beginning {
 
 /// A setting that no startup message may make: the upstream would read text in another way than the analysis.
 fn forbidden_setting(settings: &[Setting]) -> Option<&str> {
-    let forbidden =
-        |(name, value): &&Setting| agent_sql::decides_reading(name) && !agent_sql::keeps_reading(name, value);
+    let forbidden = |(name, value): &&Setting| decides_reading(name) && !keeps_reading(name, value);
     settings.iter().find(forbidden).map(|(name, _)| &**name)
 }
 

@@ -90,8 +90,9 @@ impl Pump {
     /// Hands the client's bytes to the machine, as far as it takes them, and has its questions ruled on.
     fn take_client(&mut self, session: &Session) -> Result<(), Violation> {
         let mut done = 0;
+        let mut input = self.client.take_input();
         let outcome = loop {
-            let rest = self.client.input().get(done..).unwrap_or_default();
+            let rest = input.bytes().get(done..).unwrap_or_default();
             match self.machine.client(rest) {
                 Ok(ClientStep::NeedMore { bytes_min }) => {
                     self.client_needs = bytes_min;
@@ -101,7 +102,7 @@ impl Pump {
                     self.client_waits = true;
                     break Ok(());
                 }
-                Ok(ClientStep::Forward(forward)) => done = self.upstream.forward(forward, &mut self.client, done),
+                Ok(ClientStep::Forward(forward)) => done = self.upstream.forward(forward, &mut input, done),
                 Ok(ClientStep::Replace(replace)) => done += self.upstream.replace(replace),
                 Ok(ClientStep::Reply { consumed, client }) => {
                     self.client.answer(client);
@@ -120,7 +121,7 @@ impl Pump {
                 Err(violation) => break Err(violation),
             }
         };
-        self.client.consume(done);
+        self.client.put_back(input, done);
         outcome
     }
 
