@@ -10,7 +10,7 @@ use std::{
 use lineal_tests::{Lab, LabOptions, command::PATIENCE, script::PYTHON, story::SUBJECT};
 use rustix::{net, process::Signal};
 
-use crate::shared::{counted, decisions_on, lines, own_lab, text};
+use crate::shared::{counted, decisions_on, lab, lines, own_lab, text};
 
 /// Connects anew for each line it is told, and prints what a query returned or why it was refused.
 const CONNECT_ON_DEMAND: &str = r#"
@@ -170,7 +170,7 @@ fn an_upstream_that_does_not_answer_is_reported_and_others_keep_working() {
 }
 
 #[test]
-fn a_dead_upstream_is_reported_and_others_keep_working() {
+fn a_dead_upstream_of_this_host_refuses_as_without_lineal_and_others_keep_working() {
     let lab = Lab::start(&LabOptions {
         upstreams: "[[upstream]]\nname = \"dead\"\nprotocol = \"postgres\"\naddresses = [\"127.0.0.1:1\"]\n"
             .to_owned(),
@@ -179,8 +179,33 @@ fn a_dead_upstream_is_reported_and_others_keep_working() {
     .unwrap();
     let done = lab.run("dead", &["psql", "-XAtqc", "SELECT 1", "port=1"]).unwrap();
     assert_eq!(done.code, Some(2), "{done:?}");
-    assert!(done.stderr.contains("lineal: "), "{done:?}");
+    assert!(done.stderr.contains("Connection refused"), "{done:?}");
     assert_eq!(lines(&lab.psql(&["SELECT 1"]).unwrap()), ["1"]);
+}
+
+#[test]
+fn a_loopback_port_refuses_until_somebody_listens_there() {
+    let script = r#"
+import os, socket
+def outcome(address):
+    try:
+        socket.create_connection(address, 20).close()
+        return "connected"
+    except ConnectionRefusedError:
+        return "refused"
+# A port that is taken and not listened at.
+own = socket.socket()
+own.bind(("127.0.0.1", 0))
+port, server = own.getsockname()[1], int(os.environ["PGPORT"])
+print(*(outcome((host, port)) for host in ("127.0.0.1", "127.0.0.2", "0.0.0.0", "::1", "::ffff:127.0.0.1", "::")))
+own.listen()
+print(outcome(("127.0.0.1", port)))
+# The server listens on 127.0.0.1 alone; "localhost" may stand for ::1 first.
+print(outcome(("::1", server)), outcome(("127.0.0.1", server)), outcome(("localhost", server)))
+"#;
+    let done = lab().python(script).unwrap();
+    let refused = ["refused"; 6].join(" ");
+    assert_eq!(lines(&done), [&*refused, "connected", "refused connected connected"], "{done:?}");
 }
 
 #[test]

@@ -156,7 +156,7 @@ impl Rules {
     /// The name of the rule that matches a process which runs already, as if it executed its file now.
     ///
     /// # Errors
-    /// The process has ended, or can't be read for another reason: no rule can be ruled out then.
+    /// The process has ended; or it can't be read, as when descriptors run out, and no rule can be ruled out.
     pub fn of_process(&self, pid: u32, uid: u32) -> io::Result<Option<&str>> {
         // The names of cgroups need not be UTF-8.
         let cgroups = fs::read(format!("/proc/{pid}/cgroup"))?;
@@ -171,9 +171,9 @@ impl Rules {
                 Matcher::Cgroup(above) => cgroup.is_some_and(|path| path.starts_with(above)),
                 Matcher::Executable(path) => match executable(pid) {
                     Ok(exe) => exe == *path,
-                    // A kernel thread has none.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-                    Err(error) => return Err(error),
+                    Err(error) if is_shortage(&error) => return Err(error),
+                    // A kernel thread has none, and some hosts hide that of a few processes even from root.
+                    Err(_) => false,
                 },
             };
             if matches {
@@ -182,6 +182,11 @@ impl Rules {
         }
         Ok(None)
     }
+}
+
+/// Whether an error says that the agent, or the host, has run out of something.
+fn is_shortage(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM))
 }
 
 /// What a rule of the configuration matches, or why it can't be used.
