@@ -197,7 +197,8 @@ def outcome(address):
 own = socket.socket()
 own.bind(("127.0.0.1", 0))
 port, server = own.getsockname()[1], int(os.environ["PGPORT"])
-print(*(outcome((host, port)) for host in ("127.0.0.1", "127.0.0.2", "0.0.0.0", "::1", "::ffff:127.0.0.1", "::")))
+hosts = "127.0.0.1", "127.0.0.2", "0.0.0.0", "::1", "::ffff:127.0.0.1", "::"
+print(*(outcome((host, port)) for host in hosts))
 own.listen()
 print(outcome(("127.0.0.1", port)))
 # The server listens on 127.0.0.1 alone; "localhost" may stand for ::1 first.
