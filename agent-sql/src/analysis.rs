@@ -7,6 +7,9 @@ use agent_core::facts::{Access, Action, Detail, Facts, SqlFacts, SqlResource};
 /// statement, and each execution has all of the statement's facts decided on and recorded.
 pub const FACTS_MAX: usize = 1_024;
 
+/// How many deallocated names of a text are listed. The server drops the others, too; lineal keeps them.
+pub const DEALLOCATES_MAX: usize = 64;
+
 /// The facts of one SQL text, and the prepared statements and cursors that it names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Analysis {
@@ -19,6 +22,9 @@ pub struct Analysis {
     /// The names of the cursors that the text fetches from or moves. The protocol's named portals are
     /// cursors, too.
     pub fetches: Vec<Box<str>>,
+    /// The names of the prepared statements that the text deallocates, in its order, up to
+    /// [`DEALLOCATES_MAX`]; those of `DEALLOCATE ALL` are not listed.
+    pub deallocates: Vec<Box<str>>,
     /// Why the text is `sql:unparsed`; `None` if it is not. May quote the text.
     pub unparsed: Option<Box<str>>,
 }
@@ -34,6 +40,7 @@ impl Analysis {
             prepares: Vec::new(),
             executes: Vec::new(),
             fetches: Vec::new(),
+            deallocates: Vec::new(),
             unparsed: Some(reason.into()),
         }
     }

@@ -38,6 +38,8 @@ pub(crate) struct Collector {
     pub(crate) prepares: Vec<(Box<str>, Facts)>,
     pub(crate) executes: Vec<Box<str>>,
     pub(crate) fetches: Vec<Box<str>>,
+    /// In the text's order: an answer of the server's tells that the next of them is gone.
+    pub(crate) deallocates: Vec<Box<str>>,
 }
 
 impl Collector {
@@ -148,6 +150,7 @@ impl Collector {
             prepares: self.prepares,
             executes: canonical(&mut self.executes),
             fetches: canonical(&mut self.fetches),
+            deallocates: self.deallocates,
             unparsed: None,
         }
     }

@@ -34,7 +34,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::collector::Collector;
 pub use crate::{
-    analysis::{Analysis, FACTS_MAX},
+    analysis::{Analysis, DEALLOCATES_MAX, FACTS_MAX},
     fingerprint::fingerprint,
     reading::altered_reading,
     redact::redact,

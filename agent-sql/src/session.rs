@@ -10,7 +10,7 @@ use pg_raw_parse::{
     raw::{TransactionStmtKind, VariableSetKind},
 };
 
-use crate::{collector::Value, walk::Walk};
+use crate::{analysis::DEALLOCATES_MAX, collector::Value, walk::Walk};
 
 impl<'a> Walk<'a, '_> {
     /// Adds the facts of a statement about the session; false if `node` is not one.
@@ -37,10 +37,17 @@ impl<'a> Walk<'a, '_> {
                 self.facts.fetches.push(fetch.portalname().unwrap_or_default().into());
             }
             Node::ListenStmt(_) | Node::NotifyStmt(_) => self.facts.database(Action::SqlNotify),
-            Node::ClosePortalStmt(_)
-            | Node::UnlistenStmt(_)
-            | Node::DiscardStmt(_)
-            | Node::DeallocateStmt(_) => self.facts.database(Action::SqlDiscard),
+            Node::ClosePortalStmt(_) | Node::UnlistenStmt(_) | Node::DiscardStmt(_) => {
+                self.facts.database(Action::SqlDiscard)
+            }
+            Node::DeallocateStmt(deallocate) => {
+                self.facts.database(Action::SqlDiscard);
+                if let Some(name) = deallocate.name()
+                    && self.facts.deallocates.len() < DEALLOCATES_MAX
+                {
+                    self.facts.deallocates.push(name.into());
+                }
+            }
             _ => return false,
         }
         true

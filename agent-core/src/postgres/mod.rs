@@ -72,6 +72,7 @@ pub use step::{ClientStep, UpstreamStep};
 
 mod cancel;
 mod client;
+mod deallocations;
 mod event;
 mod fault;
 mod limits;

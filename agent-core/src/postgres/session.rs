@@ -118,10 +118,15 @@ impl Session {
 
     /// The statement that awaits its ruling may give `name` (any name, for `None`) a meaning by SQL
     /// `PREPARE`. To be called before the ruling. If the protocol gave the name a meaning before, an Execute
-    /// of it has two candidates from now on. `DEALLOCATE` alone needs no such call: PostgreSQL then refuses
-    /// what it dropped.
+    /// of it has two candidates from now on.
     pub fn sql_prepared(&mut self, name: Option<&[u8]>) {
         self.statements.note_sql(name);
+    }
+
+    /// The statement that awaits its ruling, of this number, drops these prepared statements by SQL
+    /// `DEALLOCATE`, in this order. To be called before the ruling, and only if it lets the statement pass.
+    pub fn sql_deallocates(&mut self, command: u64, names: impl IntoIterator<Item = Box<[u8]>>) {
+        self.deallocations.note(command, names);
     }
 
     /// Like [`Self::sql_prepared`], for SQL `DECLARE` and the names of portals.

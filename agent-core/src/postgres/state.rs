@@ -7,6 +7,7 @@
 use std::{collections::VecDeque, ops::Range};
 
 use super::{
+    deallocations::Deallocations,
     event::Event,
     fault::Violation,
     limits::Limits,
@@ -31,6 +32,7 @@ pub struct Session {
     pub(super) replies: Replies,
     pub(super) statements: Namespace<Statement>,
     pub(super) portals: Namespace<Portal>,
+    pub(super) deallocations: Deallocations,
     /// Counts the bytes that `statements` and `portals` keep.
     pub(super) meter: Meter,
     pub(super) settings: ReportedSettings,
@@ -74,6 +76,7 @@ impl Session {
             replies: Replies::default(),
             statements: Namespace::new(limits.statements_max),
             portals: Namespace::new(limits.portals_max),
+            deallocations: Deallocations::default(),
             meter: Meter::default(),
             settings: ReportedSettings::default(),
             upstream_encrypted: false,

@@ -29,6 +29,11 @@ impl Replies {
         self.skipping
     }
 
+    /// The command that the upstream's next reply answers; `None` if it answers none.
+    pub(in crate::postgres) fn command(&self) -> Option<u64> {
+        self.queue.front()?.command()
+    }
+
     /// The denial that the client is to be told instead, if the upstream's next message is an error.
     pub(in crate::postgres) fn poison(&self) -> Option<&Denial> {
         match self.queue.front()? {

@@ -190,7 +190,7 @@ impl Executor {
                 }
             };
             if let Some((command, ruling, notes)) = ruled {
-                notes.tell(session);
+                notes.tell(session, command);
                 ruling.tell(session, command).unwrap();
             }
             buffer.drain(..consumed);
@@ -198,20 +198,23 @@ impl Executor {
     }
 }
 
-/// The names that a text gives a meaning by SQL: "prepare NAME …" and "declare NAME …", anywhere in it.
+/// The names that a text gives a meaning by SQL: "prepare NAME …" and "declare NAME …", anywhere in it; and
+/// the one that "deallocate NAME" takes it from.
 struct Notes {
     prepared: Option<String>,
     declared: Option<String>,
+    deallocated: Option<String>,
 }
 
 impl Notes {
-    fn tell(&self, session: &mut Session) {
+    fn tell(&self, session: &mut Session, command: u64) {
         if let Some(name) = &self.prepared {
             session.sql_prepared(Some(name.as_bytes()));
         }
         if let Some(name) = &self.declared {
             session.sql_declared(Some(name.as_bytes()));
         }
+        session.sql_deallocates(command, self.deallocated.iter().map(|name| name.as_bytes().into()));
     }
 }
 
@@ -229,7 +232,7 @@ fn notes(question: &Question<'_>) -> Notes {
         let mut words = text.split(' ').skip_while(|word| *word != verb);
         words.next().and_then(|_| words.next()).map(|name| name.trim_end_matches(';').to_owned())
     };
-    Notes { prepared: after("prepare"), declared: after("declare") }
+    Notes { prepared: after("prepare"), declared: after("declare"), deallocated: after("deallocate") }
 }
 
 /// What a test's policy says.
@@ -338,6 +341,10 @@ fn tell(event: &Event) -> String {
         Event::Ready(Transaction::Open) => "ready T".to_owned(),
         Event::Ready(Transaction::Failed) => "ready E".to_owned(),
         Event::UpstreamFatal(error) => format!("fatal {}", error.code()),
+        Event::Dropped { name, before } => {
+            let name = name.as_deref().map_or("all".into(), String::from_utf8_lossy);
+            format!("dropped {name} of up to {before}")
+        }
         Event::Outcome(outcome) => {
             let ending = match &outcome.ending {
                 Ending::Complete => "complete".to_owned(),

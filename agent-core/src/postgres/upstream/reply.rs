@@ -37,14 +37,37 @@ impl Session {
             b'G' => Some(Reply::CopyIn),
             b'H' => Some(Reply::CopyOut),
             b'V' => Some(Reply::FunctionResult),
-            b'C' => Fields::new(message.body).string().map(|text| Reply::CommandComplete(Tag::new(text))),
+            b'C' => return self.command_complete(message),
             b'Z' => return self.ready(message),
             b'W' => return Err(UpstreamFault::CopyBoth.into()),
             _ => return Err(unexpected(tag, "in the command phase")),
         };
-        let reply =
-            reply.ok_or(UpstreamFault::Malformed { tag, what: "its fields do not fit its length" })?;
+        let reply = reply.ok_or(malformed(tag))?;
         self.receive(reply, message)?;
+        Ok(Pass::Forward)
+    }
+
+    /// Takes a CommandComplete. Its tag tells that prepared statements are gone.
+    fn command_complete(&mut self, message: &Message<'_>) -> Result<Pass, Violation> {
+        let text = Fields::new(message.body).string().ok_or(malformed(message.header.tag))?;
+        let tag = Tag::new(text);
+        let command = self.replies.command();
+        self.receive(Reply::CommandComplete(tag), message)?;
+        if let Some(command) = command {
+            match tag.as_str() {
+                "DEALLOCATE" => {
+                    if let Some(name) = self.deallocations.next(command) {
+                        self.statements.forget(&name);
+                        self.events.push_back(Event::Dropped { name: Some(name), before: command - 1 });
+                    }
+                }
+                "DEALLOCATE ALL" | "DISCARD ALL" => {
+                    self.statements.forget_all();
+                    self.events.push_back(Event::Dropped { name: None, before: command - 1 });
+                }
+                _ => {}
+            }
+        }
         Ok(Pass::Forward)
     }
 
@@ -66,6 +89,11 @@ impl Session {
         let mut gone = |expect: Expect, answered: Answered, fate: Fate| {
             let done = fate != Fate::Skipped && answered.error.is_none();
             settle(&expect, done, fate, statements, portals);
+            if let (true, Expect::CloseStatement { name, before, .. }) = (done, &expect)
+                && !name.is_empty()
+            {
+                events.push_back(Event::Dropped { name: Some(name.clone()), before: *before });
+            }
             if let Some(outcome) = outcome(&expect, answered, fate) {
                 events.push_back(Event::Outcome(outcome));
             }
@@ -103,10 +131,14 @@ fn settle(
                 portals.revoke(name);
             }
         }
-        Expect::CloseStatement { name, order: Some(order) } => close(statements, name, *order, done),
+        Expect::CloseStatement { name, order: Some(order), .. } => close(statements, name, *order, done),
         Expect::ClosePortal { name, order: Some(order) } => close(portals, name, *order, done),
         _ => {}
     }
+}
+
+fn malformed(tag: u8) -> UpstreamFault {
+    UpstreamFault::Malformed { tag, what: "its fields do not fit its length" }
 }
 
 fn close<V: Clone>(names: &mut Namespace<V>, name: &[u8], order: Order, done: bool) {

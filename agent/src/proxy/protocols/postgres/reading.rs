@@ -31,8 +31,14 @@ pub struct Reading {
 impl Reading {
     /// The reading of a command that has no text of its own.
     pub fn of(facts: Facts) -> Self {
-        let analysis =
-            Analysis { facts, prepares: vec![], executes: vec![], fetches: vec![], unparsed: None };
+        let analysis = Analysis {
+            facts,
+            prepares: vec![],
+            executes: vec![],
+            fetches: vec![],
+            deallocates: vec![],
+            unparsed: None,
+        };
         Self { analysis, fingerprint: String::new(), redacted: None, declares: false }
     }
 

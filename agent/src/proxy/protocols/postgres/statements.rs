@@ -84,11 +84,13 @@ pub struct Ruled {
     pub prepares: Vec<Option<Box<str>>>,
     /// The text may make cursors.
     pub declares: bool,
+    /// The names that the text deallocates, in its order.
+    pub deallocates: Vec<Box<str>>,
 }
 
 impl Ruled {
     fn of(ruling: Ruling<Grant>, recorded: bool) -> Self {
-        Self { ruling, recorded, prepares: Vec::new(), declares: false }
+        Self { ruling, recorded, prepares: Vec::new(), declares: false, deallocates: Vec::new() }
     }
 
     /// Denied without a record.
@@ -119,6 +121,7 @@ impl Ruled {
             self.prepares.push(None);
         }
         self.declares = calls || reading.declares;
+        self.deallocates.clone_from(&reading.analysis.deallocates);
         self
     }
 }
@@ -145,7 +148,7 @@ impl Statements {
             Question::Startup(_) => Ruled::denied("a session begins once only"),
             Question::Simple { text } => {
                 let reading = self.reader.read(text);
-                let facts = self.complete(&reading.analysis);
+                let facts = self.complete(&reading.analysis, number);
                 let text = &reading.shown(text);
                 let shown = Shown { number, facts: &facts, reading: &reading, text, parameters: &[] };
                 self.settle(session, &shown).with_names_of(&reading)
@@ -186,7 +189,7 @@ impl Statements {
     /// shows.
     fn prepare(&mut self, session: &Session, number: u64, name: &[u8], statement: &Statement) -> Ruled {
         let reading = self.reader.read_statement(statement);
-        let facts = self.complete(&reading.analysis);
+        let facts = self.complete(&reading.analysis, number);
         let judgement = self.judge.decide(&facts);
         if name.is_empty()
             && let Some(preparation) = Preparation::of(number, judgement.decision())
@@ -197,7 +200,7 @@ impl Statements {
         let shown = Shown { number, facts: &facts, reading: &reading, text, parameters: &[] };
         let ruled = Ruled::recorded(Judge::record(session, &shown.command(), &judgement));
         if ruled.passes() {
-            self.parsed.add(&sql_name(name), &facts);
+            self.parsed.add(&sql_name(name), &facts, number);
         }
         ruled
     }
@@ -216,16 +219,18 @@ impl Statements {
         let parsed = candidates.parsed.map(|statement| (self.reader.read_statement(statement), statement));
         let others = self.unparsed_candidates(candidates);
         let (facts, text, reading): (Cow<'_, Facts>, Cow<'_, str>, _) = match (&parsed, &*others) {
-            (Some((reading, statement)), []) => {
-                (self.complete(&reading.analysis), reading.shown(statement.text()), Arc::clone(reading))
-            }
+            (Some((reading, statement)), []) => (
+                self.complete(&reading.analysis, number),
+                reading.shown(statement.text()),
+                Arc::clone(reading),
+            ),
             // Only one of them runs, but it can't be told which.
             (parsed, others) => {
                 let mut facts: Vec<Facts> = others.iter().map(|(facts, _)| facts.clone()).collect();
                 let mut texts: Vec<Cow<'_, str>> = others.iter().map(|(_, text)| (&**text).into()).collect();
                 let mut reading = None;
                 if let Some((parsed, statement)) = parsed {
-                    facts.push(self.complete(&parsed.analysis).into_owned());
+                    facts.push(self.complete(&parsed.analysis, number).into_owned());
                     texts.insert(0, parsed.shown(statement.text()));
                     reading = Some(Arc::clone(parsed));
                 }
@@ -239,7 +244,7 @@ impl Statements {
         if let Some(portal) = bound
             && ruled.passes()
         {
-            self.bound.add(&sql_name(portal), &facts);
+            self.bound.add(&sql_name(portal), &facts, number);
         }
         ruled
     }
@@ -250,8 +255,7 @@ impl Statements {
         let mut others = Vec::new();
         if let Some(name) = sql_prepared {
             let name = sql_name(name);
-            let known = self.prepared.of(&name).filter(|meanings| !meanings.is_empty());
-            let facts = known.map_or_else(|| Facts::of_sql(Action::SqlOther), joined);
+            let facts = joined(self.prepared.of(&name).into_iter().flatten());
             others.push((facts, format!("(the statement that PREPARE named {name})")));
         }
         if sql_cursor.is_some() {
@@ -266,9 +270,9 @@ impl Statements {
     }
 
     /// The statement's facts with those of whatever `EXECUTE` and `FETCH` run in it.
-    fn complete<'a>(&mut self, analysis: &'a Analysis) -> Cow<'a, Facts> {
+    fn complete<'a>(&mut self, analysis: &'a Analysis, number: u64) -> Cow<'a, Facts> {
         for (name, facts) in &analysis.prepares {
-            self.prepared.add(name, facts);
+            self.prepared.add(name, facts, number);
         }
         if analysis.executes.is_empty() && analysis.fetches.is_empty() {
             return Cow::Borrowed(&analysis.facts);
@@ -276,11 +280,12 @@ impl Statements {
         let other = Facts::of_sql(Action::SqlOther);
         let mut all = vec![&analysis.facts];
         for name in &analysis.executes {
-            let (by_sql, by_protocol) = (self.prepared.of(name), self.parsed.of(name));
             let before = all.len();
-            all.extend(by_sql.iter().chain(&by_protocol).copied().flatten());
+            let (by_sql, by_protocol) = (self.prepared.of(name), self.parsed.of(name));
+            let is_anything = by_sql.is_none() || by_protocol.is_none();
+            all.extend(by_sql.into_iter().flatten().chain(by_protocol.into_iter().flatten()));
             // The server will most likely not know it either; it is denied if it could be anything.
-            if by_sql.is_none() || by_protocol.is_none() || all.len() == before {
+            if is_anything || all.len() == before {
                 all.push(&other);
             }
         }
@@ -297,6 +302,14 @@ impl Statements {
     /// Decides and records.
     fn settle(&mut self, session: &Session, shown: &Shown<'_>) -> Ruled {
         Ruled::recorded(self.judge.rule(session, &shown.command()))
+    }
+
+    /// The server has dropped the prepared statement of this name, or all of them for `None`, that commands up
+    /// to number `before` made.
+    pub fn dropped(&mut self, name: Option<&[u8]>, before: u64) {
+        let name = name.map(sql_name);
+        self.prepared.dropped(name.as_deref(), before);
+        self.parsed.dropped(name.as_deref(), before);
     }
 
     /// A portal's parameters, as the trail keeps them.

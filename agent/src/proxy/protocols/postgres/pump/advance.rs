@@ -127,12 +127,16 @@ impl Pump {
 
     /// Tells the machine the ruling on a command, and notes that the command is on its way.
     fn carry_out(&mut self, command: u64, ruled: Ruled) -> Result<(), Violation> {
-        let Ruled { ruling, recorded, prepares, declares } = ruled;
+        let Ruled { ruling, recorded, prepares, declares, deallocates } = ruled;
         for name in &prepares {
             self.machine.sql_prepared(name.as_deref().map(str::as_bytes));
         }
         if declares {
             self.machine.sql_declared(None);
+        }
+        if matches!(ruling, Ruling::Allow(_)) {
+            let names = deallocates.into_iter().map(|name| name.into_boxed_bytes());
+            self.machine.sql_deallocates(command, names);
         }
         self.sent.push_back(Sent { command, at: Instant::now(), recorded });
         match ruling {
