@@ -1,5 +1,5 @@
 //! What the programs on socket calls share: who makes the call, the address it names, and the answers it may
-//! get.
+//! get. Addresses are in network byte order.
 
 use agent_abi::{Refusal, TaskTag};
 use aya_ebpf::{bindings::bpf_sock_addr, helpers::generated::bpf_set_retval, programs::SockAddrContext};
@@ -37,7 +37,8 @@ pub fn sender(ctx: &SockAddrContext) -> Option<TaskTag> {
     stamped(unsafe { (*ctx.sock_addr).__bindgen_anon_1.sk })
 }
 
-/// Refuses a call, counts that and tells the agent.
+/// Refuses a call with [`deny`], counts the refusal and tells the agent. [`agent_abi::Event`] says what
+/// `address` and `port` are.
 #[inline(always)]
 pub fn refuse(why: Refusal, tag: &TaskTag, tgid: u32, address: [u32; 4], port: u32) -> i32 {
     refused(why, tag, tgid, address, port);
@@ -45,6 +46,7 @@ pub fn refuse(why: Refusal, tag: &TaskTag, tgid: u32, address: [u32; 4], port: u
 }
 
 /// Fails the call with ECONNREFUSED rather than EPERM: clients know what to do about a refused connection.
+/// Counts nothing, and tells the agent nothing.
 #[inline(always)]
 pub fn deny() -> i32 {
     // SAFETY: the helper has no precondition.

@@ -2,21 +2,21 @@
 //! portals.
 //!
 //! The client may send Parse, Bind and Execute in one go, long before any reply tells whether the first of
-//! them worked. An Execute must nevertheless be decided on by what PostgreSQL will run. All attribution of
-//! statements rests on this argument:
+//! them worked. The decision on an Execute must nevertheless be about what PostgreSQL will run. All
+//! attribution of statements rests on this argument:
 //!
 //! 1. PostgreSQL handles messages in order, and after an error skips everything up to the next Sync. So if it
 //!    reaches an Execute, every Parse, Bind and Close before it *in the same segment* (since the last Sync)
 //!    has worked, and the newest of them that touches a name says what the name means. That is `tentative`.
 //! 2. A change in an *earlier* segment that is not answered yet may have failed or been skipped, and the Sync
 //!    in between ended the skipping. Its effect is unknown, and the answer is [`Lookup::Unsettled`]: wait.
-//!    The wait ends, because that segment's Sync is on its way, and PostgreSQL answers a Sync without being
-//!    asked again.
-//! 3. When nothing is unanswered, PostgreSQL has what the replies confirmed (`settled`), except for what SQL
-//!    did to the same names (`DEALLOCATE`, `PREPARE`, `CLOSE`, `DECLARE`). A name that SQL removed makes
-//!    PostgreSQL fail, which is harmless. A name that SQL gave another meaning, after the protocol gave it
-//!    one, is marked: both meanings are then candidates.
-//! 4. PostgreSQL may know a name that is not here, from SQL. [`Lookup::Absent`] is a question for the
+//!    The wait ends, because that segment's Sync is on its way, and PostgreSQL answers a Sync without a
+//!    Flush.
+//! 3. Once every change of a name is answered, the name means what the replies confirmed. That is `settled`.
+//! 4. After the protocol gave a name a meaning, tentative or settled, SQL may change the name (`DEALLOCATE`,
+//!    `PREPARE`, `CLOSE`, `DECLARE`). A name that SQL removed makes PostgreSQL fail, which is harmless. If
+//!    SQL may have given the name another meaning, both meanings are candidates (`or_sql`).
+//! 5. PostgreSQL may know a name that is not here, from SQL. [`Lookup::Absent`] is a question for the
 //!    executor; it must never be taken for an allowance.
 //!
 //! PostgreSQL compares names by their first 63 bytes (`NAMEDATALEN - 1`; its hash tables cut longer keys),
@@ -142,7 +142,7 @@ impl<V: Clone> Namespace<V> {
         }
     }
 
-    /// A statement that is about to be sent may give this name, or any name for `None`, a meaning by SQL.
+    /// Notes that SQL which is about to be sent may give this name a meaning; for `None`, any name.
     pub(super) fn note_sql(&mut self, name: Option<&[u8]>) {
         self.clock += 1;
         match name {

@@ -16,7 +16,7 @@ use aya::{
 
 use super::{error::KernelError, pins::Link, sys};
 
-/// The programs that match new cgroups with rules, each with its tracepoint.
+/// The programs that match new cgroups with rules and forget removed cgroups, each with its tracepoint.
 pub(super) const CGROUP_TRACEPOINTS: [(&str, &str); 2] =
     [("lineal_cgroup_mkdir", "cgroup_mkdir"), ("lineal_cgroup_rmdir", "cgroup_rmdir")];
 
@@ -27,8 +27,8 @@ pub(super) const PROCESS_TRACEPOINTS: [(&str, &str); 3] = [
     ("lineal_exit", "sched_process_exit"),
 ];
 
-/// The programs attached to the cgroup, in this order. `lineal_publish` goes first: no connection may be
-/// redirected before its original destination can be published.
+/// The programs attached to the configured cgroup (`KernelConfig::cgroup`), in this order. `lineal_publish`
+/// goes first: no connection may be redirected before its original destination can be published.
 pub(super) const CGROUP_PROGRAMS: [&str; 11] = [
     "lineal_publish",
     "lineal_bind4",

@@ -23,7 +23,8 @@ for _ in range(int(sys.argv[1])):
     print(round(took * 1e6))
 "#;
 /// Half of the sessions that are open at the end. The first half uses up memory that the proxy had allocated
-/// already; only the second half is measured.
+/// already, so an idle session's memory is measured on the second half only. A large result's is measured on
+/// both.
 const HALF: usize = 500;
 /// Holds sessions open: first half of them idle, then all idle, then each with a large result that nobody
 /// reads.

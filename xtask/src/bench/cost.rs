@@ -21,10 +21,10 @@ use crate::shell::say;
 const JOBS: [usize; 2] = [1, 10_000];
 /// How long the agent is watched at rest.
 const AT_REST: Duration = Duration::from_secs(10);
-/// How long anything may take to get ready.
+/// How long anything may take to get ready, or to end.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Prints how many operations a second processes outside every job do: fork, exec and exit; connect and
+/// Runs outside every job. Prints two rates, in operations per second: fork, exec and exit; connect and
 /// close.
 const RATES: &str = r#"
 import os, socket, time
@@ -85,11 +85,12 @@ pub(super) struct WithJobs {
     pub(super) events: Vec<Event>,
     /// The agent's share of one processor while nothing happens.
     pub(super) idle_cpu_share: f64,
+    /// The agent's private memory while nothing happens.
     pub(super) memory_mib: f64,
     /// How long `connect` takes in a job's process, and outside every job.
     pub(super) tagged_us: Quantiles,
     pub(super) untagged_us: Quantiles,
-    /// As [`Cost::rates`], but with this many live jobs.
+    /// As [`Cost::rates`], but with this many live jobs, and all attached rounds before all detached ones.
     pub(super) rates: Vec<Share>,
 }
 
@@ -106,6 +107,7 @@ pub(super) struct Share {
 /// Everything that was measured.
 pub(super) struct Cost {
     pub(super) with_jobs: Vec<WithJobs>,
+    /// Rates of operations outside every job, without a live job. Attached and detached rounds alternate.
     pub(super) rates: Vec<Share>,
 }
 
@@ -149,6 +151,7 @@ pub(super) fn measure(rounds: usize) -> anyhow::Result<Cost> {
     Ok(Cost { with_jobs, rates })
 }
 
+/// Measures everything but the rates, which the caller fills in.
 fn with(lab: &mut Lab, jobs: usize, port: &str) -> anyhow::Result<WithJobs> {
     let events = kernel::measure(lab)?;
     let agent = lab.agent()?.pid();
@@ -189,7 +192,7 @@ fn processor_time(process: u32) -> anyhow::Result<f64> {
 fn rates(lab: &mut Lab, rounds: usize) -> anyhow::Result<Vec<Share>> {
     let (mut attached, mut detached) = (Vec::new(), Vec::new());
     for round in 0..rounds {
-        // Each begins every other round.
+        // Attached and detached take turns at being measured first.
         for turn in 0..2 {
             if (round + turn) % 2 == 0 {
                 attached.push(rate(lab)?);
@@ -201,7 +204,7 @@ fn rates(lab: &mut Lab, rounds: usize) -> anyhow::Result<Vec<Share>> {
     Ok(shares(&attached, &detached))
 }
 
-/// Attached rates as shares of the detached ones of the same round.
+/// The rates of each attached round as shares of those of the detached round with the same number.
 fn shares(attached: &[[f64; 2]], detached: &[[f64; 2]]) -> Vec<Share> {
     let mut shares: [Vec<f64>; 2] = Default::default();
     for (attached, detached) in attached.iter().zip(detached) {

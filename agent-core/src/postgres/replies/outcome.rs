@@ -1,4 +1,4 @@
-//! How a command ended, from what its entry was answered.
+//! How a command ended, by the replies that its entry in the queue got.
 
 use super::{
     expect::Expect,
