@@ -1,5 +1,6 @@
-//! Without a verified token no job starts: `lineal run` prints one line, exits with 125 and does not start
-//! the command.
+//! How `lineal run` starts a job, or refuses to. Without a verified token it prints one line, exits with 125
+//! and does not start the command. Otherwise it exits as the command does, or with 126 or 127 if the command
+//! cannot be started. A wrong command line makes `lineal` exit with 2.
 
 use std::{
     fs,
@@ -59,6 +60,7 @@ fn text_that_is_not_a_token_starts_no_job() {
 #[test]
 fn a_single_use_token_is_refused_the_second_time() {
     let lab = lab();
+    // This token can be used only once because it names no CI run.
     let token = lab.issuer.token("single-use").unwrap();
     let file = lab.directory().join("single-use");
     fs::write(&file, &token).unwrap();
@@ -70,6 +72,7 @@ fn a_single_use_token_is_refused_the_second_time() {
 
 #[test]
 fn a_token_that_names_a_ci_run_is_accepted_for_every_job_of_that_run() {
+    // The lab's own token names a CI run.
     for _ in 0..3 {
         lines(&lab().run("again", &["true"]).unwrap());
     }
@@ -77,7 +80,7 @@ fn a_token_that_names_a_ci_run_is_accepted_for_every_job_of_that_run() {
 
 #[test]
 fn the_issuers_new_keys_are_fetched_and_its_old_ones_rejected() {
-    // The lab's configuration ends with the issuer's table, so this key belongs to it.
+    // The lab's configuration ends with the issuer's table, so this setting belongs to it.
     let more = "keys_refetch_s = 1".to_owned();
     let lab = Lab::start(&LabOptions { agent_config: more, ..LabOptions::default() }).unwrap();
     let old = lab.issuer.token("nightly").unwrap();

@@ -49,7 +49,8 @@ pub(super) struct SqlScope<'a> {
 }
 
 impl SqlScope<'_> {
-    /// `upstream/database.schema.table`. A schema that the statement leaves out is `?`.
+    /// `upstream/database` or `upstream/database.schema.table`. A schema that the statement leaves out is
+    /// `?`; the other parts after `upstream` are spelled by [`part`].
     pub(super) fn spell(&self, resource: &SqlResource) -> String {
         match resource {
             SqlResource::Database => format!("{}/{}", self.upstream, part(self.database)),
@@ -78,7 +79,8 @@ impl SqlScope<'_> {
         entity(self.uid(&SqlResource::Database), attributes, HashSet::from([upstream]))
     }
 
-    /// The entities that a resource adds to the session's: of a table, itself and its schema.
+    /// The entities that a resource adds to the session's: of a table, itself and its schema; of the
+    /// database none, because the session has it already.
     pub(super) fn entities(
         &self,
         upstream: EntityUid,
@@ -121,12 +123,14 @@ impl SqlScope<'_> {
     }
 }
 
-/// The name of the schema that a relation stands in.
+/// A schema's name, also as an attribute of Cedar's entities: spelled by [`part`], so in quotes where it is
+/// ambiguous, or `?` if the statement names no schema. A table's attribute `name` never has such quotes.
 fn schema_name(relation: &Relation) -> Cow<'_, str> {
     relation.schema.as_deref().map_or(Cow::Borrowed(LEFT_OUT), part)
 }
 
-/// `context.sql`. An SQL command without SQL facts is taken for the worst that it could be.
+/// `context.sql`. An SQL command without SQL facts (`None`) counts as very many statements, without `WHERE`,
+/// with a nested write, and with a function and a setting called `?`.
 pub(super) fn context(facts: Option<&SqlFacts>, role: &str) -> Result<RestrictedExpression, EngineError> {
     let unknown = SqlFacts {
         statements: u32::MAX,

@@ -4,7 +4,8 @@ use std::{collections::HashSet, str::FromStr as _};
 
 use cedar_policy::{Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression};
 
-/// The policy engine cannot express a request. The caller must deny the command.
+/// The policy engine cannot express a request, or something that requests are made of. The caller must deny
+/// what it was asked about: a session, a command or a destination.
 #[derive(Debug, thiserror::Error)]
 #[error("the policy engine cannot express {what}: {reason}")]
 pub struct EngineError {
@@ -18,18 +19,18 @@ impl EngineError {
     }
 }
 
-/// An entity type of the schema.
+/// The entity type of this name. Whether the schema declares it is not checked.
 pub(crate) fn entity_type(name: &str) -> Result<EntityTypeName, EngineError> {
     EntityTypeName::from_str(name).map_err(|error| EngineError::new("an entity type", error))
 }
 
-/// The entity of a type with an id.
+/// The reference to the entity that has this type and this id.
 pub(crate) fn uid(kind: &EntityTypeName, id: &str) -> EntityUid {
     EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(id))
 }
 
-/// An entity with its attributes. `ancestors` are all of them, not the nearest alone: Cedar then has no
-/// closure to compute.
+/// An entity with its attributes. `ancestors` holds not only its parents but all that is above it: Cedar then
+/// need not compute the transitive closure.
 pub(crate) fn entity(
     uid: EntityUid,
     attributes: Vec<(&str, RestrictedExpression)>,

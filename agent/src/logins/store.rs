@@ -54,7 +54,9 @@ impl Logins {
         self.0.contains_key(name)
     }
 
-    /// Fetches a login from where it is kept: reads its password file, or runs its helper.
+    /// Fetches the login of this name. Reads the password from its file or systemd credential, or asks the
+    /// helper, which runs its program unless the last password is still fresh. A role that the program prints
+    /// takes precedence over the configuration's.
     pub async fn fetch(&self, name: &str) -> Result<Login, LoginsError> {
         let entry = self.0.get(name).ok_or_else(|| LoginsError::Unknown(name.into()))?;
         let (user, password) = match &entry.source {

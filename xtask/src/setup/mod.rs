@@ -34,7 +34,7 @@ pub(crate) fn setup(purpose: Purpose) -> anyhow::Result<()> {
     if purpose.raises_labs() {
         node::install_modules("oidc", "the lab's OpenID provider")?;
     }
-    if purpose.tests_drivers() {
+    if purpose.runs_tests() {
         node::install_modules("clients/node", "node-postgres, a driver under test")?;
     }
     Ok(())

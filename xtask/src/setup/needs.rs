@@ -26,12 +26,12 @@ impl Purpose {
         self != Self::Build
     }
 
-    /// Whether PostgreSQL's drivers for other languages are tried.
-    pub(super) fn tests_drivers(self) -> bool {
+    /// Whether the tests are run, which also try PostgreSQL's drivers for other languages.
+    pub(super) fn runs_tests(self) -> bool {
         matches!(self, Self::Test | Self::All)
     }
 
-    fn compares_proxies(self) -> bool {
+    fn runs_benches(self) -> bool {
         matches!(self, Self::Bench | Self::All)
     }
 }
@@ -39,7 +39,7 @@ impl Purpose {
 /// A Debian package and what it is for.
 pub(super) type Need = (&'static str, &'static str);
 
-/// Without libclang-dev, which names these two and brings 250 MB more.
+/// The last two are named here instead of libclang-dev, which depends on both and installs 250 MB more.
 const BUILD: [Need; 3] = [
     ("gcc", "compiles PostgreSQL's own grammar"),
     ("libclang1-14", "reads the grammar's C headers, to call it from Rust"),
@@ -90,13 +90,13 @@ pub(super) fn always(purpose: Purpose) -> Vec<Need> {
     if purpose.raises_labs() {
         needs.extend(LAB);
     }
-    if purpose.tests_drivers() {
+    if purpose.runs_tests() {
         needs.extend(TEST);
     }
-    if purpose.compares_proxies() {
+    if purpose.runs_benches() {
         needs.extend(BENCH);
     }
-    if purpose.tests_drivers() || purpose.compares_proxies() {
+    if purpose.runs_tests() || purpose.runs_benches() {
         needs.push(BPFTOOL);
     }
     needs
@@ -108,7 +108,7 @@ pub(super) fn for_ebpf(missing: &Missing) -> Vec<Need> {
     if missing.compiler {
         needs.extend(EBPF_COMPILER);
     }
-    // A nightly's linker brings LLVM with it.
+    // A nightly's linker is built on the nightly's own LLVM.
     if missing.linker && !linker::is_for_nightly() {
         needs.extend(EBPF_LINKER);
     }

@@ -1,7 +1,8 @@
 //! An executor that drives a session as the real one must, with vectors for sockets and a policy for tests.
 //!
 //! The policy denies texts and names that have "deny" in them, and function 666; at Execute also texts with
-//! "later", and at Bind texts with "unbound".
+//! "later", and at Bind texts with "unbound". For a startup as the user "injected", the executor has
+//! logged in to the upstream itself.
 
 use std::collections::BTreeMap;
 
@@ -333,7 +334,7 @@ fn ask(question: &Question<'_>) -> String {
     }
 }
 
-/// An event as scripts spell it.
+/// An event as scripts spell it. An outcome begins with the command's number.
 fn tell(event: &Event) -> String {
     match event {
         Event::CancelKey(key) => format!("key {}", key.to_request()[12..].escape_ascii()),

@@ -128,7 +128,7 @@ fn run_every_way(script: &str, start: impl Fn() -> Executor) {
     }
 }
 
-/// Checks a script that starts in the command phase.
+/// Checks a script that starts in the command phase. Its first command is number 2: the startup was number 1.
 pub(super) fn check(script: &str) {
     check_with(Limits::default(), script);
 }

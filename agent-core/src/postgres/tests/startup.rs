@@ -255,6 +255,8 @@ fn a_cancel_request_may_come_through_tls() {
 /// A list of mechanisms, one of them with channel binding.
 const WITH_BINDING: &str = "SASL SCRAM-SHA-256-PLUS SCRAM-SHA-256";
 
+// Only the client's first SASL message begins with a GS2 header (RFC 5802, section 7), here `n,,`: a `y`
+// at the beginning of the second says nothing about channel binding.
 #[test]
 fn channel_binding_is_withheld_from_a_client_that_sees_another_certificate() {
     check_prepared(
