@@ -83,23 +83,23 @@ fn redirect(ctx: &SockAddrContext, tag: &TaskTag, address: [u32; 4], via: Via) -
     if !lease_holds() {
         return refuse(Refusal::NoLease, tag, tgid, address, port);
     }
-    match find(ctx, tag, &address, port) {
-        Found::OwnListener => {
-            count(stat::OWN_LISTENER);
-            if is_unspecified(&address) {
-                // For 0.0.0.0 and :: the kernel would connect to the address that the socket is bound to,
-                // which is not the loopback address whose listener was looked up.
-                go_to_loopback(context, via);
-            }
-            return ALLOW;
+    let found = find(ctx, tag, &address, port);
+    if found == Found::OwnListener {
+        count(stat::OWN_LISTENER);
+        if is_unspecified(&address) {
+            // For 0.0.0.0 and :: the kernel would connect to the address that the socket is bound to, which
+            // is not the loopback address whose listener was looked up.
+            go_to_loopback(context, via);
         }
-        // As the kernel would. The program answers itself: somebody may begin to listen just now.
-        Found::Nothing => return deny(),
-        Found::Other => {}
+        return ALLOW;
     }
     let Some(listener_port) = listener_port(ctx, via) else {
         return refuse(Refusal::NoListener, tag, tgid, address, port);
     };
+    if found == Found::Nothing {
+        // The kernel would refuse it, too. It is not asked: somebody may begin to listen just now.
+        return deny();
+    }
     storage.job = tag.job;
     storage.node = tag.node;
     storage.tgid = tgid;
