@@ -9,7 +9,9 @@ use lineal_tests::{
     script::PYTHON,
 };
 
-use crate::shared::{WIRE, WIRE_MESSAGES, lines, verified_lab};
+use serde_json::json;
+
+use crate::shared::{WIRE, WIRE_MESSAGES, decisions_on, lines, verified_lab};
 
 /// A lab whose policies allow everything except the table `forbidden`.
 fn permissive_lab() -> Lab {
@@ -110,6 +112,14 @@ fn partial_executes_flushes_and_pipelined_syncs_are_answered_in_order() {
 #[test]
 fn what_was_sent_before_the_end_is_done_and_answered() {
     check_wire(include_str!("wire/last_words.py"), &["120 60"]);
+}
+
+#[test]
+fn statements_that_sql_deallocates_never_add_up() {
+    check_wire(include_str!("wire/deallocated.py"), &["DEALLOCATE", "PREPARE row SELECT 1"]);
+    let executed = decisions_on(lab(), "EXECUTE marked");
+    assert_eq!(executed.len(), 1);
+    assert_eq!(executed[0]["actions"], json!(["sql:select", "sql:execute"]), "{executed:?}");
 }
 
 #[test]

@@ -15,8 +15,8 @@ pub enum Event {
     Ready(Transaction),
     /// A command that was ruled on has ended.
     Outcome(Outcome),
-    /// The upstream has dropped the prepared statement of this name, or all of them for `None`: by the protocol
-    /// or by SQL. SQL's `EXECUTE` no longer finds what commands up to number `before` gave the name.
+    /// The upstream has dropped the prepared statement of this name, or all of them for `None`: by the
+    /// protocol or by SQL. SQL's `EXECUTE` no longer finds what commands up to number `before` gave the name.
     Dropped {
         /// The name; `None` for all names.
         name: Option<Box<[u8]>>,

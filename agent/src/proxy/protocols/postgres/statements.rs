@@ -304,8 +304,8 @@ impl Statements {
         Ruled::recorded(self.judge.rule(session, &shown.command()))
     }
 
-    /// The server has dropped the prepared statement of this name, or all of them for `None`, that commands up
-    /// to number `before` made.
+    /// The server has dropped the prepared statement of this name, or all of them for `None`, that commands
+    /// up to number `before` made.
     pub fn dropped(&mut self, name: Option<&[u8]>, before: u64) {
         let name = name.map(sql_name);
         self.prepared.dropped(name.as_deref(), before);
