@@ -111,6 +111,6 @@ pub static WORDS: Array<u64> = Array::with_max_entries(word::COUNT, 0);
 #[map]
 pub static IMAGE_SCRATCH: PerCpuArray<Image> = PerCpuArray::with_max_entries(1, 0);
 
-/// Socket → who made it, and where it was meant to go.
+/// Socket → who made it, and where it was meant to go; of the agent's own listeners, that they listen.
 #[btf_map]
 pub static SOCKETS: SkStorage<SocketTag> = SkStorage::new();

@@ -6,11 +6,10 @@
 
 /// The settings that decide how the server reads text, each with the values for which the grammar holds: in
 /// lower case, and without what is not a letter or digit.
-const SETTINGS: [(&str, &[&str]); 4] = [
+const SETTINGS: [(&str, &[&str]); 3] = [
     // In other encodings, bytes that are quotes or backslashes here can be part of other characters.
     ("client_encoding", &["utf8", "unicode", "sqlascii"]),
     ("standard_conforming_strings", &["on", "true", "yes", "1"]),
-    ("escape_string_warning", &["on", "true", "yes", "1"]),
     ("backslash_quote", &["safeencoding"]),
 ];
 

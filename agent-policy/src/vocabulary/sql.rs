@@ -105,26 +105,30 @@ impl SqlScope<'_> {
             (Key::Table, Some(&*relation.name)),
         ];
         let (schema_path, _) = table_path.split_at(3);
-        let name = schema_name(relation);
+        let name = match relation.schema.as_deref() {
+            None => LEFT_OUT,
+            // Told from a schema that the statement leaves out.
+            Some(LEFT_OUT) => "\"?\"",
+            Some(name) => name,
+        };
         let mut ancestors = HashSet::from([upstream, self.uid(&SqlResource::Database)]);
         let schema = entity(
             uid(&self.types.schema, &self.spell_schema(relation)),
-            vec![("name", string(&name)), ("tags", strings(self.tags.of(schema_path)))],
+            vec![("name", string(name)), ("tags", strings(self.tags.of(schema_path)))],
             ancestors.clone(),
         )?;
         ancestors.insert(schema.uid());
         let tags = strings(self.tags.of(&table_path));
         let table = entity(
             self.uid(resource),
-            vec![("name", string(&relation.name)), ("schema", string(&name)), ("tags", tags)],
+            vec![("name", string(&relation.name)), ("schema", string(name)), ("tags", tags)],
             ancestors,
         )?;
         Ok(vec![schema, table])
     }
 }
 
-/// A schema's name, also as an attribute of Cedar's entities: spelled by [`part`], so in quotes where it is
-/// ambiguous, or `?` if the statement names no schema. A table's attribute `name` never has such quotes.
+/// A schema's name as a part of others: in quotes where it is ambiguous, or `?` if the statement names none.
 fn schema_name(relation: &Relation) -> Cow<'_, str> {
     relation.schema.as_deref().map_or(Cow::Borrowed(LEFT_OUT), part)
 }

@@ -75,6 +75,25 @@ fn policies_can_read_all_that_the_schema_promises() {
 }
 
 #[test]
+fn a_schema_is_matched_by_its_plain_name_whatever_characters_it_has() {
+    let check = |schema: Option<&str>, attribute: &str| {
+        let policies = format!(
+            "@id(\"x\") permit(principal, action in Action::\"sql\", resource is Table)
+             when {{ resource.schema == {attribute:?} }};"
+        );
+        let access = Access { action: Action::SqlSelect, resource: table(schema, "orders") };
+        let facts = Facts { accesses: vec![access], ..facts(&[], plain_sql()) };
+        let decision = decision(&decider(&bundle(&policies), &[]), &facts);
+        assert_eq!(decision.effect, Effect::Allow, "{schema:?} {attribute}");
+    };
+    check(Some("public"), "public");
+    check(Some("my.schema"), "my.schema");
+    check(Some("a \"b\""), "a \"b\"");
+    check(None, "?");
+    check(Some("?"), "\"?\"");
+}
+
+#[test]
 fn an_sql_action_without_sql_facts_is_taken_for_the_worst() {
     let check = |condition: &str, expect| {
         let policies = format!(
