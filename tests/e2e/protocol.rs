@@ -279,6 +279,23 @@ print(len(ended), running(), {session.execute("SELECT 1").fetchone()[0] for sess
 }
 
 #[test]
+fn a_cancel_that_has_returned_ends_no_later_statement() {
+    let script = r#"
+import psycopg
+connection = psycopg.connect(sslmode="MODE", autocommit=True)
+hit = 0
+for number in range(150):
+    connection.cancel()
+    try:
+        connection.execute("SELECT count(*) FROM generate_series(1, 2000)")
+    except psycopg.errors.QueryCanceled:
+        hit += 1
+print(hit)
+"#;
+    check(script, &["0"]);
+}
+
+#[test]
 fn messages_larger_than_any_buffer_pass_without_growing_the_agent() {
     // With LINEAL_TEST_FULL, nearly the largest value that the server itself can hold.
     let megabytes = if env::var_os("LINEAL_TEST_FULL").is_some() { 1000 } else { 200 };

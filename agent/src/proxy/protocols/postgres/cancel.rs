@@ -2,7 +2,7 @@
 //! passed on only if the key belongs to a session of the job that asks, by the route that this session took.
 
 use agent_core::postgres::CancelKey;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{
     dial::dial,
@@ -27,12 +27,17 @@ pub async fn forward(session: &Session, keys: &Keys, key: &CancelKey) -> Ended {
     }
 }
 
-/// Asks the upstream to cancel what a session runs.
+/// Asks the upstream to cancel what a session runs. Returns once the upstream has closed the connection: it
+/// has sent the signal then, and the client may be told by the end of its own connection. Our direction is
+/// not shut down before: PgBouncer would drop the request.
 pub async fn send(session: &Session, Cancellable { key, route }: &Cancellable) -> Ended {
     match dial(session, route).await {
         Ok(mut upstream) => {
-            let _ = upstream.write_all(&key.to_request()).await;
-            let _ = upstream.shutdown().await;
+            let sent = upstream.write_all(&key.to_request()).await.and(upstream.flush().await);
+            // The server answers nothing, so the first read returns the end.
+            if sent.is_err() || upstream.read(&mut [0; 1]).await.is_err() {
+                return Ended::UpstreamBroken;
+            }
             Ended::Cancelled
         }
         Err(_) => Ended::UpstreamUnreachable,
