@@ -7,9 +7,12 @@ use agent_core::{
 use pg_raw_parse::{list::NodeList, nodes::RangeVar};
 
 use crate::{
-    analysis::{Analysis, FACTS_MAX},
+    analysis::{Analysis, DEALLOCATES_MAX, FACTS_MAX},
     reading::altered_reading,
 };
+
+/// The length at which the server cuts names, in bytes (`NAMEDATALEN`).
+const NAME_BYTES: usize = 64;
 
 /// What a setting is changed to.
 pub(crate) enum Value<'a> {
@@ -145,12 +148,16 @@ impl Collector {
         if too_many(&facts) || self.prepares.iter().any(|(_, facts)| too_many(facts)) {
             return Analysis::unparsed("the text names too many relations and functions: send it in parts");
         }
+        let is_plain = |name: &str| name.is_ascii() && name.len() < NAME_BYTES;
+        let certain = self.executes.is_empty()
+            && self.deallocates.len() <= DEALLOCATES_MAX
+            && self.deallocates.iter().all(|name| is_plain(name));
         Analysis {
             facts,
             prepares: self.prepares,
             executes: canonical(&mut self.executes),
             fetches: canonical(&mut self.fetches),
-            deallocates: self.deallocates,
+            deallocates: if certain { self.deallocates } else { Vec::new() },
             unparsed: None,
         }
     }

@@ -10,7 +10,7 @@ use pg_raw_parse::{
     raw::{TransactionStmtKind, VariableSetKind},
 };
 
-use crate::{analysis::DEALLOCATES_MAX, collector::Value, walk::Walk};
+use crate::{collector::Value, walk::Walk};
 
 impl<'a> Walk<'a, '_> {
     /// Adds the facts of a statement about the session; false if `node` is not one.
@@ -42,11 +42,7 @@ impl<'a> Walk<'a, '_> {
             }
             Node::DeallocateStmt(deallocate) => {
                 self.facts.database(Action::SqlDiscard);
-                if let Some(name) = deallocate.name()
-                    && self.facts.deallocates.len() < DEALLOCATES_MAX
-                {
-                    self.facts.deallocates.push(name.into());
-                }
+                self.facts.deallocates.extend(deallocate.name().map(Into::into));
             }
             _ => return false,
         }

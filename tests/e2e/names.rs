@@ -104,6 +104,28 @@ print(*replies(3), sep="\n")
 }
 
 #[test]
+fn a_statement_that_sql_made_by_executing_a_parsed_prepare_is_no_other() {
+    // Client → lineal → server: Parses name a SELECT `victim`, its DEALLOCATE and a PREPARE of an UPDATE under
+    // its name; SQL executes the two; the protocol binds and executes the name. Back: the UPDATE's tag.
+    let done = wire(
+        r#"
+for name, text in (("victim", "SELECT 1"), ("drop", "DEALLOCATE victim"),
+                   ("make", "PREPARE victim AS UPDATE products SET price = 6 WHERE id = 13")):
+    raw.sendall(parse(name, text) + SYNC)
+replies(3)
+raw.sendall(query("EXECUTE drop") + query("EXECUTE make"))
+print(*replies(2), sep="\n")
+raw.sendall(query("BEGIN") + bind("", "victim") + execute("") + SYNC + query("ROLLBACK"))
+print(*replies(3), sep="\n")
+"#,
+    );
+    assert_eq!(lines(&done), ["DEALLOCATE", "PREPARE", "BEGIN", "UPDATE 1", "ROLLBACK"]);
+    let rows = decisions_on(lab(), "(the statement that PREPARE named victim)");
+    assert_eq!(rows.len(), 1, "{rows:?}");
+    assert!(list(&rows[0], "actions").contains(&"sql:update".to_owned()), "{rows:?}");
+}
+
+#[test]
 fn a_function_called_in_field_notation_is_denied_as_a_function() {
     for statement in [
         "SELECT (s.pid).pg_terminate_backend FROM pg_stat_activity s WHERE s.pid = pg_backend_pid()",

@@ -9,9 +9,7 @@ use lineal_tests::{
     script::PYTHON,
 };
 
-use serde_json::json;
-
-use crate::shared::{WIRE, WIRE_MESSAGES, decisions_on, lines, verified_lab};
+use crate::shared::{WIRE, WIRE_MESSAGES, lines, verified_lab};
 
 /// A lab whose policies allow everything except the table `forbidden`.
 fn permissive_lab() -> Lab {
@@ -116,10 +114,7 @@ fn what_was_sent_before_the_end_is_done_and_answered() {
 
 #[test]
 fn statements_that_sql_deallocates_never_add_up() {
-    check_wire(include_str!("wire/deallocated.py"), &["DEALLOCATE", "PREPARE row SELECT 1"]);
-    let executed = decisions_on(lab(), "EXECUTE marked");
-    assert_eq!(executed.len(), 1);
-    assert_eq!(executed[0]["actions"], json!(["sql:select", "sql:execute"]), "{executed:?}");
+    check_wire(include_str!("wire/deallocated.py"), &["DEALLOCATE"]);
 }
 
 #[test]

@@ -15,14 +15,6 @@ pub enum Event {
     Ready(Transaction),
     /// A command that was ruled on has ended.
     Outcome(Outcome),
-    /// The upstream has dropped the prepared statement of this name, or all of them for `None`: by the
-    /// protocol or by SQL. SQL's `EXECUTE` no longer finds what commands up to number `before` gave the name.
-    Dropped {
-        /// The name; `None` for all names.
-        name: Option<Box<[u8]>>,
-        /// The last command that came before the drop.
-        before: u64,
-    },
     /// The upstream ends the session with an error of its own (severity FATAL or PANIC, or any error before
     /// the first ReadyForQuery). It has been forwarded to the client.
     UpstreamFatal(UpstreamError),

@@ -172,7 +172,7 @@ impl Session {
         self.replies.push(match kind {
             Target::Statement => {
                 let order = self.statements.change(&name, self.segment, None).ok();
-                Expect::CloseStatement { name, order, before: self.commands }
+                Expect::CloseStatement { name, order }
             }
             Target::Portal => {
                 let order = self.portals.change(&name, self.segment, None).ok();

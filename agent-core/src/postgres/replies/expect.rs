@@ -41,8 +41,6 @@ pub(in crate::postgres) enum Expect {
     CloseStatement {
         name: Box<[u8]>,
         order: Option<Order>,
-        /// The last command before it.
-        before: u64,
     },
     /// As `CloseStatement`.
     ClosePortal {

@@ -342,10 +342,6 @@ fn tell(event: &Event) -> String {
         Event::Ready(Transaction::Open) => "ready T".to_owned(),
         Event::Ready(Transaction::Failed) => "ready E".to_owned(),
         Event::UpstreamFatal(error) => format!("fatal {}", error.code()),
-        Event::Dropped { name, before } => {
-            let name = name.as_deref().map_or("all".into(), String::from_utf8_lossy);
-            format!("dropped {name} of up to {before}")
-        }
         Event::Outcome(outcome) => {
             let ending = match &outcome.ending {
                 Ending::Complete => "complete".to_owned(),

@@ -53,20 +53,14 @@ impl Session {
         let tag = Tag::new(text);
         let command = self.replies.command();
         self.receive(Reply::CommandComplete(tag), message)?;
-        if let Some(command) = command {
-            match tag.as_str() {
-                "DEALLOCATE" => {
-                    if let Some(name) = self.deallocations.next(command) {
-                        self.statements.forget(&name);
-                        self.events.push_back(Event::Dropped { name: Some(name), before: command - 1 });
-                    }
+        match tag.as_str() {
+            "DEALLOCATE" => {
+                if let Some(name) = command.and_then(|command| self.deallocations.next(command)) {
+                    self.statements.forget(&name);
                 }
-                "DEALLOCATE ALL" | "DISCARD ALL" => {
-                    self.statements.forget_all();
-                    self.events.push_back(Event::Dropped { name: None, before: command - 1 });
-                }
-                _ => {}
             }
+            "DEALLOCATE ALL" | "DISCARD ALL" => self.statements.forget_all(),
+            _ => {}
         }
         Ok(Pass::Forward)
     }
@@ -89,11 +83,6 @@ impl Session {
         let mut gone = |expect: Expect, answered: Answered, fate: Fate| {
             let done = fate != Fate::Skipped && answered.error.is_none();
             settle(&expect, done, fate, statements, portals);
-            if let (true, Expect::CloseStatement { name, before, .. }) = (done, &expect)
-                && !name.is_empty()
-            {
-                events.push_back(Event::Dropped { name: Some(name.clone()), before: *before });
-            }
             if let Some(outcome) = outcome(&expect, answered, fate) {
                 events.push_back(Event::Outcome(outcome));
             }
@@ -131,7 +120,7 @@ fn settle(
                 portals.revoke(name);
             }
         }
-        Expect::CloseStatement { name, order: Some(order), .. } => close(statements, name, *order, done),
+        Expect::CloseStatement { name, order: Some(order) } => close(statements, name, *order, done),
         Expect::ClosePortal { name, order: Some(order) } => close(portals, name, *order, done),
         _ => {}
     }

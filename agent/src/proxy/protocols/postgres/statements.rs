@@ -113,11 +113,16 @@ impl Ruled {
         matches!(self.ruling, Ruling::Allow(_))
     }
 
-    /// Takes note of what a text does to names.
-    fn with_names_of(mut self, reading: &Reading) -> Self {
+    /// Takes note of what a text does to names. `parsed` is what Parse made, which the text may execute.
+    fn with_names_of(mut self, reading: &Reading, parsed: &Names) -> Self {
+        // SQL can execute a statement that Parse made, also one that prepares a further one.
+        let prepares =
+            |facts: &Facts| facts.accesses.iter().any(|access| access.action == Action::SqlPrepare);
+        let mut executed = reading.analysis.executes.iter().map(|name| parsed.of(name));
+        let may_prepare = executed.any(|facts| facts.is_none_or(|facts| facts.iter().any(prepares)));
         let calls = reading.analysis.facts.accesses.iter().any(|access| access.action == Action::SqlCall);
         self.prepares = reading.analysis.prepares.iter().map(|(name, _)| Some(name.clone())).collect();
-        if calls {
+        if calls || may_prepare {
             self.prepares.push(None);
         }
         self.declares = calls || reading.declares;
@@ -148,10 +153,10 @@ impl Statements {
             Question::Startup(_) => Ruled::denied("a session begins once only"),
             Question::Simple { text } => {
                 let reading = self.reader.read(text);
-                let facts = self.complete(&reading.analysis, number);
+                let facts = self.complete(&reading.analysis);
                 let text = &reading.shown(text);
                 let shown = Shown { number, facts: &facts, reading: &reading, text, parameters: &[] };
-                self.settle(session, &shown).with_names_of(&reading)
+                self.settle(session, &shown).with_names_of(&reading, &self.parsed)
             }
             Question::Prepare { name, statement } => self.prepare(session, number, name, statement),
             Question::Bind { portal, candidates, parameters } => {
@@ -167,7 +172,7 @@ impl Statements {
                 let text = format!("(FunctionCall of function {oid})");
                 let facts = &reading.analysis.facts;
                 let shown = Shown { number, facts, reading: &reading, text: &text, parameters: &[] };
-                self.settle(session, &shown).with_names_of(&reading)
+                self.settle(session, &shown).with_names_of(&reading, &self.parsed)
             }
             Question::Excess { excess, bytes } => {
                 let bound = match excess {
@@ -189,7 +194,7 @@ impl Statements {
     /// shows.
     fn prepare(&mut self, session: &Session, number: u64, name: &[u8], statement: &Statement) -> Ruled {
         let reading = self.reader.read_statement(statement);
-        let facts = self.complete(&reading.analysis, number);
+        let facts = self.complete(&reading.analysis);
         let judgement = self.judge.decide(&facts);
         if name.is_empty()
             && let Some(preparation) = Preparation::of(number, judgement.decision())
@@ -200,7 +205,7 @@ impl Statements {
         let shown = Shown { number, facts: &facts, reading: &reading, text, parameters: &[] };
         let ruled = Ruled::recorded(Judge::record(session, &shown.command(), &judgement));
         if ruled.passes() {
-            self.parsed.add(&sql_name(name), &facts, number);
+            self.parsed.add(&sql_name(name), &facts);
         }
         ruled
     }
@@ -219,18 +224,16 @@ impl Statements {
         let parsed = candidates.parsed.map(|statement| (self.reader.read_statement(statement), statement));
         let others = self.unparsed_candidates(candidates);
         let (facts, text, reading): (Cow<'_, Facts>, Cow<'_, str>, _) = match (&parsed, &*others) {
-            (Some((reading, statement)), []) => (
-                self.complete(&reading.analysis, number),
-                reading.shown(statement.text()),
-                Arc::clone(reading),
-            ),
+            (Some((reading, statement)), []) => {
+                (self.complete(&reading.analysis), reading.shown(statement.text()), Arc::clone(reading))
+            }
             // Only one of them runs, but it can't be told which.
             (parsed, others) => {
                 let mut facts: Vec<Facts> = others.iter().map(|(facts, _)| facts.clone()).collect();
                 let mut texts: Vec<Cow<'_, str>> = others.iter().map(|(_, text)| (&**text).into()).collect();
                 let mut reading = None;
                 if let Some((parsed, statement)) = parsed {
-                    facts.push(self.complete(&parsed.analysis, number).into_owned());
+                    facts.push(self.complete(&parsed.analysis).into_owned());
                     texts.insert(0, parsed.shown(statement.text()));
                     reading = Some(Arc::clone(parsed));
                 }
@@ -240,11 +243,11 @@ impl Statements {
             }
         };
         let shown = Shown { number, facts: &facts, reading: &reading, text: &text, parameters: &parameters };
-        let ruled = self.settle(session, &shown).with_names_of(&reading);
+        let ruled = self.settle(session, &shown).with_names_of(&reading, &self.parsed);
         if let Some(portal) = bound
             && ruled.passes()
         {
-            self.bound.add(&sql_name(portal), &facts, number);
+            self.bound.add(&sql_name(portal), &facts);
         }
         ruled
     }
@@ -255,7 +258,8 @@ impl Statements {
         let mut others = Vec::new();
         if let Some(name) = sql_prepared {
             let name = sql_name(name);
-            let facts = joined(self.prepared.of(&name).into_iter().flatten());
+            let known = self.prepared.of(&name).filter(|meanings| !meanings.is_empty());
+            let facts = known.map_or_else(|| Facts::of_sql(Action::SqlOther), joined);
             others.push((facts, format!("(the statement that PREPARE named {name})")));
         }
         if sql_cursor.is_some() {
@@ -270,9 +274,9 @@ impl Statements {
     }
 
     /// The statement's facts with those of whatever `EXECUTE` and `FETCH` run in it.
-    fn complete<'a>(&mut self, analysis: &'a Analysis, number: u64) -> Cow<'a, Facts> {
+    fn complete<'a>(&mut self, analysis: &'a Analysis) -> Cow<'a, Facts> {
         for (name, facts) in &analysis.prepares {
-            self.prepared.add(name, facts, number);
+            self.prepared.add(name, facts);
         }
         if analysis.executes.is_empty() && analysis.fetches.is_empty() {
             return Cow::Borrowed(&analysis.facts);
@@ -282,10 +286,9 @@ impl Statements {
         for name in &analysis.executes {
             let before = all.len();
             let (by_sql, by_protocol) = (self.prepared.of(name), self.parsed.of(name));
-            let is_anything = by_sql.is_none() || by_protocol.is_none();
-            all.extend(by_sql.into_iter().flatten().chain(by_protocol.into_iter().flatten()));
+            all.extend(by_sql.iter().chain(&by_protocol).copied().flatten());
             // The server will most likely not know it either; it is denied if it could be anything.
-            if is_anything || all.len() == before {
+            if by_sql.is_none() || by_protocol.is_none() || all.len() == before {
                 all.push(&other);
             }
         }
@@ -302,14 +305,6 @@ impl Statements {
     /// Decides and records.
     fn settle(&mut self, session: &Session, shown: &Shown<'_>) -> Ruled {
         Ruled::recorded(self.judge.rule(session, &shown.command()))
-    }
-
-    /// The server has dropped the prepared statement of this name, or all of them for `None`, that commands
-    /// up to number `before` made.
-    pub fn dropped(&mut self, name: Option<&[u8]>, before: u64) {
-        let name = name.map(sql_name);
-        self.prepared.dropped(name.as_deref(), before);
-        self.parsed.dropped(name.as_deref(), before);
     }
 
     /// A portal's parameters, as the trail keeps them.

@@ -27,7 +27,6 @@ impl Pump {
                     self.ready = true;
                     self.transaction = transaction;
                 }
-                Event::Dropped { name, before } => self.statements.dropped(name.as_deref(), before),
                 Event::Outcome(outcome) => self.record(session, &outcome),
                 // The trail says that the session ended; the upstream's own reason is kept here. Its text may
                 // quote the client's: `?` escapes it.
