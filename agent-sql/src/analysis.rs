@@ -22,10 +22,10 @@ pub struct Analysis {
     /// The names of the cursors that the text fetches from or moves. The protocol's named portals are
     /// cursors, too.
     pub fetches: Vec<Box<str>>,
-    /// The names of the prepared statements that the text deallocates, in its order; those of `DEALLOCATE ALL`
-    /// are not listed. Empty if the answers to the text could be about other names: if there are more than
-    /// [`DEALLOCATES_MAX`], if the text executes a prepared statement, which may deallocate itself, or if a
-    /// name is long or not ASCII, for the server cuts such names by its own encoding.
+    /// The names of the prepared statements that the text deallocates, in its order; those of `DEALLOCATE
+    /// ALL` are not listed. Empty if the answers to the text could be about other names: if there are more
+    /// than [`DEALLOCATES_MAX`], if the text executes a prepared statement, which may deallocate itself, or
+    /// if a name is long or not ASCII, for the server cuts such names by its own encoding.
     pub deallocates: Vec<Box<str>>,
     /// Why the text is `sql:unparsed`; `None` if it is not. May quote the text.
     pub unparsed: Option<Box<str>>,

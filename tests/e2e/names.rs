@@ -105,8 +105,8 @@ print(*replies(3), sep="\n")
 
 #[test]
 fn a_statement_that_sql_made_by_executing_a_parsed_prepare_is_no_other() {
-    // Client → lineal → server: Parses name a SELECT `victim`, its DEALLOCATE and a PREPARE of an UPDATE under
-    // its name; SQL executes the two; the protocol binds and executes the name. Back: the UPDATE's tag.
+    // Client → lineal → server: Parses name a SELECT `victim`, its DEALLOCATE and a PREPARE of an UPDATE
+    // under its name; SQL executes the two; the protocol binds and executes the name. Back: the UPDATE's tag.
     let done = wire(
         r#"
 for name, text in (("victim", "SELECT 1"), ("drop", "DEALLOCATE victim"),
