@@ -140,7 +140,11 @@ impl Pump {
                     };
                 }
                 Woken::Deadline if owing == Owing::Startup => return Ended::StartupTimedOut,
-                Woken::Deadline if owing == Owing::Close => return Ended::Closed,
+                // What still runs goes on at the server, as after a client that is gone.
+                Woken::Deadline if owing == Owing::Close => {
+                    let ended = self.closing().unwrap_or(Ended::Closed);
+                    return self.finish(session, ended).await;
+                }
                 Woken::Deadline => {
                     let words = "what was sent has been left unread for too long";
                     return self.cut(session, &Refusal::new(Ended::Stalled, words)).await;
@@ -193,7 +197,7 @@ impl Pump {
             Owing::Startup
         } else if self.client.has_output() || self.upstream.has_output() {
             Owing::Reading
-        } else if self.closing().is_some() && self.machine.awaited() == 0 {
+        } else if self.closing().is_some() {
             Owing::Close
         } else {
             Owing::Nothing
@@ -235,7 +239,8 @@ enum Owing {
     Startup,
     /// To read the output that waits for it.
     Reading,
-    /// To close: the client has ended, and every command is answered.
+    /// To answer what was sent before the client ended, and to close. A session must not keep its place for
+    /// as long as a job that has ended lets the server work.
     Close,
     /// Nothing: an idle session may last.
     Nothing,
