@@ -34,7 +34,7 @@ pub struct Analysis {
 impl Analysis {
     /// The analysis of a text that is `sql:unparsed` for this reason. Nothing is known of its content, so
     /// every flag has the value that policies are more likely to deny.
-    pub(crate) fn unparsed(reason: &str) -> Self {
+    pub fn unparsed(reason: &str) -> Self {
         let sql = SqlFacts { writes_in_cte: true, ..SqlFacts::default() };
         let access = Access { action: Action::SqlUnparsed, resource: SqlResource::Database.into() };
         Self {

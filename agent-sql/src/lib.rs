@@ -11,7 +11,7 @@
 //! - `walk` walks a statement's tree; `query`, `function`, `utility`, `definition` and `session` say what the
 //!   nodes mean; `collector` gathers the facts into an [`Analysis`].
 //! - `reading` has the settings that decide how text is read.
-//! - `redact` and `fingerprint` work on any text, by the tokens of `lexer`.
+//! - `redact`, `fingerprint` and `names` work on any text, by the tokens of `lexer`.
 //! - `shape` makes the key by which analyses are remembered.
 
 mod analysis;
@@ -20,6 +20,7 @@ mod definition;
 mod fingerprint;
 mod function;
 mod lexer;
+mod names;
 mod nodes;
 mod query;
 mod reading;
@@ -36,6 +37,7 @@ use crate::collector::Collector;
 pub use crate::{
     analysis::{Analysis, DEALLOCATES_MAX, FACTS_MAX},
     fingerprint::fingerprint,
+    names::keeps_names,
     reading::altered_reading,
     redact::redact,
     shape::{SHAPE_BYTES_MAX, shape},

@@ -29,7 +29,7 @@ fn with_state(file: &str, content: &str) -> Lab {
 fn messages_and_prepared_statements_over_their_bounds_are_denied_and_full_caches_evict() {
     let mut lab = own_lab();
     // Client → lineal: a query over the bound on messages, queries on 1100 different tables, 4096 prepared
-    // statements and one more. Back: an error for what is over a bound; the session continues.
+    // statements and one more, 1025 by SQL. Back: an error for what is over a bound; the session continues.
     let script = format!(
         r#"{WIRE}
 def said(text):
@@ -42,6 +42,8 @@ raw.sendall(b"".join(parse(f"s{{number}}", "SELECT 1") for number in range(4096)
 print(replies(1))
 raw.sendall(parse("beyond", "SELECT 1") + SYNC)
 print(replies(1)[-1])
+for number in range(1025):
+    said(f"PREPARE q{{number}} AS SELECT 1")
 print(said("SELECT 1"))
 "#
     );

@@ -17,6 +17,7 @@ mod bounds;
 mod clients;
 mod crowds;
 mod drivers;
+mod encodings;
 mod enroll;
 mod host;
 mod hostile_wire;

@@ -126,6 +126,52 @@ print(*replies(3), sep="\n")
 }
 
 #[test]
+fn what_a_parsed_execute_or_fetch_runs_is_what_its_name_stands_for_by_then() {
+    // Client → lineal → server: Parses of a SELECT `first` and of an EXECUTE of it, `second`; `first` becomes
+    // an UPDATE; SQL executes `second`. Then the same with a portal and a parsed FETCH. Back: the UPDATEs'
+    // tags.
+    let done = wire(
+        r#"
+raw.sendall(parse("first", "SELECT 1") + SYNC + parse("second", "EXECUTE first /* 77a1 */") + SYNC)
+raw.sendall(query("DEALLOCATE first"))
+raw.sendall(parse("first", "UPDATE products SET price = 7 WHERE id = 13") + SYNC)
+raw.sendall(query("EXECUTE second /* 77a2 */"))
+print(*replies(5), sep="\n")
+raw.sendall(query("BEGIN") + parse("get", "FETCH ALL FROM moving") + SYNC)
+raw.sendall(parse("", "UPDATE products SET price = 8 WHERE id = 13 RETURNING id") + bind("moving", "") + SYNC)
+raw.sendall(query("EXECUTE get /* 77a3 */") + query("ROLLBACK"))
+print(*replies(5), sep="\n")
+"#,
+    );
+    // An EXECUTE within an EXECUTE reports no rows.
+    assert_eq!(lines(&done), ["DEALLOCATE", "UPDATE 0", "BEGIN", "row", "FETCH 1", "ROLLBACK"]);
+    for mark in ["77a2", "77a3"] {
+        let rows = decisions_on(lab(), mark);
+        assert!(list(&rows[0], "actions").contains(&"sql:update".to_owned()), "{mark}: {rows:?}");
+    }
+}
+
+#[test]
+fn names_that_were_used_and_closed_leave_room_for_execute_by_sql() {
+    // Client → lineal → server: more names than a session keeps at once, each parsed, bound and closed; then
+    // one more, which SQL executes. Back: its row.
+    let done = wire(
+        r#"
+def close(kind, name): return message(b"C", kind + name.encode() + b"\0")
+for number in range(1200):
+    name = f"s{number}"
+    raw.sendall(parse(name, "SELECT 1") + bind(name, name) + close(b"P", name) + close(b"S", name) + SYNC)
+    replies(1)
+raw.sendall(parse("last", "SELECT 'the last'") + SYNC + query("EXECUTE last"))
+raw.sendall(query("BEGIN; DECLARE c CURSOR FOR SELECT 1") + query("FETCH c") + query("COMMIT"))
+print(*replies(5), sep="\n")
+"#,
+    );
+    let expect = ["row", "SELECT 1", "BEGIN", "DECLARE CURSOR", "row", "FETCH 1", "COMMIT"];
+    assert_eq!(lines(&done), expect);
+}
+
+#[test]
 fn a_function_called_in_field_notation_is_denied_as_a_function() {
     for statement in [
         "SELECT (s.pid).pg_terminate_backend FROM pg_stat_activity s WHERE s.pid = pg_backend_pid()",

@@ -124,6 +124,15 @@ pub enum ClientFault {
         /// The limit.
         max: usize,
     },
+    /// A statement or portal name that is not ASCII, and that the upstream may read as another name.
+    #[error(
+        "message of type {} has a name that the database's encoding may change: use a name in ASCII",
+        tag.escape_ascii()
+    )]
+    NameEncoding {
+        /// The message's type byte.
+        tag: u8,
+    },
     /// The client gives a statement or portal the name that must not exist for poison to fail.
     #[error("the name `lineal_denied_` is reserved: choose another")]
     ReservedName,

@@ -27,6 +27,9 @@
 //!             close; finish(); drain events               Ready
 //! ```
 //!
+//! - **Postponing.** What SQL `EXECUTE` or `FETCH` runs may depend on what the upstream has not answered yet
+//!   ([`Unsettled`]). The executor then calls [`Session::postpone`] in place of a ruling, and is asked again
+//!   after the upstream has sent something.
 //! - **Start of the buffer.** The buffer passed to a call begins where the last step left off. After
 //!   `Forward`, `Replace`, `Reply` and `Tls` remove exactly the bytes that the step names; after all other
 //!   steps, none. Appending more bytes at the end is always allowed.
@@ -55,13 +58,16 @@
 //! told, `event` for what it learns, `fault` for how a session fails, and `limits` for its bounds. `state` is
 //! what the two halves share: `client` takes the client's bytes, `upstream` the upstream's. `startup` reads
 //! the packets before the command phase. `replies` knows which reply answers which message, `namespace` which
-//! text an Execute will run, `statements` what Parse and Bind leave behind, `poison` what is sent in place of
+//! text an Execute will run (`meanings` shows it to the executor, with the
+//! upstream's `encoding`), `statements` what Parse and Bind leave behind, `poison` what is sent in place of
 //! a denied message, `cancel` what a CancelRequest presents. `wire` reads and writes the format of messages.
 
 pub use cancel::CancelKey;
+pub use encoding::Encoding;
 pub use event::{Ending, Event, Outcome, Tag, Transaction, UpstreamError};
 pub use fault::{ClientFault, Misuse, UpstreamFault, Violation, fatal_error};
 pub use limits::Limits;
+pub use meanings::{Meanings, Unsettled};
 pub use poison::Denial;
 pub use question::{Excess, Question};
 pub use reading::{decides_reading, keeps_reading};
@@ -73,9 +79,11 @@ pub use step::{ClientStep, UpstreamStep};
 mod cancel;
 mod client;
 mod deallocations;
+mod encoding;
 mod event;
 mod fault;
 mod limits;
+mod meanings;
 mod namespace;
 mod poison;
 mod question;

@@ -28,7 +28,7 @@ use std::collections::HashMap;
 const NAME_BYTES: usize = 63;
 
 /// The part of a name that PostgreSQL compares.
-fn key(name: &[u8]) -> &[u8] {
+pub(super) fn key(name: &[u8]) -> &[u8] {
     name.get(..NAME_BYTES).unwrap_or(name)
 }
 

@@ -8,8 +8,9 @@ use std::collections::VecDeque;
 use super::{
     event::Event,
     fault::{Violation, fatal_error},
+    meanings::Meanings,
     startup::EncryptionRequests,
-    state::{Phase, Remainder, Session},
+    state::{Asked, Phase, Remainder, Session},
     step::{ClientNext, ClientStep, UpstreamNext, UpstreamStep},
 };
 use crate::onward::{Forward, Replace};
@@ -72,6 +73,7 @@ impl Session {
                 Some(pending) => ClientStep::Judge {
                     command: pending.command,
                     question: pending.question(buf.get(self.ready_bytes..).unwrap_or_default()),
+                    meanings: Meanings::of(self),
                     ready_bytes: self.ready_bytes,
                 },
                 None => ClientStep::Wait,
@@ -87,6 +89,11 @@ impl Session {
     pub fn upstream<'a>(&'a mut self, buf: &[u8]) -> Result<UpstreamStep<'a>, Violation> {
         if let Some(fault) = &self.fault {
             return Err(fault.clone());
+        }
+        if let Some(pending) = &mut self.pending
+            && pending.asked == Asked::Postponed
+        {
+            pending.asked = Asked::Due;
         }
         let mut forwarded = 0;
         let next = match self.advance_upstream(buf, &mut forwarded) {

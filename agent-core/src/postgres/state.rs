@@ -8,6 +8,7 @@ use std::{collections::VecDeque, ops::Range};
 
 use super::{
     deallocations::Deallocations,
+    encoding::Encoding,
     event::Event,
     fault::Violation,
     limits::Limits,
@@ -162,12 +163,13 @@ pub(super) struct Remainder {
     pub(super) dropped: bool,
 }
 
-/// Which of the settings that decide how text is read the upstream has reported so far, each with an accepted
-/// value.
+/// What the upstream has reported of its settings so far. The settings that decide how text is read were each
+/// reported with an accepted value.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct ReportedSettings {
     pub(super) client_encoding: bool,
     pub(super) standard_conforming_strings: bool,
+    pub(super) server_encoding: Encoding,
 }
 
 /// A message that awaits its ruling. It starts behind the ready bytes of the client's buffer.
@@ -177,8 +179,20 @@ pub(super) struct Pending {
     pub(super) subject: Subject,
     /// The message's length, header included.
     pub(super) bytes: usize,
+    pub(super) asked: Asked,
     /// The ruling, once it has come.
     pub(super) ruling: Option<Ruling>,
+}
+
+/// Whether the executor is to be asked about a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// It has been asked.
+    Yes,
+    /// It can't tell before the upstream has sent something.
+    Postponed,
+    /// It has to be asked again.
+    Due,
 }
 
 /// The ruling on a pending message.

@@ -139,7 +139,7 @@ impl fmt::Debug for Parameter<'_> {
 pub(super) struct Portal {
     /// The statement that a Parse left under the name that was bound, if one did.
     pub(super) statement: Option<Statement>,
-    /// The name that was bound, if SQL may have prepared a statement under it.
+    /// The name that was bound, as PostgreSQL compares it, if SQL may have prepared a statement under it.
     pub(super) sql_statement: Option<Box<[u8]>>,
     /// The values, if they are kept.
     pub(super) parameters: Option<Parameters>,
@@ -162,7 +162,7 @@ impl Portal {
 pub struct Candidates<'a> {
     /// The text that Parse left under the statement's name when the portal was bound.
     pub parsed: Option<&'a Statement>,
-    /// The name of a statement that SQL `PREPARE` may have made.
+    /// The name of a statement that SQL `PREPARE` may have made, as PostgreSQL compares it.
     pub sql_prepared: Option<&'a [u8]>,
     /// The name of a cursor that SQL `DECLARE`, or a function, may have made.
     pub sql_cursor: Option<&'a [u8]>,

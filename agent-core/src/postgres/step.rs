@@ -6,7 +6,7 @@
 //! which say the same without borrowing. [`Session::client`](super::Session::client) and
 //! [`Session::upstream`](super::Session::upstream) turn these into steps.
 
-use super::{cancel::CancelKey, question::Question};
+use super::{cancel::CancelKey, meanings::Meanings, question::Question};
 use crate::onward::{Forward, Replace};
 
 /// What to do after looking at the client's bytes. "The buffer" is the one that was passed in.
@@ -40,12 +40,14 @@ pub enum ClientStep<'a> {
     },
     /// Decide and record, then give the ruling: [`super::Session::allow`] or [`super::Session::deny`]; for a
     /// StartupMessage, [`super::Session::admit`] or [`super::Session::admit_logged_in`] in place of `allow`.
-    /// Nothing is removed from the buffer.
+    /// Or, if it can't be decided yet, [`super::Session::postpone`]. Nothing is removed from the buffer.
     Judge {
         /// The command's number in this session, from 1.
         command: u64,
         /// What to decide.
         question: Question<'a>,
+        /// What names mean to the upstream, for what SQL runs by a name.
+        meanings: Meanings<'a>,
         /// How many bytes of the buffer stand in front of the message. They may be sent whatever the ruling.
         ready_bytes: usize,
     },

@@ -6,7 +6,7 @@
 use super::bounds::NAME_BYTES_MAX;
 use crate::postgres::{
     fault::{ClientFault, Violation},
-    namespace::Lookup,
+    namespace::{Lookup, key},
     poison,
     question::Excess,
     replies::{BindSent, Expect},
@@ -44,7 +44,7 @@ impl Session {
 
     /// Parse: `String` name, `String` text, `Int16` count, that many `Int32` types.
     pub(super) fn parse(&mut self, mut fields: Fields<'_>, bytes: usize) -> Result<ClientNext, Violation> {
-        let name = name(b'P', &mut fields)?;
+        let name = self.name(b'P', &mut fields)?;
         if name == poison::RESERVED_NAME {
             return Err(ClientFault::ReservedName.into());
         }
@@ -86,8 +86,8 @@ impl Session {
         mut fields: Fields<'_>,
         bytes: usize,
     ) -> Result<Option<ClientNext>, Violation> {
-        let portal = name(b'B', &mut fields)?;
-        let statement = name(b'B', &mut fields)?;
+        let portal = self.name(b'B', &mut fields)?;
+        let statement = self.name(b'B', &mut fields)?;
         if portal == poison::RESERVED_NAME {
             return Err(ClientFault::ReservedName.into());
         }
@@ -105,7 +105,7 @@ impl Session {
             && self.meter.bytes().saturating_add(tail.len()) <= self.limits.kept_bytes_max;
         let made = Portal {
             statement: parsed,
-            sql_statement: or_sql.then(|| statement.into()),
+            sql_statement: or_sql.then(|| key(statement).into()),
             parameters: keep.then(|| Parameters::new(tail, &self.meter)),
         };
         // SQL can run a portal that has a name, and then no Execute follows to ask about.
@@ -133,7 +133,7 @@ impl Session {
 
     /// Execute: `String` portal, `Int32` row limit.
     pub(super) fn execute(&mut self, mut fields: Fields<'_>, bytes: usize) -> Result<ClientNext, Violation> {
-        let name = name(b'E', &mut fields)?;
+        let name = self.name(b'E', &mut fields)?;
         if fields.int32().is_none() || !fields.is_empty() {
             return Err(malformed(b'E', "its row limit does not fit its length").into());
         }
@@ -152,7 +152,7 @@ impl Session {
         fields: Fields<'_>,
         bytes: usize,
     ) -> Result<Option<ClientNext>, Violation> {
-        let (kind, _) = target(b'D', fields)?;
+        let (kind, _) = self.target(b'D', fields)?;
         self.replies.push(match kind {
             Target::Statement => Expect::DescribeStatement,
             Target::Portal => Expect::DescribePortal,
@@ -167,7 +167,7 @@ impl Session {
         fields: Fields<'_>,
         bytes: usize,
     ) -> Result<Option<ClientNext>, Violation> {
-        let (kind, name) = target(b'C', fields)?;
+        let (kind, name) = self.target(b'C', fields)?;
         let name: Box<[u8]> = name.into();
         self.replies.push(match kind {
             Target::Statement => {
@@ -182,36 +182,42 @@ impl Session {
         self.forward(bytes);
         Ok(None)
     }
+
+    /// Reads the body of a Describe or Close.
+    fn target<'a>(&self, tag: u8, mut fields: Fields<'a>) -> Result<(Target, &'a [u8]), Violation> {
+        let kind = match fields.byte() {
+            Some(b'S') => Target::Statement,
+            Some(b'P') => Target::Portal,
+            _ => return Err(malformed(tag, "neither a statement nor a portal").into()),
+        };
+        let name = self.name(tag, &mut fields)?;
+        if !fields.is_empty() {
+            return Err(malformed(tag, "bytes after its name").into());
+        }
+        Ok((kind, name))
+    }
+
+    /// Reads the name of a statement or portal.
+    fn name<'a>(&self, tag: u8, fields: &mut Fields<'a>) -> Result<&'a [u8], ClientFault> {
+        let read = fields.rest().len();
+        match fields.string() {
+            Some(name) if name.len() > NAME_BYTES_MAX => {
+                Err(ClientFault::NameLength { tag, max: NAME_BYTES_MAX })
+            }
+            Some(name) if !self.settings.server_encoding.keeps(name, true) => {
+                Err(ClientFault::NameEncoding { tag })
+            }
+            Some(name) => Ok(name),
+            None if read <= NAME_BYTES_MAX => Err(malformed(tag, "a name does not end")),
+            None => Err(ClientFault::NameLength { tag, max: NAME_BYTES_MAX }),
+        }
+    }
 }
 
 /// What a Describe or Close is about.
 enum Target {
     Statement,
     Portal,
-}
-
-/// Reads the body of a Describe or Close.
-fn target(tag: u8, mut fields: Fields<'_>) -> Result<(Target, &[u8]), Violation> {
-    let kind = match fields.byte() {
-        Some(b'S') => Target::Statement,
-        Some(b'P') => Target::Portal,
-        _ => return Err(malformed(tag, "neither a statement nor a portal").into()),
-    };
-    let name = name(tag, &mut fields)?;
-    if !fields.is_empty() {
-        return Err(malformed(tag, "bytes after its name").into());
-    }
-    Ok((kind, name))
-}
-
-/// Reads the name of a statement or portal.
-fn name<'a>(tag: u8, fields: &mut Fields<'a>) -> Result<&'a [u8], ClientFault> {
-    let read = fields.rest().len();
-    match fields.string() {
-        Some(name) if name.len() <= NAME_BYTES_MAX => Ok(name),
-        None if read <= NAME_BYTES_MAX => Err(malformed(tag, "a name does not end")),
-        _ => Err(ClientFault::NameLength { tag, max: NAME_BYTES_MAX }),
-    }
 }
 
 fn malformed(tag: u8, what: &'static str) -> ClientFault {

@@ -5,7 +5,7 @@
 //! `ruling.rs`, with an Allow in hand.
 
 use crate::postgres::{
-    state::{Pending, Remainder, Session, Subject},
+    state::{Asked, Pending, Remainder, Session, Subject},
     step::ClientNext,
 };
 
@@ -31,7 +31,8 @@ impl Session {
     /// Holds a message of `bytes` bytes back, and asks for a ruling on it.
     pub(super) fn ask(&mut self, subject: Subject, bytes: usize) -> ClientNext {
         self.commands += 1;
-        self.pending = Some(Pending { command: self.commands, subject, bytes, ruling: None });
+        self.pending =
+            Some(Pending { command: self.commands, subject, bytes, asked: Asked::Yes, ruling: None });
         ClientNext::Judge
     }
 }

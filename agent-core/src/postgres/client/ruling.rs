@@ -12,7 +12,7 @@ use crate::{
         question::Excess,
         replies::{BindSent, Expect, ParseSent},
         startup::Startup,
-        state::{Authentication, Grant, Pending, Phase, Remainder, Ruling, Session, Subject},
+        state::{Asked, Authentication, Grant, Pending, Phase, Remainder, Ruling, Session, Subject},
         step::ClientNext,
         wire::Severity,
     },
@@ -74,6 +74,29 @@ impl Session {
         self.take_ruling(command, Ruling::Deny(denial), |_| true)
     }
 
+    /// The question about this command can't be answered before the upstream has sent something: it is asked
+    /// again then. What stands in front of the message is sent meanwhile, so the upstream has something to
+    /// answer: a meaning is unsettled only by what was sent before a Sync.
+    ///
+    /// # Errors
+    /// No command of this number awaits a ruling.
+    pub fn postpone(&mut self, command: u64) -> Result<(), Violation> {
+        match &mut self.pending {
+            Some(pending) if pending.command == command && pending.ruling.is_none() => {
+                pending.asked = Asked::Postponed;
+                Ok(())
+            }
+            _ => Err(self.fail(Misuse::Ruling(command).into())),
+        }
+    }
+
+    /// Looks at a postponed message as if it had just come: the upstream may discard it by now.
+    fn ask_again(&mut self, rest: &[u8]) -> Result<Option<ClientNext>, Violation> {
+        self.pending = None;
+        self.commands -= 1;
+        self.client_message(rest)
+    }
+
     fn take_ruling(
         &mut self,
         command: u64,
@@ -94,7 +117,9 @@ impl Session {
     /// Carries out the ruling on the pending message, which `rest` starts with. `None` if the message joined
     /// the ready bytes.
     pub(super) fn rule(&mut self, rest: &[u8]) -> Result<Option<ClientNext>, Violation> {
-        let Some(Pending { command, subject, bytes, ruling }) = self.pending.take() else { return Ok(None) };
+        let Some(Pending { command, subject, bytes, asked, ruling }) = self.pending.take() else {
+            return Ok(None);
+        };
         let ruling = match (ruling, &subject) {
             (Some(Ruling::Pass(_)), Subject::Excess { excess, .. }) => {
                 Some(Ruling::Deny(Denial::new(format!("lineal: denied: {}", excess.reason()))))
@@ -103,8 +128,15 @@ impl Session {
         };
         match ruling {
             None => {
-                self.pending = Some(Pending { command, subject, bytes, ruling: None });
-                Ok(Some(ClientNext::Wait))
+                self.pending = Some(Pending { command, subject, bytes, asked: Asked::Yes, ruling: None });
+                Ok(Some(match asked {
+                    Asked::Yes => ClientNext::Wait,
+                    Asked::Due => return self.ask_again(rest),
+                    Asked::Postponed => {
+                        self.pending.iter_mut().for_each(|pending| pending.asked = asked);
+                        self.flush_or(ClientNext::Wait)
+                    }
+                }))
             }
             Some(Ruling::Pass(grant)) => {
                 self.pass(grant, subject, rest)?;
@@ -112,7 +144,8 @@ impl Session {
                 Ok(None)
             }
             Some(Ruling::Deny(denial)) if self.ready_bytes > 0 => {
-                self.pending = Some(Pending { command, subject, bytes, ruling: Some(Ruling::Deny(denial)) });
+                let ruling = Some(Ruling::Deny(denial));
+                self.pending = Some(Pending { command, subject, bytes, asked, ruling });
                 Ok(Some(ClientNext::Forward(self.take_ready())))
             }
             Some(Ruling::Deny(denial)) => self.put_poison(command, subject, bytes, denial, rest).map(Some),

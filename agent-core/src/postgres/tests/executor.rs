@@ -3,13 +3,15 @@
 //! The policy denies texts and names that have "deny" in them, and function 666; at Execute also texts with
 //! "later", and at Bind texts with "unbound". For a startup as the user "injected", the executor has
 //! logged in to the upstream itself.
+//!
+//! A Query "execute NAME" is SQL that runs what the name stands for, and is postponed until that is known.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     postgres::{
-        Candidates, ClientStep, Denial, Ending, Event, Limits, Question, Session, Transaction, UpstreamStep,
-        Violation,
+        Candidates, ClientStep, Denial, Ending, Event, Limits, Meanings, Question, Session, Transaction,
+        Unsettled, UpstreamStep, Violation,
     },
     ruling::tests::{admission, permit, preparation},
 };
@@ -39,6 +41,15 @@ pub(super) enum Allowed {
     Function(u32),
 }
 
+/// What SQL was allowed to do with names.
+#[derive(Default)]
+pub(super) struct BySql {
+    /// The texts that the protocol's names stood for at `EXECUTE`, by the Query's text.
+    pub(super) executed: BTreeMap<String, Option<String>>,
+    /// The texts that `PREPARE` may have given a name.
+    pub(super) prepared: BTreeSet<String>,
+}
+
 /// A session, its buffers, and what was found out about it.
 pub(super) struct Executor {
     pub(super) session: Session,
@@ -46,6 +57,7 @@ pub(super) struct Executor {
     pub(super) allowed: Vec<Allowed>,
     /// The numbers of the allowed commands, in the same order.
     pub(super) commands: Vec<u64>,
+    pub(super) by_sql: BySql,
     /// How commands ended, by number.
     pub(super) endings: BTreeMap<u64, Ending>,
     client_buffer: Vec<u8>,
@@ -60,6 +72,7 @@ impl Executor {
             seen: Seen::default(),
             allowed: Vec::new(),
             commands: Vec::new(),
+            by_sql: BySql::default(),
             endings: BTreeMap::new(),
             client_buffer: Vec::new(),
             upstream_buffer: Vec::new(),
@@ -139,7 +152,8 @@ impl Executor {
     /// Gives the session the client's bytes, as far as it takes them.
     fn pump_client(&mut self) {
         loop {
-            let Self { session, seen, allowed, commands, client_buffer: buffer, .. } = self;
+            let Self { session, seen, allowed, commands, by_sql, .. } = self;
+            let buffer = &mut self.client_buffer;
             let mut ruled = None;
             let consumed = match session.client(buffer) {
                 Ok(ClientStep::NeedMore { bytes_min }) => {
@@ -167,14 +181,13 @@ impl Executor {
                     seen.asked.push("tls".to_owned());
                     consumed
                 }
-                Ok(ClientStep::Judge { command, question, .. }) => {
+                Ok(ClientStep::Judge { command, question, meanings, .. }) => {
                     let before = allowed.len();
-                    let ruling = rule(&question, allowed);
+                    let (ruling, notes) = judge(&question, &meanings, seen, allowed, by_sql);
                     if allowed.len() > before {
                         commands.push(command);
                     }
-                    seen.asked.push(ask(&question));
-                    ruled = Some((command, ruling, notes(&question)));
+                    ruled = Some((command, ruling, notes));
                     0
                 }
                 Ok(ClientStep::Cancel { key }) => {
@@ -201,6 +214,7 @@ impl Executor {
 
 /// The names that a text gives a meaning by SQL: "prepare NAME …" and "declare NAME …", anywhere in it; and
 /// the one that "deallocate NAME" takes it from.
+#[derive(Default)]
 struct Notes {
     prepared: Option<String>,
     declared: Option<String>,
@@ -220,8 +234,10 @@ impl Notes {
 }
 
 /// What the text that a question is about does to names, if allowing the question may run it.
-fn notes(question: &Question<'_>) -> Notes {
+/// `executed` is the text that SQL `EXECUTE` runs.
+fn notes(question: &Question<'_>, executed: Option<&str>) -> Notes {
     let text = match question {
+        Question::Simple { .. } if executed.is_some() => executed.unwrap_or_default().as_bytes(),
         Question::Simple { text } => text,
         Question::Execute { candidates, .. } => {
             candidates.parsed.map_or(&b""[..], |statement| statement.text())
@@ -243,6 +259,7 @@ enum Ruling {
     Admit,
     AdmitLoggedIn,
     Deny(Denial),
+    Postpone,
 }
 
 impl Ruling {
@@ -253,8 +270,52 @@ impl Ruling {
             Self::Admit => session.admit(command, &admission()),
             Self::AdmitLoggedIn => session.admit_logged_in(command, &admission()),
             Self::Deny(denial) => session.deny(command, denial),
+            Self::Postpone => session.postpone(command),
         }
     }
+}
+
+/// Answers a question, and notes in `seen` that it was asked, unless it is postponed.
+fn judge(
+    question: &Question<'_>,
+    meanings: &Meanings<'_>,
+    seen: &mut Seen,
+    allowed: &mut Vec<Allowed>,
+    by_sql: &mut BySql,
+) -> (Ruling, Notes) {
+    let Ok(executed) = sql_execute(question, meanings) else { return (Ruling::Postpone, Notes::default()) };
+    let runs = executed.as_ref().and_then(|(_, text)| text.clone());
+    by_sql.executed.extend(executed);
+    by_sql.prepared.extend(sql_prepares(question));
+    seen.asked.push(ask(question));
+    (rule(question, allowed), notes(question, runs.as_deref()))
+}
+
+/// For a Query "execute NAME": its text, and the text that the protocol's name stands for.
+fn sql_execute(
+    question: &Question<'_>,
+    meanings: &Meanings<'_>,
+) -> Result<Option<(String, Option<String>)>, Unsettled> {
+    let Question::Simple { text } = question else { return Ok(None) };
+    let text = String::from_utf8_lossy(text).into_owned();
+    let Some(rest) = text.strip_prefix("execute ") else { return Ok(None) };
+    let name = rest.split(' ').next().unwrap_or_default();
+    let parsed = meanings.statement(name)?;
+    let stands_for = parsed.map(|statement| String::from_utf8_lossy(statement.text()).into_owned());
+    Ok(Some((text, stands_for)))
+}
+
+/// The texts that a question's text prepares by SQL, whenever it runs.
+fn sql_prepares(question: &Question<'_>) -> Vec<String> {
+    let text = match question {
+        Question::Simple { text } => text,
+        Question::Prepare { statement, .. } => statement.text(),
+        _ => return Vec::new(),
+    };
+    let text = String::from_utf8_lossy(text);
+    let prepared =
+        |part: &str| part.trim().strip_prefix("prepare ")?.split_once(' ').map(|(_, text)| text.to_owned());
+    text.split(';').filter_map(prepared).collect()
 }
 
 /// The policy. It also denies an Execute without any candidate. What it allows is added to `allowed`.

@@ -313,6 +313,20 @@ fn names_unknown_to_the_protocol_are_asked_about_as_made_by_sql() {
 }
 
 #[test]
+fn sql_that_executes_a_name_is_asked_about_once_the_name_is_answered() {
+    check(
+        "> P x=a / S / Q execute x 1
+         -> P x=a / S
+         ? prepare x=a
+         < 1 / Z I
+         -> Q execute x 1
+         ! 2 complete
+         ! ready I
+         ? simple execute x 1",
+    );
+}
+
+#[test]
 fn a_name_that_sql_may_have_reused_has_both_meanings() {
     check(
         "> P x=a / S

@@ -6,6 +6,7 @@
 use super::message::{Message, Pass};
 use crate::postgres::{
     cancel::CancelKey,
+    encoding::Encoding,
     event::{Event, Transaction},
     fault::{UpstreamFault, Violation, unexpected},
     reading::keeps_reading,
@@ -60,6 +61,9 @@ impl Session {
                     return Err(unreadable("standard_conforming_strings", value, "on").into());
                 }
                 self.settings.standard_conforming_strings = true;
+            }
+            b"server_encoding" => {
+                self.settings.server_encoding = Encoding::reported(value.unwrap_or_default())
             }
             _ => {}
         }

@@ -102,6 +102,12 @@ fn compare(executor: &Executor, model: &Model, script: &[String]) -> Result<(), 
         );
         prop_assert!(matches, "{:?} for {fate:?}: {script:?}", executor.endings.get(command));
     }
+    for (query, ran) in &model.sql_executes {
+        let asked = executor.by_sql.executed.get(query);
+        let parsed = asked.is_some_and(|text| text.as_ref() == Some(ran));
+        let covered = parsed || asked.is_some() && executor.by_sql.prepared.contains(ran);
+        prop_assert!(covered, "{query} was decided as {asked:?}, ran {ran}: {script:?}");
+    }
     prop_assert!(model.queries.iter().all(|text| !text.contains("deny")), "{script:?}");
     let to_client = String::from_utf8_lossy(&executor.seen.to_client);
     prop_assert!(!to_client.contains("poison"), "a poison's error reached the client: {script:?}");

@@ -20,7 +20,7 @@ pub(super) fn item(n: usize, kind: u8, a: u8, b: u8) -> String {
         _ => format!("t{n}"),
     };
     let sync = if b.is_multiple_of(2) { " / S" } else { "" };
-    match kind % 51 {
+    match kind % 54 {
         0..10 => format!("C s{statement} / P {statement}={text} / B {portal}<{statement} / E {portal}{sync}"),
         10..14 => format!("P {statement}={text}{sync}"),
         14..22 => format!("B {portal}<{statement} / E {portal}{sync}"),
@@ -48,6 +48,10 @@ pub(super) fn item(n: usize, kind: u8, a: u8, b: u8) -> String {
             [usize::from(a % 3)]
         .to_owned(),
         47 => ["d 1", "d x", "c", "f no"][usize::from(a % 4)].to_owned(),
+        // By SQL, what a Parse made whose answer may not have come.
+        50 => format!("P x=t{n} / S / Q execute x {n}"),
+        51 => format!("C sx / P x=t{n} / Q execute x {n} / S"),
+        52 => format!("Q execute x {n}"),
         48 | 49 => format!("Q begin / P =t{n} / B p< / Q close p; declare p c{n} / E p / S"),
         // What follows the first Sync runs if the COPY fails before reading that Sync, is skipped if after,
         // and is refused if the COPY goes on.

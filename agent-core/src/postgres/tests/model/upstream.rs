@@ -3,8 +3,8 @@
 //!
 //! Texts are a small language of their own:
 //!
-//! - `begin`, `commit`, `prepare NAME TEXT`, `deallocate NAME`, `declare NAME TEXT` and `close NAME` do what
-//!   the SQL commands do;
+//! - `begin`, `commit`, `prepare NAME TEXT`, `execute NAME N`, `deallocate NAME`, `declare NAME TEXT` and
+//!   `close NAME` do what the SQL commands do;
 //! - `bad …` fails when it runs, `syntax …` when a Parse brings it;
 //! - `copyin` starts a COPY from stdin, `early` one that fails at once, and `cancelled` one that is cancelled
 //!   when the first Sync arrives (in a Query: at once);
@@ -59,6 +59,8 @@ pub(super) struct Model {
     pub(super) executes: Vec<Fate>,
     /// The statements of Queries that ran.
     pub(super) queries: Vec<String>,
+    /// SQL `EXECUTE`s, each with the text that it ran.
+    pub(super) sql_executes: Vec<(String, String)>,
     /// How many poisons were refused.
     pub(super) poisons: usize,
     /// The session has ended: nothing more is read.
@@ -317,6 +319,17 @@ impl Model {
             "cancelled" => return Effect::CopyCancelled,
             "prepare" if self.statements.contains_key(&name) => return Effect::Error("42P05 exists"),
             "prepare" => drop(self.statements.insert(name, rest)),
+            "execute" => {
+                let Some(runs) = self.statements.get(&name).cloned() else {
+                    return Effect::Error("26000 none such");
+                };
+                // Only one deep: what a statement executes is another statement.
+                if runs.starts_with("execute") {
+                    return Effect::Error("0A000 not here");
+                }
+                self.sql_executes.push((text.to_owned(), runs.clone()));
+                return self.run(&runs);
+            }
             "deallocate" => drop(self.statements.remove(&name)),
             "declare" if self.portals.contains_key(&name) => return Effect::Error("42P03 exists"),
             "declare" => drop(self.portals.insert(name, rest)),

@@ -14,8 +14,9 @@ use agent_policy::{TlsMode, Upstream};
 use super::{
     dial::{DialError, dial},
     login::{LoginError, login},
+    names::joined,
     route::Route,
-    statements::{Statements, joined},
+    statements::Statements,
 };
 use crate::{
     logins::LoginsError,

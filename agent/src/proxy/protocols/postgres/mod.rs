@@ -15,6 +15,7 @@
 mod admission;
 mod cancel;
 mod dial;
+mod executed;
 mod greet;
 mod keys;
 mod login;

@@ -1,12 +1,11 @@
-//! What SQL can run by a name: `EXECUTE` a prepared statement, `FETCH` a portal.
+//! What SQL `PREPARE` names.
 //!
-//! For each name the facts of every statement that ever got this name are kept. SQL's `PREPARE` and the
-//! protocol's Parse share one space of names, so lineal can't tell for sure which statement the server has
-//! under a name: whoever runs the name must be allowed all of them.
+//! For each name the facts of every statement that ever got this name are kept: whether a `PREPARE` or a
+//! `DEALLOCATE` took effect is not followed. Whoever runs the name must be allowed all of them.
 
 use std::collections::HashMap;
 
-use agent_core::facts::Facts;
+use agent_core::facts::{Action, Facts};
 use prometheus::IntCounter;
 
 /// How many names are kept.
@@ -43,10 +42,7 @@ impl Names {
                 None => self.meanings.len() >= NAMES_MAX,
             };
         if full {
-            tracing::warn!(
-                "a session gives statements or portals too many names: \
-                 their EXECUTE or FETCH is sql:other now"
-            );
+            tracing::warn!("a session prepares too many names by SQL: their EXECUTE is sql:other now");
             self.overflows.inc();
             (self.meanings, self.bytes, self.overflowed) = (HashMap::new(), 0, true);
             return;
@@ -60,6 +56,19 @@ impl Names {
     pub fn of(&self, name: &str) -> Option<&[Facts]> {
         (!self.overflowed).then(|| self.meanings.get(name).map_or(&[][..], Vec::as_slice))
     }
+}
+
+/// All that any of these do, as one command; too much of it is `sql:other`.
+pub fn joined<'a>(each: impl IntoIterator<Item = &'a Facts>) -> Facts {
+    let mut each = each.into_iter();
+    let Some(mut all) = each.next().cloned() else { return Facts::of_sql(Action::SqlOther) };
+    for facts in each {
+        all.join(facts);
+        if all.weight().items() > agent_sql::FACTS_MAX {
+            return Facts::of_sql(Action::SqlOther);
+        }
+    }
+    all
 }
 
 #[cfg(test)]

@@ -3,7 +3,10 @@
 
 use std::{borrow::Cow, collections::HashMap, hash::Hash, sync::Arc};
 
-use agent_core::{facts::Facts, postgres::Statement};
+use agent_core::{
+    facts::Facts,
+    postgres::{Encoding, Statement},
+};
 use agent_sql::Analysis;
 use prometheus::IntCounter;
 
@@ -15,6 +18,10 @@ const READINGS_MAX: usize = 1_024;
 const READ_BYTES_MAX: usize = 256 << 10;
 /// The longest text whose reading is cached.
 const TEXT_BYTES_MAX: usize = 32 << 10;
+
+/// Why a text is not read whose names the upstream may read as others.
+const NAME_CHANGES: &str =
+    "the text has a name that the database's encoding may change: use ASCII, or a database in UTF8";
 
 /// What was read in a text; the same for all texts that differ only in the values of whole numbers.
 pub struct Reading {
@@ -42,9 +49,11 @@ impl Reading {
         Self { analysis, fingerprint: String::new(), redacted: None, declares: false }
     }
 
-    fn new(text: &[u8], literals: Literals) -> Self {
+    fn new(text: &[u8], literals: Literals, encoding: Encoding) -> Self {
+        let kept = encoding == Encoding::Utf8
+            || agent_sql::keeps_names(text, |name, quoted| encoding.keeps(name, quoted));
         Self {
-            analysis: agent_sql::analyze(text),
+            analysis: if kept { agent_sql::analyze(text) } else { Analysis::unparsed(NAME_CHANGES) },
             fingerprint: agent_sql::fingerprint(text),
             redacted: match literals {
                 Literals::Keep => None,
@@ -79,13 +88,14 @@ impl Reader {
         Self { literals, by_shape, by_statement, shape: Vec::new() }
     }
 
-    /// Reads the text of a Query.
-    pub fn read(&mut self, text: &[u8]) -> Arc<Reading> {
+    /// Reads the text of a Query to an upstream that keeps names in `encoding`, which is the same throughout
+    /// a session.
+    pub fn read(&mut self, text: &[u8], encoding: Encoding) -> Arc<Reading> {
         let shaped = agent_sql::shape(text, &mut self.shape);
         if let Some(reading) = shaped.then(|| self.by_shape.readings.get(&*self.shape)).flatten() {
             return Arc::clone(reading);
         }
-        let reading = Arc::new(Reading::new(text, self.literals));
+        let reading = Arc::new(Reading::new(text, self.literals, encoding));
         // A text that the grammar refuses may be refused for one of its numbers: it says nothing of its
         // shape.
         if shaped && reading.analysis.unparsed.is_none() {
@@ -94,12 +104,12 @@ impl Reader {
         reading
     }
 
-    /// Reads a prepared statement.
-    pub fn read_statement(&mut self, statement: &Statement) -> Arc<Reading> {
+    /// Reads a prepared statement, likewise.
+    pub fn read_statement(&mut self, statement: &Statement, encoding: Encoding) -> Arc<Reading> {
         if let Some(reading) = self.by_statement.readings.get(&statement.id()) {
             return Arc::clone(reading);
         }
-        let reading = Arc::new(Reading::new(statement.text(), self.literals));
+        let reading = Arc::new(Reading::new(statement.text(), self.literals, encoding));
         self.by_statement.keep(statement.id(), &reading, statement.text().len());
         reading
     }
@@ -142,8 +152,8 @@ mod tests {
     #[test]
     fn texts_that_differ_only_in_numbers_share_a_reading() {
         let mut reader = reader();
-        let one = reader.read(b"SELECT 1 FROM t WHERE id = 5");
-        let other = reader.read(b"SELECT 1 FROM t WHERE id = 77");
+        let one = reader.read(b"SELECT 1 FROM t WHERE id = 5", Encoding::Utf8);
+        let other = reader.read(b"SELECT 1 FROM t WHERE id = 77", Encoding::Utf8);
         assert!(Arc::ptr_eq(&one, &other));
         assert_eq!(other.shown(b"SELECT 1 FROM t WHERE id = 77"), "SELECT 1 FROM t WHERE id = 77");
     }
@@ -156,29 +166,29 @@ mod tests {
             ("SELECT * FROM \"t 1\"", "SELECT * FROM \"t 2\""),
             ("SELECT set_config('a 1', '', true)", "SELECT set_config('a 2', '', true)"),
         ] {
-            let one = reader.read(one.as_bytes());
-            assert_ne!(one.analysis, reader.read(other.as_bytes()).analysis);
+            let one = reader.read(one.as_bytes(), Encoding::Utf8);
+            assert_ne!(one.analysis, reader.read(other.as_bytes(), Encoding::Utf8).analysis);
         }
     }
 
     #[test]
     fn the_refusal_of_a_text_is_not_cached_for_its_shape() {
         let mut reader = reader();
-        assert!(reader.read(b"SELECT CAST(x AS float(0))").analysis.unparsed.is_some());
-        assert!(reader.read(b"SELECT CAST(x AS float(9))").analysis.unparsed.is_none());
+        assert!(reader.read(b"SELECT CAST(x AS float(0))", Encoding::Utf8).analysis.unparsed.is_some());
+        assert!(reader.read(b"SELECT CAST(x AS float(9))", Encoding::Utf8).analysis.unparsed.is_none());
     }
 
     #[test]
     fn the_caches_are_bounded_in_readings_and_in_bytes() {
         let mut reader = reader();
         for i in 0..3 * READINGS_MAX {
-            reader.read(format!("SELECT * FROM t{i}").as_bytes());
+            reader.read(format!("SELECT * FROM t{i}").as_bytes(), Encoding::Utf8);
             assert!(reader.by_shape.readings.len() <= READINGS_MAX);
         }
         assert_eq!(reader.by_shape.full.get(), 2);
         let long = format!("SELECT {}1", "1,".repeat(1_500));
         for i in 0..200 {
-            reader.read(format!("{long} FROM t{i}").as_bytes());
+            reader.read(format!("{long} FROM t{i}").as_bytes(), Encoding::Utf8);
             assert!(reader.by_shape.bytes <= READ_BYTES_MAX);
         }
         assert!(reader.by_shape.full.get() > 2);

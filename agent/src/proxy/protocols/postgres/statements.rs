@@ -8,13 +8,13 @@ use std::{borrow::Cow, sync::Arc};
 use agent_core::{
     audit::record::StatementRef,
     facts::{Action, Facts},
-    postgres::{Candidates, Excess, Parameters, Question, Statement},
+    postgres::{Candidates, Excess, Meanings, Parameters, Question, Statement, Unsettled},
     ruling::{Denied, Permit, Preparation, Ruling},
 };
-use agent_sql::Analysis;
 
 use super::{
-    names::Names,
+    executed::{Executed, Whole},
+    names::{Names, joined},
     reading::{Reader, Reading},
 };
 use crate::{
@@ -26,8 +26,6 @@ use crate::{
     },
 };
 
-/// What PostgreSQL keeps of a name (`NAMEDATALEN` - 1).
-const NAME_BYTES_MAX: usize = 63;
 /// The function `set_config`, by its OID (`pg_proc.dat`).
 const SET_CONFIG: u32 = 2078;
 
@@ -38,10 +36,6 @@ pub struct Statements {
     reader: Reader,
     /// What SQL's `PREPARE` named.
     prepared: Names,
-    /// What Parse named, for SQL's `EXECUTE`.
-    parsed: Names,
-    /// What Bind named, for SQL's `FETCH`.
-    bound: Names,
 }
 
 /// A command as the trail shows it.
@@ -109,23 +103,14 @@ impl Ruled {
         }
     }
 
-    fn passes(&self) -> bool {
-        matches!(self.ruling, Ruling::Allow(_))
-    }
-
-    /// Takes note of what a text does to names. `parsed` is what Parse made, which the text may execute.
-    fn with_names_of(mut self, reading: &Reading, parsed: &Names) -> Self {
-        // SQL can execute a statement that Parse made, also one that prepares a further one.
-        let prepares =
-            |facts: &Facts| facts.accesses.iter().any(|access| access.action == Action::SqlPrepare);
-        let mut executed = reading.analysis.executes.iter().map(|name| parsed.of(name));
-        let may_prepare = executed.any(|facts| facts.is_none_or(|facts| facts.iter().any(prepares)));
+    /// Takes note of what a text, with all that it runs, does to names.
+    fn with_names_of(mut self, reading: &Reading, prepares: bool, declares: bool) -> Self {
         let calls = reading.analysis.facts.accesses.iter().any(|access| access.action == Action::SqlCall);
         self.prepares = reading.analysis.prepares.iter().map(|(name, _)| Some(name.clone())).collect();
-        if calls || may_prepare {
+        if calls || prepares {
             self.prepares.push(None);
         }
-        self.declares = calls || reading.declares;
+        self.declares = calls || declares || reading.declares;
         self.deallocates.clone_from(&reading.analysis.deallocates);
         self
     }
@@ -140,30 +125,37 @@ impl Statements {
             judge,
             literals: parts.literals,
             reader: Reader::new(parts.literals, parts.metrics.bound(Bound::Readings)),
-            prepared: Names::new(overflows.clone()),
-            parsed: Names::new(overflows.clone()),
-            bound: Names::new(overflows),
+            prepared: Names::new(overflows),
         }
     }
 
     /// Rules on what the machine asks. Where this lets something run, the trail holds the decision.
-    pub fn rule(&mut self, session: &Session, number: u64, question: &Question<'_>) -> Ruled {
+    ///
+    /// # Errors
+    /// It can't be told yet what would run.
+    pub fn rule(
+        &mut self,
+        session: &Session,
+        number: u64,
+        question: &Question<'_>,
+        meanings: &Meanings<'_>,
+    ) -> Result<Ruled, Unsettled> {
         self.judge.look(session);
-        match question {
+        Ok(match question {
             Question::Startup(_) => Ruled::denied("a session begins once only"),
             Question::Simple { text } => {
-                let reading = self.reader.read(text);
-                let facts = self.complete(&reading.analysis);
+                let reading = self.reader.read(text, meanings.encoding());
+                let Whole { facts, prepares, declares } = self.whole(&reading, meanings)?;
                 let text = &reading.shown(text);
                 let shown = Shown { number, facts: &facts, reading: &reading, text, parameters: &[] };
-                self.settle(session, &shown).with_names_of(&reading, &self.parsed)
+                self.settle(session, &shown).with_names_of(&reading, prepares, declares)
             }
-            Question::Prepare { name, statement } => self.prepare(session, number, name, statement),
-            Question::Bind { portal, candidates, parameters } => {
-                self.run(session, number, *candidates, *parameters, Some(portal))
+            Question::Prepare { name, statement } => {
+                self.prepare(session, number, name, statement, meanings)?
             }
-            Question::Execute { candidates, parameters, .. } => {
-                self.run(session, number, *candidates, *parameters, None)
+            Question::Bind { candidates, parameters, .. }
+            | Question::Execute { candidates, parameters, .. } => {
+                self.run(session, number, *candidates, *parameters, meanings)?
             }
             Question::Function { oid } => {
                 // Its arguments are not read, so which setting it changes is not known.
@@ -172,7 +164,7 @@ impl Statements {
                 let text = format!("(FunctionCall of function {oid})");
                 let facts = &reading.analysis.facts;
                 let shown = Shown { number, facts, reading: &reading, text: &text, parameters: &[] };
-                self.settle(session, &shown).with_names_of(&reading, &self.parsed)
+                self.settle(session, &shown).with_names_of(&reading, false, false)
             }
             Question::Excess { excess, bytes } => {
                 let bound = match excess {
@@ -186,54 +178,67 @@ impl Statements {
                 let shown = Shown { number, facts, reading: &reading, text: &text, parameters: &[] };
                 Ruled::recorded(self.judge.deny(session, &shown.command(), excess.reason()))
             }
-        }
+        })
     }
 
     /// Decides a Parse. One that gives the statement a name is recorded, as `PREPARE` is: SQL can run it by
     /// that name. One without a name is recorded when it is denied; else its execution is what the trail
     /// shows.
-    fn prepare(&mut self, session: &Session, number: u64, name: &[u8], statement: &Statement) -> Ruled {
-        let reading = self.reader.read_statement(statement);
-        let facts = self.complete(&reading.analysis);
+    fn prepare(
+        &mut self,
+        session: &Session,
+        number: u64,
+        name: &[u8],
+        statement: &Statement,
+        meanings: &Meanings<'_>,
+    ) -> Result<Ruled, Unsettled> {
+        let reading = self.reader.read_statement(statement, meanings.encoding());
+        let Whole { facts, .. } = self.whole(&reading, meanings)?;
         let judgement = self.judge.decide(&facts);
         if name.is_empty()
             && let Some(preparation) = Preparation::of(number, judgement.decision())
         {
-            return Ruled::of(Ruling::Allow(Grant::Prepare(preparation)), false);
+            return Ok(Ruled::of(Ruling::Allow(Grant::Prepare(preparation)), false));
         }
         let text = &reading.shown(statement.text());
         let shown = Shown { number, facts: &facts, reading: &reading, text, parameters: &[] };
-        let ruled = Ruled::recorded(Judge::record(session, &shown.command(), &judgement));
-        if ruled.passes() {
-            self.parsed.add(&sql_name(name), &facts);
-        }
-        ruled
+        Ok(Ruled::recorded(Judge::record(session, &shown.command(), &judgement)))
     }
 
-    /// Decides what a portal can stand for: an Execute of it, or the Bind that gives it the name `bound`, by
-    /// which SQL's `FETCH` can run it. The server runs one of the candidates: each must be allowed.
+    /// Decides what a portal can stand for: an Execute of it, or the Bind that gives it a name, by which SQL
+    /// `FETCH` can run it. The server runs one of the candidates: each must be allowed.
     fn run(
         &mut self,
         session: &Session,
         number: u64,
         candidates: Candidates<'_>,
         parameters: Option<&Parameters>,
-        bound: Option<&[u8]>,
-    ) -> Ruled {
+        meanings: &Meanings<'_>,
+    ) -> Result<Ruled, Unsettled> {
         let parameters = parameters.map(|parameters| self.parameters(parameters)).unwrap_or_default();
-        let parsed = candidates.parsed.map(|statement| (self.reader.read_statement(statement), statement));
+        let encoding = meanings.encoding();
+        let parsed = match candidates.parsed {
+            Some(statement) => Some((self.reader.read_statement(statement, encoding), statement)),
+            None => None,
+        };
+        let whole = match &parsed {
+            Some((reading, _)) => Some(self.whole(reading, meanings)?),
+            None => None,
+        };
+        let (prepares, declares) =
+            whole.as_ref().map_or((false, false), |whole| (whole.prepares, whole.declares));
         let others = self.unparsed_candidates(candidates);
-        let (facts, text, reading): (Cow<'_, Facts>, Cow<'_, str>, _) = match (&parsed, &*others) {
-            (Some((reading, statement)), []) => {
-                (self.complete(&reading.analysis), reading.shown(statement.text()), Arc::clone(reading))
+        let (facts, text, reading): (Cow<'_, Facts>, Cow<'_, str>, _) = match (&parsed, whole, &*others) {
+            (Some((reading, statement)), Some(whole), []) => {
+                (whole.facts, reading.shown(statement.text()), Arc::clone(reading))
             }
             // Only one of them runs, but it can't be told which.
-            (parsed, others) => {
+            (parsed, whole, others) => {
                 let mut facts: Vec<Facts> = others.iter().map(|(facts, _)| facts.clone()).collect();
                 let mut texts: Vec<Cow<'_, str>> = others.iter().map(|(_, text)| (&**text).into()).collect();
                 let mut reading = None;
-                if let Some((parsed, statement)) = parsed {
-                    facts.push(self.complete(&parsed.analysis).into_owned());
+                if let (Some((parsed, statement)), Some(whole)) = (parsed, whole) {
+                    facts.push(whole.facts.into_owned());
                     texts.insert(0, parsed.shown(statement.text()));
                     reading = Some(Arc::clone(parsed));
                 }
@@ -243,13 +248,7 @@ impl Statements {
             }
         };
         let shown = Shown { number, facts: &facts, reading: &reading, text: &text, parameters: &parameters };
-        let ruled = self.settle(session, &shown).with_names_of(&reading, &self.parsed);
-        if let Some(portal) = bound
-            && ruled.passes()
-        {
-            self.bound.add(&sql_name(portal), &facts);
-        }
-        ruled
+        Ok(self.settle(session, &shown).with_names_of(&reading, prepares, declares))
     }
 
     /// What a portal can stand for that Parse didn't make: facts, and words for the trail.
@@ -257,9 +256,11 @@ impl Statements {
         let Candidates { parsed, sql_prepared, sql_cursor } = candidates;
         let mut others = Vec::new();
         if let Some(name) = sql_prepared {
-            let name = sql_name(name);
-            let known = self.prepared.of(&name).filter(|meanings| !meanings.is_empty());
+            // SQL gives no other name than one in UTF-8, of at most 63 bytes.
+            let known = str::from_utf8(name).ok().and_then(|name| self.prepared.of(name));
+            let known = known.filter(|meanings| !meanings.is_empty());
             let facts = known.map_or_else(|| Facts::of_sql(Action::SqlOther), joined);
+            let name = String::from_utf8_lossy(name);
             others.push((facts, format!("(the statement that PREPARE named {name})")));
         }
         if sql_cursor.is_some() {
@@ -273,33 +274,14 @@ impl Statements {
         others
     }
 
-    /// The statement's facts with those of whatever `EXECUTE` and `FETCH` run in it.
-    fn complete<'a>(&mut self, analysis: &'a Analysis) -> Cow<'a, Facts> {
-        for (name, facts) in &analysis.prepares {
-            self.prepared.add(name, facts);
-        }
-        if analysis.executes.is_empty() && analysis.fetches.is_empty() {
-            return Cow::Borrowed(&analysis.facts);
-        }
-        let other = Facts::of_sql(Action::SqlOther);
-        let mut all = vec![&analysis.facts];
-        for name in &analysis.executes {
-            let before = all.len();
-            let (by_sql, by_protocol) = (self.prepared.of(name), self.parsed.of(name));
-            all.extend(by_sql.iter().chain(&by_protocol).copied().flatten());
-            // The server will most likely not know it either; it is denied if it could be anything.
-            if by_sql.is_none() || by_protocol.is_none() || all.len() == before {
-                all.push(&other);
-            }
-        }
-        for name in &analysis.fetches {
-            // What isn't a portal of the protocol's is a cursor: its query was decided when it was declared.
-            match self.bound.of(name) {
-                Some(meanings) => all.extend(meanings),
-                None => all.push(&other),
-            }
-        }
-        Cow::Owned(joined(all))
+    /// A text with all that it runs by name.
+    fn whole<'r>(
+        &mut self,
+        reading: &'r Arc<Reading>,
+        meanings: &Meanings<'_>,
+    ) -> Result<Whole<'r>, Unsettled> {
+        let Self { reader, prepared, .. } = self;
+        Executed { reader, prepared, meanings: *meanings }.whole(reading)
     }
 
     /// Decides and records.
@@ -322,24 +304,6 @@ impl Statements {
             })
             .collect()
     }
-}
-
-/// All that any of these do, as one command; too much of it is `sql:other`.
-pub(super) fn joined<'a>(each: impl IntoIterator<Item = &'a Facts>) -> Facts {
-    let mut each = each.into_iter();
-    let Some(mut all) = each.next().cloned() else { return Facts::of_sql(Action::SqlOther) };
-    for facts in each {
-        all.join(facts);
-        if all.weight().items() > agent_sql::FACTS_MAX {
-            return Facts::of_sql(Action::SqlOther);
-        }
-    }
-    all
-}
-
-/// A name of the protocol's as SQL knows it.
-fn sql_name(name: &[u8]) -> Cow<'_, str> {
-    String::from_utf8_lossy(name.get(..NAME_BYTES_MAX).unwrap_or(name))
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use agent_core::{
-    postgres::{ClientStep, Denial, UpstreamStep, Violation},
+    postgres::{ClientStep, Denial, Unsettled, UpstreamStep, Violation},
     ruling::Ruling,
 };
 
@@ -108,9 +108,13 @@ impl Pump {
                     self.client.answer(client);
                     done += consumed;
                 }
-                Ok(ClientStep::Judge { command, question, .. }) => {
-                    let ruled = self.statements.rule(session, command, &question);
-                    if let Err(violation) = self.carry_out(command, ruled) {
+                Ok(ClientStep::Judge { command, question, meanings, .. }) => {
+                    let ruled = self.statements.rule(session, command, &question, &meanings);
+                    let told = match ruled {
+                        Ok(ruled) => self.carry_out(command, ruled),
+                        Err(Unsettled) => self.machine.postpone(command),
+                    };
+                    if let Err(violation) = told {
                         break Err(violation);
                     }
                 }
