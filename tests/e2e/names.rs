@@ -153,8 +153,8 @@ print(*replies(5), sep="\n")
 
 #[test]
 fn names_that_were_used_and_closed_leave_room_for_execute_by_sql() {
-    // Client → lineal → server: more names than a session keeps at once, each parsed, bound and closed; then
-    // one more, which SQL executes. Back: its row.
+    // Client → lineal → server: more names than a session keeps at once, each parsed, bound and closed, and
+    // as many that SQL prepares and deallocates; then one more, which SQL executes. Back: its row.
     let done = wire(
         r#"
 def close(kind, name): return message(b"C", kind + name.encode() + b"\0")
@@ -162,6 +162,9 @@ for number in range(1200):
     name = f"s{number}"
     raw.sendall(parse(name, "SELECT 1") + bind(name, name) + close(b"P", name) + close(b"S", name) + SYNC)
     replies(1)
+for number in range(1200):
+    raw.sendall(query(f"PREPARE q{number} AS SELECT 1") + query(f"DEALLOCATE q{number}"))
+    replies(2)
 raw.sendall(parse("last", "SELECT 'the last'") + SYNC + query("EXECUTE last"))
 raw.sendall(query("BEGIN; DECLARE c CURSOR FOR SELECT 1") + query("FETCH c") + query("COMMIT"))
 print(*replies(5), sep="\n")

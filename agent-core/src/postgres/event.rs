@@ -13,6 +13,13 @@ pub enum Event {
     CancelKey(CancelKey),
     /// The upstream awaits a command (ReadyForQuery).
     Ready(Transaction),
+    /// A command dropped prepared statements by SQL.
+    Deallocated {
+        /// Its number.
+        command: u64,
+        /// The statement's name; `None` for all of them.
+        name: Option<Box<[u8]>>,
+    },
     /// A command that was ruled on has ended.
     Outcome(Outcome),
     /// The upstream ends the session with an error of its own (severity FATAL or PANIC, or any error before

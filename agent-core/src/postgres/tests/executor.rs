@@ -361,9 +361,13 @@ fn rule(question: &Question<'_>, allowed: &mut Vec<Allowed>) -> Ruling {
     if unnamed { Ruling::Prepare } else { Ruling::Allow }
 }
 
+/// Bytes as scripts spell them.
+fn text(bytes: &[u8]) -> String {
+    bytes.escape_ascii().to_string()
+}
+
 /// A question as scripts spell it.
 fn ask(question: &Question<'_>) -> String {
-    let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
     match question {
         Question::Startup(startup) => format!("startup {} {}", startup.user, startup.database),
         Question::Simple { text: sql } => format!("simple {}", text(sql)).trim_end().to_owned(),
@@ -402,6 +406,10 @@ fn tell(event: &Event) -> String {
         Event::Ready(Transaction::Idle) => "ready I".to_owned(),
         Event::Ready(Transaction::Open) => "ready T".to_owned(),
         Event::Ready(Transaction::Failed) => "ready E".to_owned(),
+        Event::Deallocated { command, name } => {
+            let name = name.as_ref().map_or("all".to_owned(), |name| text(name));
+            format!("{command} deallocated {name}")
+        }
         Event::UpstreamFatal(error) => format!("fatal {}", error.code()),
         Event::Outcome(outcome) => {
             let ending = match &outcome.ending {

@@ -338,6 +338,7 @@ fn a_name_that_sql_may_have_reused_has_both_meanings() {
          ? simple deallocate x; prepare x as b
          ? execute : a or prepared x
          < C DEALLOCATE / C PREPARE / Z I / 2 / C B / Z I
+         ! 3 deallocated x
          ! 3 complete PREPARE
          ! ready I
          ! 4 complete B
@@ -435,9 +436,11 @@ fn a_close_without_room_to_note_it_leaves_a_later_statement_of_that_name() {
 #[test]
 fn deallocating_makes_room() {
     let limits = Limits { statements_max: 1, ..Limits::default() };
-    for (text, tag) in
-        [("deallocate x", "DEALLOCATE"), ("deallocate all", "DEALLOCATE ALL"), ("discard all", "DISCARD ALL")]
-    {
+    for (text, tag, name) in [
+        ("deallocate x", "DEALLOCATE", "x"),
+        ("deallocate all", "DEALLOCATE ALL", "all"),
+        ("discard all", "DISCARD ALL", "all"),
+    ] {
         check_with(
             limits.clone(),
             &format!(
@@ -449,6 +452,7 @@ fn deallocating_makes_room() {
                  > Q {text}
                  ? simple {text}
                  < C {tag} / Z I
+                 ! 3 deallocated {name}
                  ! 3 complete {tag}
                  ! ready I
                  > P y=b / S
@@ -470,6 +474,7 @@ fn a_name_that_a_pipeline_deallocates_and_makes_again_is_the_new_statement() {
          ? simple deallocate x
          ? prepare x=b
          < C DEALLOCATE / Z I
+         ! 3 deallocated x
          ! 3 complete DEALLOCATE
          ! ready I
          < 1 / Z I

@@ -53,13 +53,18 @@ impl Session {
         let tag = Tag::new(text);
         let command = self.replies.command();
         self.receive(Reply::CommandComplete(tag), message)?;
+        let Some(command) = command else { return Ok(Pass::Forward) };
         match tag.as_str() {
             "DEALLOCATE" => {
-                if let Some(name) = command.and_then(|command| self.deallocations.next(command)) {
+                if let Some(name) = self.deallocations.next(command) {
                     self.statements.forget(&name);
+                    self.events.push_back(Event::Deallocated { command, name: Some(name) });
                 }
             }
-            "DEALLOCATE ALL" | "DISCARD ALL" => self.statements.forget_all(),
+            "DEALLOCATE ALL" | "DISCARD ALL" => {
+                self.statements.forget_all();
+                self.events.push_back(Event::Deallocated { command, name: None });
+            }
             _ => {}
         }
         Ok(Pass::Forward)

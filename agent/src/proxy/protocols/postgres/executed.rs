@@ -35,6 +35,8 @@ pub struct Executed<'a> {
     /// What SQL `PREPARE` named.
     pub prepared: &'a mut Names,
     pub meanings: Meanings<'a>,
+    /// The command that runs the text.
+    pub command: u64,
 }
 
 /// What has been found so far.
@@ -64,9 +66,7 @@ impl Executed<'_> {
     /// It is not known yet what a name stands for.
     pub fn whole<'r>(&mut self, reading: &'r Arc<Reading>) -> Result<Whole<'r>, Unsettled> {
         let analysis = &reading.analysis;
-        for (name, facts) in &analysis.prepares {
-            self.prepared.add(name, facts);
-        }
+        self.note_prepares(reading);
         if analysis.executes.is_empty() && analysis.fetches.is_empty() {
             return Ok(Whole { facts: Cow::Borrowed(&analysis.facts), prepares: false, declares: false });
         }
@@ -95,14 +95,20 @@ impl Executed<'_> {
         Ok(Whole { facts: Cow::Owned(joined(&facts)), prepares, declares })
     }
 
+    /// Notes the names that a text gives by `PREPARE`.
+    fn note_prepares(&mut self, reading: &Reading) {
+        for (name, facts) in &reading.analysis.prepares {
+            self.prepared.add(name, facts, self.command);
+        }
+    }
+
     /// `EXECUTE` of a name.
     fn execute(&mut self, name: &str, found: &mut Found) -> Result<(), Unsettled> {
         let parsed = self.meanings.statement(name)?;
-        let by_sql = self.prepared.of(name);
-        match (by_sql, parsed) {
+        match self.prepared.of(name) {
+            Some(meanings) if meanings.len() > 0 || parsed.is_some() => found.facts.extend(meanings.cloned()),
             // The server will most likely not know it either; it is denied if it could be anything.
-            (None, _) | (Some([]), None) => found.anything(),
-            (Some(meanings), _) => found.facts.extend_from_slice(meanings),
+            _ => found.anything(),
         }
         self.run(Candidates { parsed, ..Candidates::default() }, found);
         Ok(())
@@ -114,6 +120,7 @@ impl Executed<'_> {
             && found.statements.insert(statement.id())
         {
             let reading = self.reader.read_statement(statement, self.meanings.encoding());
+            self.note_prepares(&reading);
             found.facts.push(reading.analysis.facts.clone());
             found.prepares |= !reading.analysis.prepares.is_empty();
             found.declares |= reading.declares;
@@ -121,8 +128,8 @@ impl Executed<'_> {
         }
         if let Some(name) = candidates.sql_prepared {
             match str::from_utf8(name).ok().and_then(|name| self.prepared.of(name)) {
-                None | Some([]) => found.anything(),
-                Some(meanings) => found.facts.extend_from_slice(meanings),
+                Some(meanings) if meanings.len() > 0 => found.facts.extend(meanings.cloned()),
+                _ => found.anything(),
             }
         }
     }

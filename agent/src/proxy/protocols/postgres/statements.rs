@@ -145,7 +145,7 @@ impl Statements {
             Question::Startup(_) => Ruled::denied("a session begins once only"),
             Question::Simple { text } => {
                 let reading = self.reader.read(text, meanings.encoding());
-                let Whole { facts, prepares, declares } = self.whole(&reading, meanings)?;
+                let Whole { facts, prepares, declares } = self.whole(number, &reading, meanings)?;
                 let text = &reading.shown(text);
                 let shown = Shown { number, facts: &facts, reading: &reading, text, parameters: &[] };
                 self.settle(session, &shown).with_names_of(&reading, prepares, declares)
@@ -193,7 +193,7 @@ impl Statements {
         meanings: &Meanings<'_>,
     ) -> Result<Ruled, Unsettled> {
         let reading = self.reader.read_statement(statement, meanings.encoding());
-        let Whole { facts, .. } = self.whole(&reading, meanings)?;
+        let Whole { facts, .. } = self.whole(number, &reading, meanings)?;
         let judgement = self.judge.decide(&facts);
         if name.is_empty()
             && let Some(preparation) = Preparation::of(number, judgement.decision())
@@ -222,7 +222,7 @@ impl Statements {
             None => None,
         };
         let whole = match &parsed {
-            Some((reading, _)) => Some(self.whole(reading, meanings)?),
+            Some((reading, _)) => Some(self.whole(number, reading, meanings)?),
             None => None,
         };
         let (prepares, declares) =
@@ -258,7 +258,7 @@ impl Statements {
         if let Some(name) = sql_prepared {
             // SQL gives no other name than one in UTF-8, of at most 63 bytes.
             let known = str::from_utf8(name).ok().and_then(|name| self.prepared.of(name));
-            let known = known.filter(|meanings| !meanings.is_empty());
+            let known = known.filter(|meanings| meanings.len() > 0);
             let facts = known.map_or_else(|| Facts::of_sql(Action::SqlOther), joined);
             let name = String::from_utf8_lossy(name);
             others.push((facts, format!("(the statement that PREPARE named {name})")));
@@ -274,14 +274,25 @@ impl Statements {
         others
     }
 
-    /// A text with all that it runs by name.
+    /// The text of this command with all that it runs by name.
     fn whole<'r>(
         &mut self,
+        command: u64,
         reading: &'r Arc<Reading>,
         meanings: &Meanings<'_>,
     ) -> Result<Whole<'r>, Unsettled> {
         let Self { reader, prepared, .. } = self;
-        Executed { reader, prepared, meanings: *meanings }.whole(reading)
+        Executed { reader, prepared, meanings: *meanings, command }.whole(reading)
+    }
+
+    /// The upstream confirmed that a command dropped the prepared statement of this name, or all of them.
+    pub fn deallocated(&mut self, command: u64, name: Option<&[u8]>) {
+        self.prepared.drop(command, name);
+    }
+
+    /// The upstream is idle: portals have ended with their transaction.
+    pub fn idle(&mut self) {
+        self.prepared.idle();
     }
 
     /// Decides and records.

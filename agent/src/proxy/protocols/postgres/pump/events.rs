@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use agent_core::{
     audit::record::{OutcomeError, OutcomeRecord, Record},
-    postgres::{Ending, Event, Outcome},
+    postgres::{Ending, Event, Outcome, Transaction},
 };
 
 use super::Pump;
@@ -26,7 +26,11 @@ impl Pump {
                 Event::Ready(transaction) => {
                     self.ready = true;
                     self.transaction = transaction;
+                    if transaction == Transaction::Idle {
+                        self.statements.idle();
+                    }
                 }
+                Event::Deallocated { command, name } => self.statements.deallocated(command, name.as_deref()),
                 Event::Outcome(outcome) => self.record(session, &outcome),
                 // The trail says that the session ended; the upstream's own reason is kept here. Its text may
                 // quote the client's: `?` escapes it.
