@@ -218,6 +218,8 @@ fn writes_have_accesses_to_their_targets_and_to_what_they_read() {
         ("SELECT * FROM (SELECT * FROM t FOR UPDATE) x, u", "select t, lock t, select u"),
         ("SELECT 1 FOR UPDATE", "select, lock"),
         ("TRUNCATE t, s.u CASCADE", "truncate t, truncate s.u"),
+        ("LOCK TABLE t, s.u IN ACCESS SHARE MODE", "select t, select s.u"),
+        ("LOCK TABLE ONLY t IN ROW SHARE MODE", "lock t"),
         ("LOCK TABLE t, s.u IN ACCESS EXCLUSIVE MODE", "lock t, lock s.u"),
     ]);
 }
@@ -381,7 +383,7 @@ fn definitions_have_accesses_to_their_subject_and_to_what_they_mention() {
         ("ALTER POLICY p ON t USING (EXISTS (TABLE u))", "alter t, select u"),
         ("ALTER SEQUENCE q RESTART", "alter q"),
         ("ALTER SCHEMA s RENAME TO y", "alter"),
-        ("ALTER DATABASE d SET x.y = 1", "alter"),
+        ("ALTER DATABASE d SET x.y = 1", "alter, set"),
         ("ALTER DATABASE d REFRESH COLLATION VERSION", "alter"),
         ("ALTER EXTENSION e ADD TABLE t", "alter, alter t"),
         ("ALTER TRIGGER g ON t RENAME TO h", "alter t"),
@@ -412,7 +414,7 @@ fn definitions_have_accesses_to_their_subject_and_to_what_they_mention() {
         ("CREATE ROLE r SUPERUSER", "grant"),
         ("CREATE USER r PASSWORD 'x'", "grant"),
         ("ALTER ROLE r SUPERUSER", "grant"),
-        ("ALTER ROLE r SET x.y = 1", "grant"),
+        ("ALTER ROLE r SET x.y = 1", "grant, set"),
         ("ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO r", "grant"),
         ("REASSIGN OWNED BY a TO b", "grant"),
         ("VACUUM", "maintenance"),

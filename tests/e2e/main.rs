@@ -36,6 +36,7 @@ mod protocol;
 mod reading;
 mod revocation;
 mod rules;
+mod settings;
 mod shared;
 mod standing;
 mod story;

@@ -18,11 +18,19 @@ pub(super) struct SqlKeys {
     writes_in_cte: bool,
     functions: Vec<String>,
     settings: Vec<String>,
+    search_path: Vec<String>,
 }
 
 impl Default for SqlKeys {
     fn default() -> Self {
-        Self { statements: 1, has_where: true, writes_in_cte: false, functions: vec![], settings: vec![] }
+        Self {
+            statements: 1,
+            has_where: true,
+            writes_in_cte: false,
+            functions: vec![],
+            settings: vec![],
+            search_path: vec![],
+        }
     }
 }
 
@@ -56,6 +64,12 @@ pub(super) fn detail(keys: Option<&SqlKeys>, accesses: &[Access]) -> Result<Opti
         has_where: keys.has_where,
         functions: boxed(&keys.functions),
         settings: boxed(&keys.settings),
+        search_path: keys
+            .search_path
+            .iter()
+            .map(|name| (name != "?").then(|| name.as_str().into()))
+            .collect(),
         writes_in_cte: keys.writes_in_cte,
+        awaits_settings: false,
     })))
 }

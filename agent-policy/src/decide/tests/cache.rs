@@ -70,6 +70,7 @@ fn any_facts() -> impl Strategy<Value = Facts> {
             functions: functions.into_iter().map(Into::into).collect(),
             settings: settings.into_iter().map(Into::into).collect(),
             writes_in_cte,
+            ..SqlFacts::default()
         });
         let Facts { accesses, .. } = facts(&accesses, SqlFacts::default());
         Facts { accesses, detail: sql.map(Detail::Sql), barred: barred.map(Into::into) }

@@ -108,8 +108,9 @@ impl Pump {
                     self.client.answer(client);
                     done += consumed;
                 }
-                Ok(ClientStep::Judge { command, question, meanings, .. }) => {
-                    let ruled = self.statements.rule(session, command, &question, &meanings);
+                Ok(ClientStep::Judge { command, question, meanings, settings_awaited, .. }) => {
+                    let ruled =
+                        self.statements.rule(session, command, &question, &meanings, settings_awaited);
                     let told = match ruled {
                         Ok(ruled) => self.carry_out(command, ruled),
                         Err(Unsettled) => self.machine.postpone(command),
@@ -131,7 +132,7 @@ impl Pump {
 
     /// Tells the machine the ruling on a command, and notes that the command is on its way.
     fn carry_out(&mut self, command: u64, ruled: Ruled) -> Result<(), Violation> {
-        let Ruled { ruling, recorded, prepares, declares, deallocates } = ruled;
+        let Ruled { ruling, recorded, prepares, declares, deallocates, awaits_settings, hint } = ruled;
         for name in &prepares {
             self.machine.sql_prepared(name.as_deref().map(str::as_bytes));
         }
@@ -141,13 +142,17 @@ impl Pump {
         if matches!(ruling, Ruling::Allow(_)) {
             let names = deallocates.into_iter().map(|name| name.into_boxed_bytes());
             self.machine.sql_deallocates(command, names);
+            if awaits_settings {
+                self.machine.settings_awaited(command);
+            }
         }
         self.sent.push_back(Sent { command, at: Instant::now(), recorded });
         match ruling {
             Ruling::Allow(Grant::Run(permit)) => self.machine.allow(permit),
             Ruling::Allow(Grant::Prepare(preparation)) => self.machine.allow_preparation(preparation),
             Ruling::Deny(denied) => {
-                let denial = Denial::new(format!("lineal: {}", denied.words()));
+                let mut denial = Denial::new(format!("lineal: {}", denied.words()));
+                denial.hint = hint.map(Into::into);
                 self.machine.deny(command, denial)
             }
         }
