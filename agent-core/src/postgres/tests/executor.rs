@@ -184,7 +184,7 @@ impl Executor {
                 Ok(ClientStep::Judge { command, question, meanings, settings_awaited, .. }) => {
                     let before = allowed.len();
                     let (mut ruling, notes) = judge(&question, &meanings, seen, allowed, by_sql);
-                    if settings_awaited {
+                    if settings_awaited && !matches!(ruling, Ruling::Postpone) {
                         allowed.truncate(before);
                         ruling = denial();
                     }
