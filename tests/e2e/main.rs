@@ -37,6 +37,7 @@ mod reading;
 mod revocation;
 mod rules;
 mod shared;
+mod sockets;
 mod standing;
 mod story;
 mod tls;
