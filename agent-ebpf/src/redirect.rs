@@ -68,6 +68,18 @@ enum Via {
     V6,
 }
 
+impl Via {
+    /// Where the kernel would connect a socket that names no address. That is what the agent is told, and
+    /// what getpeername shows.
+    #[inline(always)]
+    fn loopback(self) -> [u32; 4] {
+        match self {
+            Self::V4 | Self::Mapped => mapped(LOOPBACK_V4),
+            Self::V6 => LOOPBACK_V6,
+        }
+    }
+}
+
 /// Redirects a connection, refuses it, or lets it through to a loopback listener of its own job. Returns the
 /// program's answer.
 #[inline(always)]
@@ -104,7 +116,7 @@ fn redirect(ctx: &SockAddrContext, tag: &TaskTag, address: [u32; 4], via: Via) -
     storage.node = tag.node;
     storage.tgid = tgid;
     storage.uid = bpf_get_current_uid_gid() as u32;
-    storage.address = address;
+    storage.address = if is_unspecified(&address) { via.loopback() } else { address };
     storage.port = port;
     storage.state = if via == Via::V6 { SOCKET_REDIRECTED_V6 } else { SOCKET_REDIRECTED_V4 };
     go_to_loopback(context, via);

@@ -38,6 +38,7 @@ mod revocation;
 mod rules;
 mod settings;
 mod shared;
+mod sockets;
 mod standing;
 mod story;
 mod tls;

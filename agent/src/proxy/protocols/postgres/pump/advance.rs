@@ -32,7 +32,8 @@ impl Pump {
         loop {
             let mut progress = false;
             if matches!(self.upstream.poll_flush(cx), Poll::Ready(Err(_))) {
-                return Poll::Ready(Ok(Ended::UpstreamBroken));
+                // A server that ends a session says why, and then takes nothing more: that must be read.
+                self.upstream.give_up_writing();
             }
             if matches!(self.client.poll_flush(cx), Poll::Ready(Err(_))) {
                 return Poll::Ready(Ok(Ended::ClientLeft));
@@ -78,12 +79,15 @@ impl Pump {
         }
     }
 
-    /// How the session ends, once the client has said that it ends, or its last byte has been taken.
+    /// How the session ends, once nothing more can go to the upstream: the client has said that it ends, its
+    /// last byte has been taken, or the upstream takes nothing more.
     pub(super) fn closing(&self) -> Option<Ended> {
         if self.client_over {
             Some(Ended::Closed)
+        } else if self.client.ended && !self.client.holds(self.client_needs) {
+            Some(Ended::ClientLeft)
         } else {
-            (self.client.ended && !self.client.holds(self.client_needs)).then_some(Ended::ClientLeft)
+            self.upstream.deaf.then_some(Ended::UpstreamBroken)
         }
     }
 
