@@ -46,6 +46,16 @@ impl Agent {
         error.to_string()
     }
 
+    /// Has each packet seen that leaves the cgroups of these processes. Where that fails, the kernel side lets
+    /// them do less.
+    pub(super) fn cover(&self, processes: impl IntoIterator<Item = u32>) {
+        for pid in processes {
+            if let Err(error) = self.kernel.cover(pid) {
+                tracing::warn!(%error, pid, "UDP of this process's cgroup is refused, its own sockets included");
+            }
+        }
+    }
+
     /// Reads the list of revocations and the policy bundle again. Returns the version of the bundle in force.
     pub(super) fn reload(&self) -> Result<String, String> {
         // Both are read, even if the first cannot be.
