@@ -63,15 +63,26 @@ pub fn connect(context: *mut bpf_sock_addr, tag: &TaskTag, address: [u32; 4]) ->
     refuse(Refusal::Datagram, tag, current_tgid(), address, port)
 }
 
-/// Whether a datagram may be one to a socket of its own job: it is to a loopback address, or to a port that
-/// the job holds. A socket at 0.0.0.0 or :: is found at every address, those of other hosts included.
+/// Whether a datagram may be one to a socket of its own job: the job would receive it, or it is to a loopback
+/// address where nobody would. A socket at 0.0.0.0 or :: is found at every address, those of other hosts
+/// included.
 #[inline(always)]
 fn may_stay(context: *mut bpf_sock_addr, tag: &TaskTag, address: [u32; 4], port: u32) -> bool {
+    if is_unspecified(&address) {
+        return true;
+    }
+    // SAFETY: the context's own field, and the socket's; the verifier demands the null check.
+    let source_port = unsafe {
+        let sk = (*context).__bindgen_anon_1.sk;
+        if sk.is_null() {
+            return false;
+        }
+        ((*sk).src_port as u16).to_be()
+    };
+    // What goes to one of the host's own addresses comes from the same address.
     let destination_port = (port as u16).to_be();
-    let ends = Ends { source: [0; 4], destination: address, source_port: 0, destination_port };
-    is_loopback(&address)
-        || is_unspecified(&address)
-        || receiver(context.cast(), &ends).is_some_and(|job| job == tag.job)
+    let ends = Ends { source: address, destination: address, source_port, destination_port };
+    receiver(context.cast(), &ends).map_or(is_loopback(&address), |job| job == tag.job)
 }
 
 /// Whether a job may send to this address and port (host byte order), because a resolver is declared there.
