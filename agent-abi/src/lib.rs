@@ -41,9 +41,8 @@ pub use lineage::{
     Node, TaskTag,
 };
 pub use sockets::{
-    Datagram, Flow, FlowKey, Listener, SOCKET_LISTENS, SOCKET_OWN, SOCKET_OWN_ANSWERED,
-    SOCKET_REDIRECTED_V4, SOCKET_REDIRECTED_V6, SOCKET_ROAMS, SOCKET_SEEN, SOCKET_STAMPED, SocketTag,
-    mapped,
+    Datagram, Flow, FlowKey, Listener, SOCKET_LISTENS, SOCKET_OWN, SOCKET_OWN_ANSWERED, SOCKET_REDIRECTED_V4,
+    SOCKET_REDIRECTED_V6, SOCKET_ROAMS, SOCKET_SEEN, SOCKET_STAMPED, SocketTag, mapped,
 };
 
 /// Version of these layouts; pinned maps live in a directory that is named after this number.

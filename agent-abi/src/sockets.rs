@@ -34,8 +34,8 @@ pub const SOCKET_SEEN: u32 = 1;
 
 /// State: made by a followed process, not redirected.
 pub const SOCKET_STAMPED: u32 = 0;
-/// State of a UDP socket: it has been connected, or has sent, to what is no resolver. Each of its datagrams is
-/// judged by its own headers, for ever.
+/// State of a UDP socket: it has been connected, or has sent, to what is no resolver. Each of its datagrams
+/// is judged by its own headers, for ever.
 pub const SOCKET_ROAMS: u32 = 2;
 /// State of a TCP socket: on its way to a listener of its own job; no other may answer it.
 pub const SOCKET_OWN: u32 = 3;

@@ -1,5 +1,5 @@
-//! UDP of followed processes, as calls name its destinations: allowed to a declared resolver, left to `egress`
-//! where it may stay on this host, refused otherwise.
+//! UDP of followed processes, as calls name its destinations: allowed to a declared resolver, left to
+//! `egress` where it may stay on this host, refused otherwise.
 //!
 //! A connect sends nothing. Programs connect to learn which source address the routes give, so a connect is
 //! let through where `egress` judges what the socket sends from then on.
@@ -92,9 +92,9 @@ pub fn is_resolver(tag: &TaskTag, address: [u32; 4], port: u32) -> bool {
     unsafe { RESOLVERS.get(Datagram { address, port }) }.is_some() && !is_shut_off(tag.job)
 }
 
-/// Leaves a socket's datagrams to `egress`, each to be judged by its own headers; false if `egress` doesn't see
-/// them, or no job has made the socket. It stays so whatever the socket is connected to later: another thread
-/// may be sending meanwhile.
+/// Leaves a socket's datagrams to `egress`, each to be judged by its own headers; false if `egress` doesn't
+/// see them, or no job has made the socket. It stays so whatever the socket is connected to later: another
+/// thread may be sending meanwhile.
 #[inline(always)]
 fn roam(context: *mut bpf_sock_addr) -> bool {
     // SAFETY: the context's own field; the verifier demands the null check below.

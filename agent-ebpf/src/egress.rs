@@ -12,9 +12,7 @@
 //! current process be trusted to be the sender: TCP sends much of what it sends from interrupts, in the
 //! context of any process.
 
-use agent_abi::{
-    Refusal, SOCKET_OWN, SOCKET_OWN_ANSWERED, SOCKET_SEEN, SOCKET_STAMPED, SocketTag, TaskTag,
-};
+use agent_abi::{Refusal, SOCKET_OWN, SOCKET_OWN_ANSWERED, SOCKET_SEEN, SOCKET_STAMPED, SocketTag, TaskTag};
 use aya_ebpf::{
     bindings::bpf_sock,
     macros::{cgroup_skb, cgroup_sock},
@@ -102,7 +100,7 @@ fn connection(ctx: &SkBuffContext, sk: *mut bpf_sock, storage: &mut SocketTag) -
     // SAFETY: the socket's own field.
     let asking = unsafe { (*sk).state } == SYN_SENT;
     if asking && carries_data(ctx) {
-        // Fast Open: the answer would come from a socket that carries no stamp. The kernel asks again without.
+        // Fast Open: the answer would come from a socket without a stamp. The kernel asks again without data.
         return REFUSE;
     }
     match listener(skb.cast(), &ends) {
@@ -161,9 +159,7 @@ fn refuse(why: Refusal, tag: &TaskTag, tgid: u32, address: [u32; 4], port: u32) 
 #[inline(always)]
 fn stays(ctx: &SkBuffContext, tag: &TaskTag, ends: &Ends) -> bool {
     let skb = ctx.skb.skb;
-    is_on_loopback(skb)
-        && goes_to_one(ends)
-        && receiver(skb.cast(), ends).is_none_or(|job| job == tag.job)
+    is_on_loopback(skb) && goes_to_one(ends) && receiver(skb.cast(), ends).is_none_or(|job| job == tag.job)
 }
 
 /// Whether an address on the loopback device stands for one socket: broadcasts and multicasts reach several.

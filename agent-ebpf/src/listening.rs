@@ -48,8 +48,10 @@ pub enum Found {
 }
 
 /// What a connection of the job that `tag` names would find. 0.0.0.0 and :: count as 127.0.0.1 and ::1.
+/// `seen` says whether `egress` sees the connection's packets: only then may it go to another address than
+/// loopback.
 #[inline(always)]
-pub fn find(ctx: &SockAddrContext, tag: &TaskTag, address: &[u32; 4], port: u32) -> Found {
+pub fn find(ctx: &SockAddrContext, tag: &TaskTag, address: &[u32; 4], port: u32, seen: bool) -> Found {
     if is_unspecified(address) || is_loopback(address) {
         let v4 = if address[3] == 0 { LOOPBACK_V4 } else { address[3] };
         let at = if is_mapped(address) { At::V4(v4) } else { At::V6(LOOPBACK_V6) };
@@ -58,6 +60,9 @@ pub fn find(ctx: &SockAddrContext, tag: &TaskTag, address: &[u32; 4], port: u32)
             Some((job, _)) if job == tag.job => Found::OwnListener,
             Some(_) => Found::Other,
         };
+    }
+    if !seen {
+        return Found::Other;
     }
     // A listener at 0.0.0.0 or :: is found at every address, those of other hosts included.
     let at = if is_mapped(address) { At::V4(address[3]) } else { At::V6(*address) };

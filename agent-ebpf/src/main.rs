@@ -6,8 +6,8 @@
 //! - [`redirect`] sends their TCP connections to the agent's listener ([`listening`]), [`publish`] tells the
 //!   agent where each was meant to go, and [`getpeername`] shows that destination to the process.
 //! - [`binds`] keeps everybody else off the agent's ports.
-//! - [`datagrams`] and [`options`] refuse what cannot be redirected: UDP, and source routes. [`egress`] judges
-//!   the packets that no call shows, and those that stay in their job.
+//! - [`datagrams`] and [`options`] refuse what cannot be redirected: UDP, and source routes. [`egress`]
+//!   judges the packets that no call shows, and those that stay in their job ([`receivers`], [`packets`]).
 //! - [`shares`] bounds what one job can take of the maps that all jobs share.
 //!
 //! The programs decide nothing about content: that is the agent's work. A process outside every job costs

@@ -1,6 +1,6 @@
-//! Refuses socket options that would carry packets elsewhere. A redirected connection is addressed to 127.0.0.1
-//! or ::1; a source route would carry its packets elsewhere first. Sockets that share a port may have a program
-//! choose among them; no look-up could tell which of them it will choose.
+//! Refuses socket options that would carry packets elsewhere. A redirected connection is addressed to
+//! 127.0.0.1 or ::1; a source route would carry its packets elsewhere first. Sockets that share a port may
+//! have a program choose among them; no look-up could tell which of them it will choose.
 
 use agent_abi::Refusal;
 use aya_ebpf::{macros::cgroup_sockopt, programs::SockoptContext};

@@ -7,7 +7,8 @@
 //! and is left to `datagrams`.
 
 use agent_abi::{
-    Refusal, SOCKET_OWN, SOCKET_REDIRECTED_V4, SOCKET_REDIRECTED_V6, SOCKET_STAMPED, SocketTag, TaskTag, mapped, stat,
+    Refusal, SOCKET_OWN, SOCKET_REDIRECTED_V4, SOCKET_REDIRECTED_V6, SOCKET_SEEN, SOCKET_STAMPED, SocketTag,
+    TaskTag, mapped, stat,
 };
 use aya_ebpf::{
     bindings::bpf_sock_addr,
@@ -83,7 +84,7 @@ fn redirect(ctx: &SockAddrContext, tag: &TaskTag, address: [u32; 4], via: Via) -
     if !lease_holds() {
         return refuse(Refusal::NoLease, tag, tgid, address, port);
     }
-    let found = find(ctx, tag, &address, port);
+    let found = find(ctx, tag, &address, port, storage.flags & SOCKET_SEEN != 0);
     if found == Found::OwnListener {
         count(stat::OWN_LISTENER);
         // `egress` makes sure that no other job's listener, nor anybody else's, answers the connection.

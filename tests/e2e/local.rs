@@ -45,7 +45,8 @@ fn a_connected_datagram_socket_shows_the_source_address_that_the_routes_give() {
     same_in_job(
         r#"
 import errno, socket, sys
-for family, host in (socket.AF_INET, sys.argv[1]), (socket.AF_INET6, "2001:db8::7"), (socket.AF_INET, "192.0.2.1"):
+V4, V6 = socket.AF_INET, socket.AF_INET6
+for family, host in (V4, sys.argv[1]), (V6, "2001:db8::7"), (V4, "192.0.2.1"):
     s = socket.socket(family, socket.SOCK_DGRAM)
     try:
         s.connect((host, 53))
@@ -145,7 +146,8 @@ for send in lambda: s.send(b"out"), lambda: s.sendto(b"out", to):
     except OSError as error:
         print(error.errno)
 "#;
-    let mut server = lab().converse("server", &lab().job("server", &[PYTHON, "-c", server]).unwrap()).unwrap();
+    let mut server =
+        lab().converse("server", &lab().job("server", &[PYTHON, "-c", server]).unwrap()).unwrap();
     let port = server.line(PATIENCE).unwrap();
     let done = lab().run("client", &[PYTHON, "-c", client, &port]).unwrap();
     // The kernel gives a program on packets no say in the error.

@@ -2,7 +2,14 @@
 
 use std::{process::Command, time::Duration};
 
-use lineal_tests::{Lab, LabOptions, command::{PATIENCE, finish}, http, script::PYTHON};
+use lineal_tests::{
+    Lab, LabOptions,
+    command::{PATIENCE, finish},
+    http,
+    network::{FAR, apart},
+    paths,
+    script::PYTHON,
+};
 
 use crate::shared::lab;
 
@@ -158,4 +165,37 @@ for kind in socket.SOCK_STREAM, socket.SOCK_DGRAM:
     let mut python = Command::new(PYTHON);
     let free = finish(&mut lab().inside(python.args(["-c", script]))).unwrap();
     assert_eq!(free.stdout, "set\nset\n", "{free:?}");
+}
+
+#[test]
+fn a_listener_at_every_address_takes_no_unseen_socket_to_another_host() {
+    // The job moves to a cgroup where its packets are not seen. There it has a socket that the kernel would
+    // bind to any address, as if it were the host's own.
+    let script = r#"
+import os, socket, sys
+far, cgroup = sys.argv[1:]
+with open(cgroup + "/unseen/cgroup.procs", "w") as procs:
+    procs.write(str(os.getpid()))
+IP_TRANSPARENT = 19
+listener = socket.create_server(("0.0.0.0", 0))
+s = socket.socket()
+s.setsockopt(socket.IPPROTO_IP, IP_TRANSPARENT, 1)
+s.setblocking(False)
+s.connect_ex((far, listener.getsockname()[1]))
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+print(u.connect_ex((far, 9)))
+with open("/proc/net/dev") as table:
+    print(next(line.split()[10] for line in table if line.strip().startswith("out:")))
+"#;
+    const IN_PLACE: &str =
+        "mkdir \"$0\" \"$0/seen\" \"$0/unseen\" && echo $$ > \"$0/seen/cgroup.procs\" && exec \"$@\"";
+    let mut lab = Lab::start(&LabOptions::default()).unwrap();
+    let cgroup = lab.cgroup().path().join("jobs");
+    let mut placed = Command::new("/bin/sh");
+    placed.args(["-c", IN_PLACE]).arg(&cgroup).arg(paths::lineal().unwrap());
+    placed.args(["run", "--token-file"]).arg(lab.token_file());
+    placed.args(["--", PYTHON, "-c", script, FAR]).arg(&cgroup);
+    placed.env("LINEAL_CONTROL", lab.agent_options().control());
+    let done = finish(&mut apart(&placed)).unwrap();
+    assert_eq!(done.stdout, "111\n0\n", "{done:?}");
 }

@@ -46,12 +46,12 @@ impl Agent {
         error.to_string()
     }
 
-    /// Has each packet seen that leaves the cgroups of these processes. Where that fails, the kernel side lets
-    /// them do less.
+    /// Has each packet seen that leaves the cgroups of these processes. Where that fails, they may do less.
     pub(super) fn cover(&self, processes: impl IntoIterator<Item = u32>) {
         for pid in processes {
             if let Err(error) = self.kernel.cover(pid) {
-                tracing::warn!(%error, pid, "UDP of this process's cgroup is refused, its own sockets included");
+                let error = self.refusal(&error);
+                tracing::warn!(error, pid, "UDP in this process's cgroup is refused, to own sockets, too");
             }
         }
     }

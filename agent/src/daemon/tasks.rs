@@ -24,8 +24,8 @@ pub(super) async fn follow(agent: Arc<Agent>, events: EventStream) {
     let handled = events
         .run(|event| {
             if event.kind == EventKind::Refused as u32 {
-                agent.proxy.on_refused(event);
-                if event.detail == Refusal::Datagram as u64 {
+                let logged = agent.proxy.on_refused(event);
+                if logged && event.detail == Refusal::Datagram as u64 {
                     // The process may have moved to a cgroup where its packets are not seen.
                     agent.cover([event.tgid]);
                 }

@@ -28,6 +28,9 @@ use super::{
 /// How the pins of these links begin; the cgroup's id and the program's name follow.
 const PREFIX: &str = "cover_";
 
+/// Cgroups to which the programs are attached at once. Those below one that is covered need no place.
+const COVERED_MAX: usize = 4_096;
+
 /// The programs, and the cgroups that they are attached to.
 pub struct Cover {
     programs: Vec<(&'static str, OwnedFd, AttachType)>,
@@ -73,6 +76,9 @@ impl Cover {
         let above = cgroup.ancestors().filter_map(|path| fs::metadata(path).ok());
         if above.into_iter().any(|above| covered.contains(&above.ino())) {
             return Ok(());
+        }
+        if covered.len() >= COVERED_MAX {
+            return Err(KernelError::TooManyCgroups { most: COVERED_MAX });
         }
         for (name, program, attach_type) in &self.programs {
             let name = pin_name(id, name);

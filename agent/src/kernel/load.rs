@@ -17,8 +17,8 @@ use super::{
     object::load_object,
     pins::Pins,
     programs::{
-        CGROUP_PROGRAMS, CGROUP_TRACEPOINTS, COVER_PROGRAMS, PROCESS_TRACEPOINTS, attach_to_cgroup, attach_tracing,
-        load_program, loaded,
+        CGROUP_PROGRAMS, CGROUP_TRACEPOINTS, COVER_PROGRAMS, PROCESS_TRACEPOINTS, attach_to_cgroup,
+        attach_tracing, load_program, loaded,
     },
     rules::Rules,
 };
