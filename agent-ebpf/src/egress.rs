@@ -110,9 +110,9 @@ fn connection(ctx: &SkBuffContext, sk: *mut bpf_sock, storage: &mut SocketTag) -
             }
             ALLOW
         }
-        // Nobody listens any more: the kernel refuses the connection.
-        None if asking => ALLOW,
-        _ => elsewhere(),
+        // Nobody is there any more: the kernel answers that the connection is refused or reset.
+        None => ALLOW,
+        Some(_) => elsewhere(),
     }
 }
 
