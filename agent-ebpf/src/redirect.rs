@@ -7,7 +7,8 @@
 //! and is left to `datagrams`.
 
 use agent_abi::{
-    Refusal, SOCKET_REDIRECTED_V4, SOCKET_REDIRECTED_V6, SOCKET_STAMPED, SocketTag, TaskTag, mapped, stat,
+    Refusal, SOCKET_OWN, SOCKET_REDIRECTED_V4, SOCKET_REDIRECTED_V6, SOCKET_SEEN, SOCKET_STAMPED, SocketTag,
+    TaskTag, mapped, stat,
 };
 use aya_ebpf::{
     bindings::bpf_sock_addr,
@@ -37,7 +38,7 @@ pub fn lineal_connect4(ctx: SockAddrContext) -> i32 {
     // SAFETY: the context's own fields.
     let (kind, address) = unsafe { ((*context).type_, (*context).user_ip4) };
     if kind != SOCK_STREAM {
-        return datagrams::judge(context, &tag, mapped(address));
+        return datagrams::connect(context, &tag, mapped(address));
     }
     redirect(&ctx, &tag, mapped(address), Via::V4)
 }
@@ -51,7 +52,7 @@ pub fn lineal_connect6(ctx: SockAddrContext) -> i32 {
     let kind = unsafe { (*context).type_ };
     let address = address_v6(&ctx);
     if kind != SOCK_STREAM {
-        return datagrams::judge(context, &tag, address);
+        return datagrams::connect(context, &tag, address);
     }
     let via = if is_mapped(&address) { Via::Mapped } else { Via::V6 };
     redirect(&ctx, &tag, address, via)
@@ -95,9 +96,12 @@ fn redirect(ctx: &SockAddrContext, tag: &TaskTag, address: [u32; 4], via: Via) -
     if !lease_holds() {
         return refuse(Refusal::NoLease, tag, tgid, address, port);
     }
-    let found = find(ctx, tag, &address, port);
+    let found = find(ctx, tag, &address, port, storage.flags & SOCKET_SEEN != 0);
     if found == Found::OwnListener {
         count(stat::OWN_LISTENER);
+        // `egress` makes sure that no other job's listener, nor anybody else's, answers the connection.
+        storage.job = tag.job;
+        storage.state = SOCKET_OWN;
         if is_unspecified(&address) {
             // For 0.0.0.0 and :: the kernel would connect to the address that the socket is bound to, which
             // is not the loopback address whose listener was looked up.

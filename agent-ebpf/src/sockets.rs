@@ -4,13 +4,12 @@ use agent_abi::Refusal;
 use aya_ebpf::{helpers::generated::bpf_set_retval, macros::cgroup_sock, programs::SockContext};
 
 use crate::{
-    calls::{ALLOW, REFUSE, SOCK_STREAM},
+    calls::{ALLOW, REFUSE, SOCK_DGRAM, SOCK_STREAM},
     events::refused,
     stamps::{socket_tag_or_insert, stamp_of},
     tags::{current_tgid, tag_of},
 };
 
-const SOCK_DGRAM: u32 = 2;
 const IPPROTO_TCP: u32 = 6;
 const IPPROTO_UDP: u32 = 17;
 const IPPROTO_MPTCP: u32 = 262;

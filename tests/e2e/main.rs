@@ -25,6 +25,7 @@ mod identity;
 mod injection;
 mod kernel_bounds;
 mod lineage;
+mod local;
 mod names;
 mod observe;
 mod opaque;
