@@ -108,8 +108,11 @@ pub mod word {
     /// what it tags and corrects the count from the task map from time to time. Either write may undo an
     /// addition that is under way.
     pub const TASKS: u32 = 2;
+    /// Forks of processes that are not followed although a rule by user or cgroup matches them. The kernel
+    /// side adds to it atomically; the agent reads it while it searches for such processes.
+    pub const MATCHED_FORKS: u32 = 3;
     /// How many words there are.
-    pub const COUNT: u32 = 3;
+    pub const COUNT: u32 = 4;
 }
 
 plain_data!(Event);
