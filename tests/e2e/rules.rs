@@ -202,28 +202,21 @@ fn processes_started_before_the_agent_or_while_it_was_down_are_followed() {
 
 #[test]
 fn a_chain_of_forks_is_followed_or_the_agent_does_not_start() {
-    // Each process forks and ends: a search of /proc may meet none of them.
-    let chain = r#"
-import os, subprocess, sys
-print("forking", flush=True)
-while not os.path.exists(sys.argv[1]):
-    if os.fork():
-        os._exit(0)
-print(subprocess.run(["psql", "-XAtqc", "SELECT 'free'"], capture_output=True, text=True), flush=True)
-"#;
+    // Each process forks and ends: a search of /proc may meet none of them. The last one connects.
     let unit = unit();
     let mut lab = lab(&unit, String::new());
     let config = lab.agent_options().config();
     lab.take_agent().unwrap().stop().unwrap();
     lines(&lab.ask(&["detach", "--config", config.to_str().unwrap()]).unwrap());
-    let end = lab.directory().join("end");
-    let mut chain = in_unit(&lab, &unit, "", &[PYTHON, "-c", chain, end.to_str().unwrap()]);
-    assert_eq!(chain.line(PATIENCE).unwrap(), "forking");
+    let (port, end) = (lab.postgres.port().to_string(), lab.directory().join("end"));
+    let chain = [env!("CARGO_BIN_EXE_chain"), "120", &port, end.to_str().unwrap()];
+    let mut chain = in_unit(&lab, &unit, "", &chain);
+    assert_eq!(chain.line(PATIENCE).unwrap(), "running");
     let started = lab.start_agent();
     fs::write(&end, "").unwrap();
     let said = chain.line(PATIENCE).unwrap();
     match started {
-        Ok(()) => assert!(said.contains(NOTHING), "{said}"),
+        Ok(()) => assert!(said.contains("lineal"), "{said}"),
         Err(error) => assert!(format!("{error:#}").contains("still forked"), "{error:#}"),
     }
 }
