@@ -158,6 +158,10 @@ impl<'a> Walk<'a, '_> {
             }
             Node::CreateSchemaStmt(schema) => {
                 self.facts.database(Action::SqlCreate);
+                // Names in its elements are looked for in the new schema first.
+                if !schema.schema_elts().is_empty() {
+                    self.facts.settings.look_in(schema.schemaname());
+                }
                 self.push_all(schema.schema_elts(), Position::NESTED);
             }
             Node::CreateDomainStmt(domain) => {

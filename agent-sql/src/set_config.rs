@@ -51,8 +51,8 @@ impl<'a> Walk<'a, '_> {
     }
 
     /// Notes each column `set_config(name, …)` of a query whose `WHERE` holds only for rows in which `name`
-    /// is equal to a constant. Columns are computed for such rows alone, and `name` is the same column in both
-    /// places, whatever the relation is: a temporary table can stand in for `pg_settings`.
+    /// is equal to a constant. Columns are computed for such rows alone, and `name` is the same column in
+    /// both places, whatever the relation is: a temporary table can stand in for `pg_settings`.
     pub(crate) fn equate(&mut self, select: &'a SelectStmt) {
         let calls = select.target_list().iter().filter_map(|target| match target.val() {
             Node::FuncCall(call) if is_set_config(call) => Some(call),

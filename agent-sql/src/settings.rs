@@ -87,6 +87,11 @@ impl Settings {
         self.names.push(name);
     }
 
+    /// A schema in which the rest of the text looks first; `None` for one that can't be told.
+    pub(crate) fn look_in(&mut self, schema: Option<&str>) {
+        self.search_path.push(schema.map(Into::into));
+    }
+
     /// Adds the changes that an inner statement makes.
     pub(crate) fn absorb(&mut self, inner: Self) {
         self.names.extend(inner.names);

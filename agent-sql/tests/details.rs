@@ -183,6 +183,9 @@ fn the_schemas_of_a_search_path_are_told() {
     check("SELECT set_config('Search_Path', 'a, b', true)", &[Some("a"), Some("b")]);
     check("SELECT set_config('search_path', a, true) FROM t", &[None]);
     check("SELECT set_config(a, 'b', true) FROM t", &[None]);
+    check("CREATE SCHEMA hr CREATE VIEW v AS SELECT FROM t", &[Some("hr")]);
+    check("CREATE SCHEMA AUTHORIZATION app CREATE TABLE t ()", &[None]);
+    check("CREATE SCHEMA hr", &[]);
     check("RESET search_path; SET search_path TO DEFAULT; RESET ALL; DISCARD ALL", &[]);
     check("CREATE FUNCTION f() RETURNS int LANGUAGE sql SET search_path = hr AS 'SELECT 1'", &[Some("hr")]);
 }

@@ -67,6 +67,15 @@ impl SqlFacts {
         Self { statements: 1, has_where: true, ..Self::default() }
     }
 
+    /// The schemas that a change of `search_path` adds to those where a relation without a schema may be, in
+    /// a session of this role. Two are not among them: the server searches them even if the path does not
+    /// name them.
+    pub fn schemas<'a>(&'a self, role: &'a str) -> impl Iterator<Item = &'a str> {
+        let named = self.search_path.iter().flatten().map(|name| &**name);
+        let named = named.map(move |name| if name == "$user" { role } else { name });
+        named.filter(|name| !["pg_catalog", "pg_temp"].contains(name))
+    }
+
     /// Adds what `more` does. The number of statements stays that of `self`.
     pub(super) fn join(&mut self, more: &Self) {
         self.has_where &= more.has_where;

@@ -183,11 +183,8 @@ impl Executor {
                 }
                 Ok(ClientStep::Judge { command, question, meanings, settings_awaited, .. }) => {
                     let before = allowed.len();
-                    let (mut ruling, notes) = judge(&question, &meanings, seen, allowed, by_sql);
-                    if settings_awaited && !matches!(ruling, Ruling::Postpone) {
-                        allowed.truncate(before);
-                        ruling = denial();
-                    }
+                    let (ruling, notes) = judge(&question, &meanings, seen, allowed, by_sql);
+                    let ruling = if settings_awaited { ruling.refused(allowed, before) } else { ruling };
                     if allowed.len() > before {
                         commands.push(command);
                     }
@@ -277,6 +274,13 @@ enum Ruling {
 }
 
 impl Ruling {
+    /// A denial in place of what may have been allowed, unless it can't be told yet what that would be: no
+    /// more than `before` are allowed.
+    fn refused(self, allowed: &mut Vec<Allowed>, before: usize) -> Self {
+        allowed.truncate(before);
+        if matches!(self, Self::Postpone) { self } else { denial() }
+    }
+
     fn tell(self, session: &mut Session, command: u64) -> Result<(), Violation> {
         match self {
             Self::Allow => session.allow(permit(command)),

@@ -16,12 +16,6 @@ const SCHEMAS_MAX: usize = 16;
 const TOO_MANY: &str =
     "the session has set search_path to too many schemas, more than 16: use another session for others";
 
-/// Stands for the schema that has the name of the session's role.
-const OWN: &str = "$user";
-
-/// The schemas that the server searches first even if the path does not name them.
-const ALWAYS: [&str; 2] = ["pg_catalog", "pg_temp"];
-
 /// The schemas of one session.
 pub struct Schemas {
     names: BTreeSet<Box<str>>,
@@ -37,8 +31,8 @@ impl Schemas {
     /// The facts with each relation in each schema that it may be in. The schemas that the facts themselves
     /// put on the path count: the next statement of the same text is resolved by them.
     pub fn locate<'a>(&self, facts: Cow<'a, Facts>) -> Cow<'a, Facts> {
-        let own: Vec<Box<str>> = self.of(&facts).collect();
-        let all: BTreeSet<&str> = self.names.iter().chain(&own).map(|name| &**name).collect();
+        let own = facts.sql().into_iter().flat_map(|sql| sql.schemas(&self.role)).map(Box::from);
+        let all: BTreeSet<Box<str>> = own.chain(self.names.iter().cloned()).collect();
         if all.is_empty() {
             return facts;
         }
@@ -46,21 +40,15 @@ impl Schemas {
         if all.len() > SCHEMAS_MAX {
             facts.barred.get_or_insert_with(|| TOO_MANY.into());
         } else {
-            facts.in_schemas(all);
+            facts.in_schemas(all.iter().map(|name| &**name));
         }
         Cow::Owned(facts)
     }
 
     /// Adds the schemas that a command puts on the path; it is about to run.
     pub fn add(&mut self, facts: &Facts) {
-        let own: Vec<Box<str>> = self.of(facts).collect();
-        self.names.extend(own);
-    }
-
-    fn of<'a>(&'a self, facts: &'a Facts) -> impl Iterator<Item = Box<str>> + 'a {
-        let named = facts.sql().into_iter().flat_map(|sql| sql.search_path.iter().flatten());
-        let named = named.map(|name| if **name == *OWN { &self.role } else { name });
-        named.filter(|name| !ALWAYS.contains(&&***name)).cloned()
+        let Self { names, role } = self;
+        names.extend(facts.sql().into_iter().flat_map(|sql| sql.schemas(role)).map(Box::from));
     }
 }
 
