@@ -24,6 +24,7 @@ mod hostile_wire;
 mod identity;
 mod injection;
 mod kernel_bounds;
+mod large;
 mod lineage;
 mod names;
 mod observe;

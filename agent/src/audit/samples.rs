@@ -94,7 +94,7 @@ pub(super) fn decided<'a>(session: &'a str, command: u64, decision: Effect, text
         protocol: "postgres",
         actions: &[Action::SqlSelect],
         resources: Texts::Strs(&["shop/shop.?.orders"]),
-        statement: Some(StatementRef { text, fingerprint: "f", parameters: &[] }),
+        statement: Some(StatementRef { text, fingerprint: "f", parameters: &[], whole: None }),
         decision,
         policies: Texts::Strs(&["reads"]),
         reason: "because",

@@ -207,9 +207,13 @@ fn session_records_match_the_schema() {
 #[test]
 fn decision_and_outcome_records_match_the_schema() {
     let parameters = [Some(Cow::Borrowed("1")), None];
-    let statement = StatementRef { text: "SELECT $1", fingerprint: "f", parameters: &parameters };
+    let statement =
+        StatementRef { text: "SELECT $1", fingerprint: "f", parameters: &parameters, whole: None };
     let policies = [Box::from("reads")];
+    let sha256 = "00".repeat(32);
+    let cut = StatementRef { whole: Some(WholeText { bytes: 2 << 20, sha256: &sha256 }), ..statement };
     for (statement, decision, observed) in [
+        (Some(cut), Effect::Allow, false),
         (Some(statement), Effect::Allow, false),
         (None, Effect::Deny, true),
         (Some(statement), Effect::Hold, false),

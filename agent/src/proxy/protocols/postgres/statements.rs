@@ -1,6 +1,6 @@
 //! From a statement to a ruling: facts by the SQL grammar, a decision by policy, a record in the trail.
 //!
-//! The judge decides and records ([`Judge::rule`]); this file says what there is to decide: which statements
+//! The judge decides and records ([`Judge::record`]); this file says what there is to decide: which statements
 //! a message, a name or a portal can stand for, and what the trail shows of them.
 
 use std::{borrow::Cow, sync::Arc};
@@ -8,12 +8,14 @@ use std::{borrow::Cow, sync::Arc};
 use agent_core::{
     audit::record::StatementRef,
     facts::{Action, Facts},
-    postgres::{Candidates, Excess, Meanings, Parameters, Question, Statement, Unsettled},
+    postgres::{Candidates, Excess, Meanings, Parameters, Question, Statement},
     ruling::{Denied, Permit, Preparation, Ruling},
 };
+use agent_policy::Judgement;
 
 use super::{
     executed::{Executed, Whole},
+    later::{NotYet, Progress},
     names::{Names, joined},
     reading::{Reader, Reading},
 };
@@ -55,7 +57,8 @@ struct Shown<'a> {
 impl Shown<'_> {
     fn command(&self) -> Command<'_> {
         let &Self { number, facts, reading, text, parameters } = self;
-        let statement = StatementRef { text, fingerprint: &reading.fingerprint, parameters };
+        let whole = reading.whole();
+        let statement = StatementRef { text, fingerprint: &reading.fingerprint, parameters, whole };
         Command { number, facts, statement: Some(statement) }
     }
 }
@@ -129,26 +132,49 @@ impl Statements {
         }
     }
 
-    /// Rules on what the machine asks. Where this lets something run, the trail holds the decision.
+    /// Rules on what the machine asks, with what has been done for it so far. Where this lets something run,
+    /// the trail holds the decision.
     ///
     /// # Errors
-    /// It can't be told yet what would run.
+    /// It can't be told yet what would run, or work must be done first; then the question is to be asked
+    /// again.
     pub fn rule(
         &mut self,
         session: &Session,
         number: u64,
         question: &Question<'_>,
         meanings: &Meanings<'_>,
-    ) -> Result<Ruled, Unsettled> {
+        progress: &mut Progress,
+    ) -> Result<Ruled, NotYet> {
+        if let Some(error) = progress.failed {
+            tracing::error!(%error, "a command could not be read, so it is denied");
+            return Ok(Ruled::denied(format!("the command cannot be judged: {error}")));
+        }
         self.judge.look(session);
+        self.reader.take(progress.read.clone());
+        if let Some(decided) = progress.decided.take() {
+            self.judge.take(decided);
+        }
+        let ruled = self.answer(session, number, question, meanings);
+        self.reader.take(Vec::new());
+        ruled
+    }
+
+    fn answer(
+        &mut self,
+        session: &Session,
+        number: u64,
+        question: &Question<'_>,
+        meanings: &Meanings<'_>,
+    ) -> Result<Ruled, NotYet> {
         Ok(match question {
             Question::Startup(_) => Ruled::denied("a session begins once only"),
             Question::Simple { text } => {
-                let reading = self.reader.read(text, meanings.encoding());
+                let reading = self.reader.read(text, meanings.encoding())?;
                 let Whole { facts, prepares, declares } = self.whole(number, &reading, meanings)?;
                 let text = &reading.shown(text);
                 let shown = Shown { number, facts: &facts, reading: &reading, text, parameters: &[] };
-                self.settle(session, &shown).with_names_of(&reading, prepares, declares)
+                self.settle(session, &shown)?.with_names_of(&reading, prepares, declares)
             }
             Question::Prepare { name, statement } => {
                 self.prepare(session, number, name, statement, meanings)?
@@ -164,7 +190,7 @@ impl Statements {
                 let text = format!("(FunctionCall of function {oid})");
                 let facts = &reading.analysis.facts;
                 let shown = Shown { number, facts, reading: &reading, text: &text, parameters: &[] };
-                self.settle(session, &shown).with_names_of(&reading, false, false)
+                self.settle(session, &shown)?.with_names_of(&reading, false, false)
             }
             Question::Excess { excess, bytes } => {
                 let bound = match excess {
@@ -191,10 +217,10 @@ impl Statements {
         name: &[u8],
         statement: &Statement,
         meanings: &Meanings<'_>,
-    ) -> Result<Ruled, Unsettled> {
-        let reading = self.reader.read_statement(statement, meanings.encoding());
+    ) -> Result<Ruled, NotYet> {
+        let reading = self.reader.read_statement(statement, meanings.encoding())?;
         let Whole { facts, .. } = self.whole(number, &reading, meanings)?;
-        let judgement = self.judge.decide(&facts);
+        let judgement = self.decide(&facts, &reading)?;
         if name.is_empty()
             && let Some(preparation) = Preparation::of(number, judgement.decision())
         {
@@ -214,11 +240,11 @@ impl Statements {
         candidates: Candidates<'_>,
         parameters: Option<&Parameters>,
         meanings: &Meanings<'_>,
-    ) -> Result<Ruled, Unsettled> {
+    ) -> Result<Ruled, NotYet> {
         let parameters = parameters.map(|parameters| self.parameters(parameters)).unwrap_or_default();
         let encoding = meanings.encoding();
         let parsed = match candidates.parsed {
-            Some(statement) => Some((self.reader.read_statement(statement, encoding), statement)),
+            Some(statement) => Some((self.reader.read_statement(statement, encoding)?, statement)),
             None => None,
         };
         let whole = match &parsed {
@@ -248,7 +274,7 @@ impl Statements {
             }
         };
         let shown = Shown { number, facts: &facts, reading: &reading, text: &text, parameters: &parameters };
-        Ok(self.settle(session, &shown).with_names_of(&reading, prepares, declares))
+        Ok(self.settle(session, &shown)?.with_names_of(&reading, prepares, declares))
     }
 
     /// What a portal can stand for that Parse didn't make: facts, and words for the trail.
@@ -280,7 +306,7 @@ impl Statements {
         command: u64,
         reading: &'r Arc<Reading>,
         meanings: &Meanings<'_>,
-    ) -> Result<Whole<'r>, Unsettled> {
+    ) -> Result<Whole<'r>, NotYet> {
         let Self { reader, prepared, .. } = self;
         Executed { reader, prepared, meanings: *meanings, command }.whole(reading)
     }
@@ -296,8 +322,18 @@ impl Statements {
     }
 
     /// Decides and records.
-    fn settle(&mut self, session: &Session, shown: &Shown<'_>) -> Ruled {
-        Ruled::recorded(self.judge.rule(session, &shown.command()))
+    fn settle(&mut self, session: &Session, shown: &Shown<'_>) -> Result<Ruled, NotYet> {
+        let judgement = self.decide(shown.facts, shown.reading)?;
+        Ok(Ruled::recorded(Judge::record(session, &shown.command(), &judgement)))
+    }
+
+    /// Policy's decision on what was read. Where a text exceeds a bound, a denial says which.
+    fn decide(&mut self, facts: &Facts, reading: &Reading) -> Result<Arc<Judgement>, NotYet> {
+        let judgement = self.judge.decide(facts)?;
+        Ok(match &reading.analysis.exceeds {
+            Some(bound) => Arc::new(judgement.because(bound)),
+            None => judgement,
+        })
     }
 
     /// A portal's parameters, as the trail keeps them.

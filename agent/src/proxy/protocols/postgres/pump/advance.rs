@@ -9,12 +9,15 @@ use std::{
 };
 
 use agent_core::{
-    postgres::{ClientStep, Denial, Unsettled, UpstreamStep, Violation},
+    postgres::{ClientStep, Denial, UpstreamStep, Violation},
     ruling::Ruling,
 };
 
 use super::{
-    super::statements::{Grant, Ruled},
+    super::{
+        later::{NotYet, Progress},
+        statements::{Grant, Ruled},
+    },
     Pump, Sent,
 };
 use crate::proxy::{
@@ -57,11 +60,14 @@ impl Pump {
                 if self.closing().is_some() {
                     // What was sent before the end is carried out and answered: the upstream closes then.
                     let _ = self.upstream.poll_close(cx);
+                } else if self.working.is_some() {
+                    progress |= self.poll_work(cx).is_ready();
                 } else if !self.client_waits && self.client.holds(self.client_needs) {
                     self.take_client(session)?;
                     progress = true;
                 } else if !self.client.ended
                     && (!self.client_waits || self.client.input().len() < BUFFER_BYTES)
+                    && self.poll_room(cx, session).is_ready()
                 {
                     match self.client.poll_read(cx) {
                         Poll::Ready(Ok(())) => progress = true,
@@ -71,6 +77,7 @@ impl Pump {
                 }
             }
             if !progress {
+                self.rest_room();
                 self.client.rest();
                 self.upstream.rest();
                 return Poll::Pending;
@@ -109,10 +116,14 @@ impl Pump {
                     done += consumed;
                 }
                 Ok(ClientStep::Judge { command, question, meanings, .. }) => {
-                    let ruled = self.statements.rule(session, command, &question, &meanings);
-                    let told = match ruled {
+                    let Self { statements, progress, .. } = self;
+                    let told = match statements.rule(session, command, &question, &meanings, progress) {
                         Ok(ruled) => self.carry_out(command, ruled),
-                        Err(Unsettled) => self.machine.postpone(command),
+                        Err(NotYet::Unsettled) => self.machine.postpone(command),
+                        Err(NotYet::Work(work)) => {
+                            self.work(session, work);
+                            self.machine.postpone(command)
+                        }
                     };
                     if let Err(violation) = told {
                         break Err(violation);
@@ -131,6 +142,7 @@ impl Pump {
 
     /// Tells the machine the ruling on a command, and notes that the command is on its way.
     fn carry_out(&mut self, command: u64, ruled: Ruled) -> Result<(), Violation> {
+        self.progress = Progress::default();
         let Ruled { ruling, recorded, prepares, declares, deallocates } = ruled;
         for name in &prepares {
             self.machine.sql_prepared(name.as_deref().map(str::as_bytes));
