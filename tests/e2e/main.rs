@@ -35,6 +35,7 @@ mod package;
 mod policy;
 mod protocol;
 mod reading;
+mod refused;
 mod revocation;
 mod rules;
 mod shared;

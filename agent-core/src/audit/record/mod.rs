@@ -181,8 +181,11 @@ pub enum SessionRecord<'a> {
         session: &'a str,
         /// The job's id.
         job: &'a str,
-        /// Why it ended, in one sentence.
+        /// Why it ended, in one word.
         reason: &'a str,
+        /// The error by which the upstream refused or ended it; absent if it did not.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<OutcomeError<'a>>,
     },
 }
 

@@ -25,7 +25,7 @@ use std::{
 };
 
 use agent_core::{
-    postgres::{Session as Machine, Transaction, Violation},
+    postgres::{Session as Machine, Transaction, UpstreamError, Violation},
     standing::Grounds,
 };
 use long::{Room, Working};
@@ -71,6 +71,8 @@ pub struct Pump {
     transaction: Transaction,
     /// The client has said that it ends.
     client_over: bool,
+    /// The error by which the upstream ended the session.
+    fatal: Option<UpstreamError>,
     room: Room,
     /// Work that is being done for the question at hand, which is then asked again.
     working: Option<Working>,
@@ -112,6 +114,7 @@ impl Pump {
             ready: false,
             transaction: Transaction::Idle,
             client_over: false,
+            fatal: None,
             room: Room::default(),
             working: None,
             progress: Progress::default(),
