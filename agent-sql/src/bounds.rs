@@ -1,8 +1,8 @@
 //! What reading a text may cost, and the check that a text stays within it, made before the grammar sees the
 //! text.
 //!
-//! A literal costs its length, but each token can become a node of the tree: a list of a million numbers takes
-//! a hundred times its length. So a text has a bound in bytes, for time, and one in tokens, for memory.
+//! A literal costs its length, but each token can become a node of the tree: a list of a million numbers
+//! takes a hundred times its length. So a text has a bound in bytes, for time, and one in tokens, for memory.
 
 use agent_core::facts::ITEMS_MAX;
 
@@ -45,8 +45,8 @@ pub(crate) fn exceeded(sql: &[u8]) -> Option<String> {
     // A token has at least one byte.
     if sql.len() > TOKENS_MAX && Lexer::new(sql).nth(TOKENS_MAX).is_some() {
         return Some(format!(
-            "the text has more than {TOKENS_MAX} tokens (words, literals and signs), which would take too much \
-             memory to read: send it in parts"
+            "the text has more than {TOKENS_MAX} tokens (words, literals and signs), which would take too \
+             much memory to read: send it in parts"
         ));
     }
     None

@@ -48,7 +48,7 @@ fn longest(head: &str, unit: &str, tail: &str) -> String {
     format!("{head}{}{tail}", unit.repeat(units))
 }
 
-/// `head`, as many `unit`s as the bounds of tokens and of bytes allow, and `tail`. Units are made of words and
+/// `head`, as many `unit`s as the bounds allow, and `tail`. Units are made of words and
 /// signs of one character, for the most part: of as many tokens as characters.
 fn fullest(head: &str, unit: &str, tail: &str) -> String {
     let bytes = TOKENS_MAX.min(STATEMENT_BYTES_MAX) - head.len() - tail.len();

@@ -1,5 +1,5 @@
-//! Long texts and texts that do much are decided as short ones are, and what is too long or too much is denied
-//! in words that say the bound. A job that sends many of them waits for itself.
+//! Long texts and texts that do much are decided as short ones are, and what is too long or too much is
+//! denied in words that say the bound. A job that sends many of them waits for itself.
 
 use std::fs;
 

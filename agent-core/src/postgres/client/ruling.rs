@@ -75,8 +75,8 @@ impl Session {
     }
 
     /// The question about this command can't be answered yet: it is asked again once the upstream has sent
-    /// something, or after [`Self::resume`]. What stands in front of the message is sent meanwhile, so the upstream has something to
-    /// answer: a meaning is unsettled only by what was sent before a Sync.
+    /// something, or after [`Self::resume`]. What stands in front of the message is sent meanwhile, so the
+    /// upstream has something to answer: a meaning is unsettled only by what was sent before a Sync.
     ///
     /// # Errors
     /// No command of this number awaits a ruling.

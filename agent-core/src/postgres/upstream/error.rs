@@ -48,8 +48,8 @@ impl Session {
 /// What a client can do whose certificate the server wants. It cannot be passed on: TLS ends at the agent,
 /// which has no key of the client's.
 const CERTIFICATE_REMEDY: &[u8] = b"lineal ends the client's TLS, so the server does not see the client's \
-    certificate: have the administrator configure a login with a certificate for this upstream, or declare the \
-    upstream as tcp.";
+    certificate: have the administrator configure a login with a certificate for this upstream, or declare \
+    the upstream as tcp.";
 
 /// Whether the server refuses the session because the client has shown no certificate, or not the user's
 /// (`auth.c`).

@@ -1,6 +1,7 @@
 //! From a statement to a ruling: facts by the SQL grammar, a decision by policy, a record in the trail.
 //!
-//! The judge decides and records ([`Judge::record`]); this file says what there is to decide: which statements
+//! The judge decides and records ([`Judge::record`]); this file says what there is to decide: which
+//! statements
 //! a message, a name or a portal can stand for, and what the trail shows of them.
 
 use std::{borrow::Cow, sync::Arc};

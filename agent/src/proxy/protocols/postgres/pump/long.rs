@@ -2,12 +2,9 @@
 //! elsewhere.
 
 use std::{
-    pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
 };
-
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     super::{
@@ -15,26 +12,12 @@ use super::{
         reading::SHORT_BYTES_MAX,
     },
     Pump,
+    held::Room,
 };
-use crate::{
-    bounds::Bound,
-    proxy::{aside::AsideError, session::Session},
-};
+use crate::{bounds::Bound, proxy::session::Session};
 
 /// The longest message that takes no room: one with a text that is read at once, and some more.
 const NO_ROOM_BYTES: usize = SHORT_BYTES_MAX + (16 << 10);
-
-/// Work that is being done for the question at hand.
-pub(super) type Working = Pin<Box<dyn Future<Output = Result<Done, AsideError>> + Send>>;
-
-/// Room for a long message, of which the sessions of a job have so much together: from the first bytes of the
-/// message until it is on its way.
-#[derive(Default)]
-pub(super) struct Room {
-    held: Option<OwnedSemaphorePermit>,
-    /// The wait for room, and for how many KiB.
-    wait: Option<(u32, Pin<Box<dyn Future<Output = Option<OwnedSemaphorePermit>> + Send>>)>,
-}
 
 impl Pump {
     /// Ready once there is room for the message of which the client's side needs so many bytes.

@@ -6,6 +6,7 @@
 //! - this file: the session's loop: bytes, and what else can end or change it.
 //! - [`advance`]: everything that can be done without waiting; the one place that hands a command to the
 //!   upstream.
+//! - [`held`]: what a session holds for a long message.
 //! - [`long`]: long messages: the room that they take, and the work that is done for them elsewhere.
 //! - [`events`]: what the machine found out: keys, readiness, outcomes for the trail.
 //! - [`ending`]: how a session ends that does not end by itself.
@@ -13,6 +14,7 @@
 mod advance;
 mod ending;
 mod events;
+mod held;
 mod long;
 
 use std::{
@@ -28,7 +30,7 @@ use agent_core::{
     postgres::{Session as Machine, Transaction, UpstreamError, Violation},
     standing::Grounds,
 };
-use long::{Room, Working};
+use held::{Room, Working};
 use tokio::{sync::watch, time::Sleep};
 
 use super::{
