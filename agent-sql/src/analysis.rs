@@ -4,11 +4,6 @@ use agent_core::facts::{Access, Action, Detail, Facts, SqlFacts, SqlResource};
 
 use crate::parameters::ByParameters;
 
-/// How many accesses, functions and settings a text may have in total, and likewise each statement that it
-/// prepares. A text with more is `sql:unparsed`. The bound exists because a few bytes execute a prepared
-/// statement, and each execution has all of the statement's facts decided on and recorded.
-pub const FACTS_MAX: usize = 1_024;
-
 /// How many deallocated names of a text are listed.
 pub const DEALLOCATES_MAX: usize = 64;
 
@@ -33,6 +28,9 @@ pub struct Analysis {
     pub deallocates: Vec<Box<str>>,
     /// Why the text is `sql:unparsed`; `None` if it is not. May quote the text.
     pub unparsed: Option<Box<str>>,
+    /// Which of lineal's bounds the text exceeds, and what its sender can do, if that is why it is
+    /// `sql:unparsed`. Does not quote the text.
+    pub exceeds: Option<Box<str>>,
 }
 
 impl Analysis {
@@ -49,6 +47,12 @@ impl Analysis {
             fetches: Vec::new(),
             deallocates: Vec::new(),
             unparsed: Some(reason.into()),
+            exceeds: None,
         }
+    }
+
+    /// The analysis of a text that exceeds a bound, in these words.
+    pub(crate) fn beyond(bound: &str) -> Self {
+        Self { exceeds: Some(bound.into()), ..Self::unparsed(bound) }
     }
 }

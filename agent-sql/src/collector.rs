@@ -1,10 +1,11 @@
 //! Gathers the facts of a text while its tree is walked, and sorts them into their canonical form.
 
-use agent_core::facts::{Access, Action, Detail, Facts, Relation, SqlFacts, SqlResource};
+use agent_core::facts::{Access, Action, Detail, Facts, ITEMS_MAX, Relation, SqlFacts, SqlResource};
 use pg_raw_parse::{list::NodeList, nodes::RangeVar};
 
 use crate::{
-    analysis::{Analysis, DEALLOCATES_MAX, FACTS_MAX},
+    analysis::{Analysis, DEALLOCATES_MAX},
+    bounds::{PREPARED_FACTS_MAX, too_many_facts, too_many_prepared},
     parameters::{ByParameters, SetConfig},
     settings::{Settings, Value},
 };
@@ -137,9 +138,13 @@ impl Collector {
             facts = by_parameters.bound(|_| None);
             parameters = Some(Box::new(by_parameters));
         }
-        let too_many = |facts: &Facts| facts.weight().items() > FACTS_MAX;
-        if too_many(&facts) || self.prepares.iter().any(|(_, facts)| too_many(facts)) {
-            return Analysis::unparsed("the text names too many relations and functions: send it in parts");
+        let items = facts.weight().items();
+        if items > ITEMS_MAX {
+            return Analysis::beyond(&too_many_facts(items));
+        }
+        let prepared = self.prepares.iter().map(|(_, facts)| facts.weight().items()).max().unwrap_or(0);
+        if prepared > PREPARED_FACTS_MAX {
+            return Analysis::beyond(&too_many_prepared(prepared));
         }
         let is_plain = |name: &str| name.is_ascii() && name.len() < NAME_BYTES;
         let certain = self.executes.is_empty()
@@ -153,6 +158,7 @@ impl Collector {
             fetches: canonical(&mut self.fetches),
             deallocates: if certain { self.deallocates } else { Vec::new() },
             unparsed: None,
+            exceeds: None,
         }
     }
 }

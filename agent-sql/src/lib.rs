@@ -13,10 +13,12 @@
 //! - `settings` has what changes of settings add; `set_config` reads calls of that function, `parameters`
 //!   those that a Bind message decides, `search_path` the values of that setting.
 //! - `reading` has the words for changes of how text is read.
+//! - `bounds` refuses texts that would take too much time or memory to read.
 //! - `redact`, `fingerprint` and `names` work on any text, by the tokens of `lexer`.
 //! - `shape` makes the key by which analyses are remembered.
 
 mod analysis;
+mod bounds;
 mod collector;
 mod definition;
 mod fingerprint;
@@ -41,7 +43,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::collector::Collector;
 pub use crate::{
-    analysis::{Analysis, DEALLOCATES_MAX, FACTS_MAX},
+    analysis::{Analysis, DEALLOCATES_MAX},
+    bounds::{PREPARED_FACTS_MAX, STACK_BYTES_MIN, STATEMENT_BYTES_MAX, TOKENS_MAX},
     fingerprint::fingerprint,
     names::keeps_names,
     parameters::ByParameters,
@@ -50,28 +53,11 @@ pub use crate::{
     shape::{SHAPE_BYTES_MAX, shape},
 };
 
-/// The stack, in bytes, that a thread needs to call [`analyze`]. The grammar's C parser recurses over
-/// left-nested terms, and its own guard against that does not work: on a smaller stack a text of
-/// [`STATEMENT_BYTES_MAX`] would crash the process.
-pub const STACK_BYTES_MIN: usize = 64 << 20;
-
-/// The longest text that [`analyze`] parses; a longer one is `sql:unparsed`.
-pub const STATEMENT_BYTES_MAX: usize = 1 << 20;
-
-/// How many steps runs of operator characters may cost. PostgreSQL's scanner takes the whole rest of a run
-/// for an operator, then gives back all but its first character: a run of n costs n² steps, and one of 200 KB
-/// most of a minute. This many steps take a tenth of a second. Real operators have at most 63 characters,
-/// rulers in comments about a hundred.
-const OPERATOR_RUN_STEPS_MAX: usize = 1 << 24;
-
 /// Analyses `sql`, any number of statements. Call it on a thread with a stack of at least
 /// [`STACK_BYTES_MIN`].
 pub fn analyze(sql: &[u8]) -> Analysis {
-    if sql.len() > STATEMENT_BYTES_MAX {
-        return Analysis::unparsed("the text is longer than 1 MiB: send it in parts");
-    }
-    if operator_run_steps(sql) > OPERATOR_RUN_STEPS_MAX {
-        return Analysis::unparsed("the text holds too long a run of operator characters: shorten it");
+    if let Some(exceeded) = bounds::exceeded(sql) {
+        return Analysis::beyond(&exceeded);
     }
     let Ok(text) = std::str::from_utf8(sql) else {
         return Analysis::unparsed("the text isn't UTF-8: set client_encoding to UTF8");
@@ -79,6 +65,17 @@ pub fn analyze(sql: &[u8]) -> Analysis {
     // The bindings panic on nodes that they don't know: such a statement is not understood.
     catch_unwind(AssertUnwindSafe(|| parse(text)))
         .unwrap_or_else(|_| Analysis::unparsed("the statement's tree can't be read"))
+}
+
+/// Analyses the text of a statement that is prepared, so that a few bytes can execute it: it has a bound of
+/// its own for facts ([`PREPARED_FACTS_MAX`]).
+pub fn analyze_prepared(sql: &[u8]) -> Analysis {
+    let analysis = analyze(sql);
+    let items = analysis.facts.weight().items();
+    if items > PREPARED_FACTS_MAX {
+        return Analysis::beyond(&bounds::too_many_prepared(items));
+    }
+    analysis
 }
 
 fn parse(text: &str) -> Analysis {
@@ -91,15 +88,4 @@ fn parse(text: &str) -> Analysis {
         walk::collect(&mut collector, statement);
     }
     collector.into_analysis()
-}
-
-/// The sum of the squares of the lengths of all runs of operator characters, wherever they are; 0 for a text
-/// too short to matter.
-fn operator_run_steps(sql: &[u8]) -> usize {
-    if sql.len().saturating_pow(2) <= OPERATOR_RUN_STEPS_MAX {
-        return 0;
-    }
-    let is_operator = |byte: &u8| b"+-*/<>=~!@#%^&|`?".contains(byte);
-    let runs = sql.chunk_by(|left, right| is_operator(left) && is_operator(right));
-    runs.fold(0, |steps, run| steps.saturating_add(run.len().saturating_pow(2)))
 }

@@ -9,7 +9,8 @@
 
 mod spelled;
 
-use agent_sql::{FACTS_MAX, analyze};
+use agent_core::facts::ITEMS_MAX;
+use agent_sql::{PREPARED_FACTS_MAX, analyze, analyze_prepared};
 use spelled::{check, spelled};
 
 #[track_caller]
@@ -231,13 +232,26 @@ fn a_field_counts_as_a_function_too() {
 }
 
 #[test]
-fn a_text_with_too_many_names_is_unparsed() {
+fn a_text_with_too_many_names_is_unparsed_and_says_the_bound() {
     let tables = |count: usize| (0..count).map(|table| format!("t{table}")).collect::<Vec<_>>().join(", ");
-    let few = format!("SELECT 1 FROM {}", tables(FACTS_MAX));
-    assert!(analyze(few.as_bytes()).unparsed.is_none());
-    let many = format!("SELECT 1 FROM {}", tables(FACTS_MAX + 1));
-    assert!(analyze(many.as_bytes()).unparsed.is_some());
-    assert!(analyze(format!("PREPARE p AS {many}").as_bytes()).unparsed.is_some());
+    for (head, max) in [("SELECT 1 FROM", ITEMS_MAX), ("PREPARE p AS SELECT 1 FROM", PREPARED_FACTS_MAX)] {
+        let analysis = analyze(format!("{head} {}", tables(max)).as_bytes());
+        assert_eq!((analysis.unparsed, analysis.exceeds), (None, None), "{head}");
+        let analysis = analyze(format!("{head} {}", tables(max + 1)).as_bytes());
+        assert!(analysis.unparsed.is_some());
+        let bound = analysis.exceeds.unwrap();
+        assert!(bound.contains(&max.to_string()) && bound.contains(&(max + 1).to_string()), "{bound}");
+    }
+    let parse = |count| analyze_prepared(format!("SELECT 1 FROM {}", tables(count)).as_bytes()).exceeds;
+    assert_eq!(parse(PREPARED_FACTS_MAX), None);
+    assert!(parse(PREPARED_FACTS_MAX + 1).is_some());
+}
+
+#[test]
+fn an_access_counts_once_however_often_the_text_makes_it() {
+    let sql = "CREATE TABLE a (x int); INSERT INTO a VALUES (1); ".repeat(ITEMS_MAX);
+    let analysis = analyze(sql.as_bytes());
+    assert_eq!((analysis.exceeds, analysis.facts.accesses.len()), (None, 2));
 }
 
 #[test]

@@ -10,7 +10,7 @@
 use std::{collections::BTreeSet, ops::ControlFlow};
 
 use agent_core::facts::{Action, Resource, SqlResource};
-use agent_sql::{Analysis, STACK_BYTES_MIN, STATEMENT_BYTES_MAX, analyze, fingerprint, redact};
+use agent_sql::{Analysis, STACK_BYTES_MIN, STATEMENT_BYTES_MAX, TOKENS_MAX, analyze, fingerprint, redact};
 use proptest::prelude::*;
 use sqlparser::ast::{Query, Visit, Visitor};
 
@@ -48,8 +48,15 @@ fn longest(head: &str, unit: &str, tail: &str) -> String {
     format!("{head}{}{tail}", unit.repeat(units))
 }
 
+/// `head`, as many `unit`s as the bounds allow, and `tail`. Units are made of words and
+/// signs of one character, for the most part: of as many tokens as characters.
+fn fullest(head: &str, unit: &str, tail: &str) -> String {
+    let bytes = TOKENS_MAX.min(STATEMENT_BYTES_MAX) - head.len() - tail.len();
+    format!("{head}{}{tail}", unit.repeat(bytes / unit.len()))
+}
+
 #[test]
-fn the_longest_texts_are_analysed() {
+fn the_fullest_texts_are_analysed() {
     for (head, unit, tail, expect) in [
         ("SELECT 1", "+1", " FROM t", "t"),
         ("SELECT x FROM t WHERE 1=1", " OR x=1", "", "t"),
@@ -74,10 +81,37 @@ fn the_longest_texts_are_analysed() {
         ("PREPARE p AS SELECT 1", "+1", " FROM t", "t"),
         ("COPY (SELECT 1", "+1", " FROM t) TO STDOUT", "t"),
     ] {
-        let sql = longest(head, unit, tail);
+        let sql = fullest(head, unit, tail);
         let analysis = on_deep_stack(|| analyze(sql.as_bytes()));
         assert!(tables(&analysis).contains(expect), "{head}{unit}: {:?}", analysis.unparsed);
     }
+}
+
+#[test]
+fn the_longest_texts_are_analysed_if_they_have_few_tokens() {
+    for (head, unit, tail) in [
+        ("SELECT '", "x", "' FROM t"),
+        ("SELECT 1 /*", "/* */", "*/ FROM t"),
+        ("SELECT 1 ", "--x\n", " FROM t"),
+        ("INSERT INTO t VALUES (1, '')", ",\n(1, 'a row that has a text of some length')", ""),
+    ] {
+        let sql = longest(head, unit, tail);
+        let analysis = on_deep_stack(|| analyze(sql.as_bytes()));
+        assert!(tables(&analysis).contains("t"), "{head}{unit}: {:?}", analysis.unparsed);
+    }
+}
+
+#[test]
+fn a_text_with_too_many_tokens_is_refused_before_it_is_parsed() {
+    let list = |elements: usize| format!("SELECT 1 FROM t WHERE x IN (1{})", ",1".repeat(elements));
+    let tokens_of_the_rest = 10;
+    let few = (TOKENS_MAX - tokens_of_the_rest) / 2;
+    assert!(tables(&read(&list(few))).contains("t"));
+    let refused = read(&list(few + 1));
+    assert!(is_unparsed(&refused) && refused.exceeds.as_deref().unwrap().contains("tokens"), "{refused:?}");
+    // In strings and comments there are none.
+    let quoted = format!("SELECT '{0}' /*{0}*/ FROM t", "1,".repeat(TOKENS_MAX));
+    assert!(tables(&read(&quoted)).contains("t"));
 }
 
 /// The scanner's time grows with the square of a run's length: a fifth of these would take a minute.
@@ -124,7 +158,8 @@ fn deep_nesting_is_analysed_or_refused() {
 fn a_text_that_is_too_long_is_unparsed() {
     let sql = longest("SELECT '", "x", "'");
     assert!(!is_unparsed(&read(&sql)));
-    assert!(is_unparsed(&read(&format!("{sql}  "))));
+    let refused = read(&format!("{sql}  "));
+    assert!(is_unparsed(&refused) && refused.exceeds.as_deref().unwrap().contains("16 MiB"));
 }
 
 #[test]

@@ -18,6 +18,10 @@ pub enum Bound {
     Decisions,
     /// Live jobs.
     Jobs,
+    /// Room for the long messages of a job's sessions.
+    LongMessages,
+    /// Long texts and large decisions that are worked on at the same time: of all jobs, and of one.
+    LongReadings,
     /// Length of a message that holds a statement.
     MessageBytes,
     /// Named statements and portals of a session.
@@ -41,7 +45,7 @@ pub enum Bound {
 
 impl Bound {
     /// Every bound.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::AcceptedConnections,
         Self::Certificates,
         Self::Closings,
@@ -49,6 +53,8 @@ impl Bound {
         Self::ControlConnections,
         Self::Decisions,
         Self::Jobs,
+        Self::LongMessages,
+        Self::LongReadings,
         Self::MessageBytes,
         Self::Names,
         Self::Namespaces,
@@ -70,6 +76,8 @@ impl Bound {
             Self::ControlConnections => "control_connections",
             Self::Decisions => "decisions",
             Self::Jobs => "jobs",
+            Self::LongMessages => "long_messages",
+            Self::LongReadings => "long_readings",
             Self::MessageBytes => "message_bytes",
             Self::Names => "names",
             Self::Namespaces => "namespaces",

@@ -18,6 +18,10 @@ pub use self::{
     sql::{Relation, SqlFacts, SqlResource},
 };
 
+/// How many [items](Weight::items) one command's facts may have: each access is asked of every policy that
+/// can apply to it, and each name is looked at for each access. More is denied.
+pub const ITEMS_MAX: usize = 32_768;
+
 /// One action on one resource.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Access {

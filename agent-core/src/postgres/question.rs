@@ -85,7 +85,7 @@ impl Excess {
     pub fn reason(self) -> &'static str {
         match self {
             Self::Query | Self::Parse | Self::FunctionCall => {
-                "the message is longer than lineal can judge: send it in parts"
+                "the message has more than 16 MiB: send it in parts"
             }
             Self::Statements => "too many prepared statements: deallocate some",
             Self::KeptBytes => "the session's prepared statements take too much memory: close some",

@@ -10,7 +10,7 @@ use super::{
     fault::{Violation, fatal_error},
     meanings::Meanings,
     startup::EncryptionRequests,
-    state::{Asked, AwaitedSettings, Phase, Remainder, Session, Subject},
+    state::{AwaitedSettings, Phase, Remainder, Session, Subject},
     step::{ClientNext, ClientStep, UpstreamNext, UpstreamStep},
 };
 use crate::onward::{Forward, Replace};
@@ -91,11 +91,7 @@ impl Session {
         if let Some(fault) = &self.fault {
             return Err(fault.clone());
         }
-        if let Some(pending) = &mut self.pending
-            && pending.asked == Asked::Postponed
-        {
-            pending.asked = Asked::Due;
-        }
+        self.resume();
         let mut forwarded = 0;
         let next = match self.advance_upstream(buf, &mut forwarded) {
             Ok(next) => next,

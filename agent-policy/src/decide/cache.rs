@@ -23,7 +23,7 @@ const NAMES_MAX: usize = 64;
 
 /// A decider that remembers its decisions. A new bundle or credential needs a new decider, and a new cache.
 pub struct DecisionCache {
-    decider: Decider,
+    decider: Arc<Decider>,
     recent: HashMap<Facts, Arc<Judgement>>,
     older: HashMap<Facts, Arc<Judgement>>,
     forgotten: u64,
@@ -32,11 +32,11 @@ pub struct DecisionCache {
 impl DecisionCache {
     /// An empty cache for a decider.
     pub fn new(decider: Decider) -> Self {
-        Self { decider, recent: HashMap::new(), older: HashMap::new(), forgotten: 0 }
+        Self { decider: Arc::new(decider), recent: HashMap::new(), older: HashMap::new(), forgotten: 0 }
     }
 
     /// The decider whose decisions these are.
-    pub fn decider(&self) -> &Decider {
+    pub fn decider(&self) -> &Arc<Decider> {
         &self.decider
     }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use agent_core::{
     decision::Decision,
-    facts::{Access, Facts, Family},
+    facts::{Access, Facts, Family, ITEMS_MAX},
     target::Scope,
 };
 use cedar_policy::{Context, Entities};
@@ -20,9 +20,6 @@ use crate::{
     subject::Subject,
     vocabulary::{Moment, Resources, context, value::EngineError},
 };
-
-/// How many accesses one command may make: each is asked of every policy that can apply to it.
-const ACCESSES_MAX: usize = 512;
 
 /// Decides what a subject does in its session with an upstream, under one bundle. A new bundle needs a new
 /// decider.
@@ -111,10 +108,11 @@ impl Decider {
         if let Some(reason) = &facts.barred {
             return Err(Refusal::Always(reason.to_string()));
         }
-        if facts.accesses.len() > ACCESSES_MAX {
+        let items = facts.weight().items();
+        if items > ITEMS_MAX {
             return Err(Refusal::Failed(format!(
-                "the command makes {} accesses, and at most {ACCESSES_MAX} are decided together; split it",
-                facts.accesses.len()
+                "the command has {items} accesses and names, and at most {ITEMS_MAX} are decided together: \
+                 send it in parts"
             )));
         }
         let findings = self.evaluate(facts, moment, selection);

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use agent_core::{decision::Decision, facts::Action};
+use agent_core::{
+    decision::{Decision, Effect},
+    facts::Action,
+};
 
 /// A decision, and the resources it was made on. The audit trail has both.
 ///
@@ -32,6 +35,16 @@ impl Judgement {
     /// The decision.
     pub fn decision(&self) -> &Decision {
         &self.decision
+    }
+
+    /// The same judgement; if it is a denial, its reason is `why`, which says more than policies can.
+    #[must_use]
+    pub fn because(&self, why: &str) -> Self {
+        let mut judgement = self.clone();
+        if judgement.decision.effect != Effect::Allow {
+            judgement.decision.reason = why.into();
+        }
+        judgement
     }
 
     /// The resources as policies spell them, one for each access of the facts and in their order.

@@ -84,7 +84,7 @@ pub(super) fn opened<'a>(session: &'a str, job: &'a str, process: u64) -> Record
 }
 
 pub(super) fn closed<'a>(session: &'a str, job: &'a str) -> Record<'a> {
-    Record::Session(SessionRecord::Closed { session, job, reason: "the client closed it" })
+    Record::Session(SessionRecord::Closed { session, job, reason: "closed", error: None })
 }
 
 pub(super) fn decided<'a>(session: &'a str, command: u64, decision: Effect, text: &'a str) -> Record<'a> {
@@ -94,7 +94,7 @@ pub(super) fn decided<'a>(session: &'a str, command: u64, decision: Effect, text
         protocol: "postgres",
         actions: &[Action::SqlSelect],
         resources: Texts::Strs(&["shop/shop.?.orders"]),
-        statement: Some(StatementRef { text, fingerprint: "f", parameters: &[] }),
+        statement: Some(StatementRef { text, fingerprint: "f", parameters: &[], whole: None }),
         decision,
         policies: Texts::Strs(&["reads"]),
         reason: "because",

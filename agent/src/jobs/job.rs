@@ -13,12 +13,16 @@ use agent_core::{
     credential::Credential,
     standing::{Grounds, Standing, TokenTerm},
 };
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::{clock::unix_now, ids::Id, kernel::Kernel};
 
 /// Live jobs by their ids.
 pub(super) type LiveJobs = HashMap<u64, Arc<Job>>;
+
+/// How many KiB of long messages a job's sessions hold at the same time; a further message waits in its
+/// client's socket.
+const ROOM_KIB: usize = 64 << 10;
 
 /// One enrolment of a root process.
 pub struct Job {
@@ -35,6 +39,10 @@ pub struct Job {
     pub netns: OnceLock<u64>,
     /// Open sessions.
     pub sessions: AtomicUsize,
+    /// The job's turn for work that is too long for a session's thread.
+    pub turn: Arc<Semaphore>,
+    /// Room for the long messages of its sessions, in KiB.
+    pub room: Arc<Semaphore>,
     grounds: watch::Sender<Grounds>,
     /// The kernel side knows that the job is shut off.
     shut_off: AtomicBool,
@@ -62,6 +70,8 @@ impl Job {
             root_pid,
             netns: netns.map(OnceLock::from).unwrap_or_default(),
             sessions: AtomicUsize::new(0),
+            turn: Arc::new(Semaphore::new(1)),
+            room: Arc::new(Semaphore::new(ROOM_KIB)),
             grounds: watch::channel(grounds).0,
             shut_off: AtomicBool::new(false),
         }

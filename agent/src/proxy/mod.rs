@@ -3,6 +3,7 @@
 //! - [`accept`]: the listeners, and the way from an accepted connection to a session.
 //! - [`session`]: what every session has, whatever it speaks: identity, standing, decisions on record, an
 //!   end.
+//! - [`aside`]: work that would hold up a session's thread.
 //! - [`stream`]: bytes between two connections, within bounds.
 //! - [`protocols`]: one adapter for each protocol, and the one place that tells them apart.
 //!
@@ -10,6 +11,7 @@
 //! told that the agent stops. It must never name a protocol.
 
 pub mod accept;
+mod aside;
 mod protocols;
 mod reachable;
 mod session;
@@ -24,11 +26,13 @@ use std::{
 };
 
 use agent_abi::Event;
+use aside::Aside;
 pub use reachable::reachable;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::{
     audit::{Literals, Trail},
+    bounds::Bound,
     config::Limits,
     jobs::Registry,
     kernel::{Kernel, address_of, refusals},
@@ -89,13 +93,16 @@ pub struct Proxy {
     refusals_logged: Throttle,
     /// A turn for each idle session that is being closed at its upstream.
     closings: Semaphore,
+    aside: Aside,
 }
 
 impl Proxy {
     /// A proxy without sessions.
     pub fn new(parts: ProxyParts) -> Self {
+        let aside = Aside::new(parts.limits.session_threads, parts.metrics.bound(Bound::LongReadings));
         Self {
             parts,
+            aside,
             sessions: AtomicUsize::new(0),
             idle: Notify::new(),
             refusals_logged: Throttle::default(),

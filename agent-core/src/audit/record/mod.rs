@@ -181,8 +181,11 @@ pub enum SessionRecord<'a> {
         session: &'a str,
         /// The job's id.
         job: &'a str,
-        /// Why it ended, in one sentence.
+        /// Why it ended, in one word.
         reason: &'a str,
+        /// The error by which the upstream refused or ended it; absent if it did not.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<OutcomeError<'a>>,
     },
 }
 
@@ -195,6 +198,19 @@ pub struct StatementRef<'a> {
     pub fingerprint: &'a str,
     /// Parameter values in order; `null` is SQL's null.
     pub parameters: &'a [Option<Cow<'a, str>>],
+    /// What `text` is the beginning of; absent if it is the whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub whole: Option<WholeText<'a>>,
+}
+
+/// A statement's text that is too long to be recorded in full. It is described as it would have been
+/// recorded, so without its literals where the configuration says so.
+#[derive(Clone, Copy, Serialize)]
+pub struct WholeText<'a> {
+    /// Its length.
+    pub bytes: u64,
+    /// Its SHA-256, hex.
+    pub sha256: &'a str,
 }
 
 /// A list of text in any of the forms that its owners keep.

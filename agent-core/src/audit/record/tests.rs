@@ -146,7 +146,8 @@ fn check(record: Record<'_>) {
         panic!("{line}\n{reason}");
     }
     // The schema is strict: it refuses a line with a field less or a field more.
-    for name in line.as_object().unwrap().keys().filter(|name| *name != "observed") {
+    let optional = |name: &str| name == "observed" || name == "error" && record.kind() == "session";
+    for name in line.as_object().unwrap().keys().filter(|name| !optional(name)) {
         let mut without = line.clone();
         without.as_object_mut().unwrap().remove(name);
         assert!(satisfies(&schema, &schema, &without, "$").is_err(), "without {name}");
@@ -201,15 +202,21 @@ fn session_records_match_the_schema() {
         protocol: "postgres",
         upstream,
     }));
-    check(Record::Session(SessionRecord::Closed { session, job, reason: "the client closed it" }));
+    for error in [None, Some(OutcomeError { code: "3D000", message: "database \"x\" does not exist" })] {
+        check(Record::Session(SessionRecord::Closed { session, job, reason: "upstream_closed", error }));
+    }
 }
 
 #[test]
 fn decision_and_outcome_records_match_the_schema() {
     let parameters = [Some(Cow::Borrowed("1")), None];
-    let statement = StatementRef { text: "SELECT $1", fingerprint: "f", parameters: &parameters };
+    let statement =
+        StatementRef { text: "SELECT $1", fingerprint: "f", parameters: &parameters, whole: None };
     let policies = [Box::from("reads")];
+    let sha256 = "00".repeat(32);
+    let cut = StatementRef { whole: Some(WholeText { bytes: 2 << 20, sha256: &sha256 }), ..statement };
     for (statement, decision, observed) in [
+        (Some(cut), Effect::Allow, false),
         (Some(statement), Effect::Allow, false),
         (None, Effect::Deny, true),
         (Some(statement), Effect::Hold, false),

@@ -74,9 +74,9 @@ impl Session {
         self.take_ruling(command, Ruling::Deny(denial), |_| true)
     }
 
-    /// The question about this command can't be answered before the upstream has sent something: it is asked
-    /// again then. What stands in front of the message is sent meanwhile, so the upstream has something to
-    /// answer: a meaning is unsettled only by what was sent before a Sync.
+    /// The question about this command can't be answered yet: it is asked again once the upstream has sent
+    /// something, or after [`Self::resume`]. What stands in front of the message is sent meanwhile, so the
+    /// upstream has something to answer: a meaning is unsettled only by what was sent before a Sync.
     ///
     /// # Errors
     /// No command of this number awaits a ruling.
@@ -87,6 +87,16 @@ impl Session {
                 Ok(())
             }
             _ => Err(self.fail(Misuse::Ruling(command).into())),
+        }
+    }
+
+    /// What kept a postponed question from being answered is over: it is asked again by the next call of
+    /// [`Self::client`], if its message has not become one that the upstream discards.
+    pub fn resume(&mut self) {
+        if let Some(pending) = &mut self.pending
+            && pending.asked == Asked::Postponed
+        {
+            pending.asked = Asked::Due;
         }
     }
 

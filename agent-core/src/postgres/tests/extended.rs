@@ -535,7 +535,7 @@ fn a_parse_beyond_the_length_bound_is_denied_under_its_name() {
              ? excess Parse
              -> P! x / S
              < E 42883 no such function / Z I
-             <- E 42501 lineal: denied: the message is longer than lineal can judge: send it in parts / Z I
+             <- E 42501 lineal: denied: the message has more than 16 MiB: send it in parts / Z I
              ! 2 denied
              ! ready I"
         ),

@@ -8,6 +8,7 @@ mod executor;
 mod extended;
 mod faults;
 mod hostile;
+mod later;
 mod model;
 mod notation;
 mod script;

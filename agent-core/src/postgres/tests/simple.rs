@@ -143,7 +143,7 @@ fn a_query_beyond_the_length_bound_is_denied_even_if_allowed() {
              ? simple b
              -> Q! / Q b
              < E 42883 no such function / Z I / C B / Z I
-             <- E 42501 lineal: denied: the message is longer than lineal can judge: send it in parts / Z I
+             <- E 42501 lineal: denied: the message has more than 16 MiB: send it in parts / Z I
              <- C B / Z I
              ! 2 denied
              ! ready I

@@ -1,6 +1,11 @@
 //! Startup: from the first byte to the first ReadyForQuery.
 
-use super::script::{check_from_start, check_prepared};
+use super::{
+    executor::Executor,
+    notation,
+    script::{check_from_start, check_prepared},
+};
+use crate::postgres::Limits;
 
 const SETTINGS: &str = "PS client_encoding=UTF8 / PS standard_conforming_strings=on";
 
@@ -343,4 +348,22 @@ fn the_client_is_asked_nothing_once_the_executor_has_logged_in() {
          <-
          x upstream: the upstream asks for authentication again",
     );
+}
+
+#[test]
+fn a_client_whose_certificate_the_upstream_wants_gets_a_hint_and_other_refusals_pass_as_they_are() {
+    check_from_start(
+        "> START user=ada
+         ? startup ada ada
+         < FATAL 3D000 database \"ada\" does not exist
+         ! fatal 3D000",
+    );
+    let mut executor = Executor::new(Limits::default());
+    executor.client(&notation::client("START user=ada"));
+    let refusal = notation::upstream("FATAL 28000 connection requires a valid client certificate");
+    executor.upstream(&refusal);
+    let told = &executor.seen.to_client;
+    let fields = &refusal[5..refusal.len() - 1];
+    assert!(told[5..].starts_with(fields) && told[5 + fields.len()..].starts_with(b"Hlineal ends"));
+    assert_eq!(told.len() - 1, u32::from_be_bytes(told[1..5].try_into().unwrap()) as usize);
 }

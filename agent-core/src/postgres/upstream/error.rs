@@ -10,7 +10,7 @@ use crate::postgres::{
     fault::{UpstreamFault, Violation},
     replies::Reply,
     state::{Phase, Session},
-    wire::{Fields, Severity},
+    wire::{self, Fields, Severity},
 };
 
 impl Session {
@@ -20,8 +20,17 @@ impl Session {
         // Before the command phase every error ends the connection, whatever its severity.
         if fatal || matches!(self.phase, Phase::Authentication(_) | Phase::Settings) {
             self.upstream_over = true;
+            let remedy = matches!(self.phase, Phase::Authentication(_)) && wants_certificate(&error);
             self.events.push_back(Event::UpstreamFatal(error));
-            return Ok(Pass::Forward);
+            // A hint of the server's own, which no known version gives here, stays alone.
+            return Ok(match message.body.strip_suffix(&[0]) {
+                Some(fields) if remedy && !message.is_cut() && !has_field(message.body, b'H') => {
+                    self.rewritten.clear();
+                    wire::put(&mut self.rewritten, b'E', &[fields, b"H", CERTIFICATE_REMEDY, &[0, 0]]);
+                    Pass::Rewrite
+                }
+                _ => Pass::Forward,
+            });
         }
         let pass = match self.replies.poison() {
             Some(denial) => {
@@ -34,6 +43,34 @@ impl Session {
         self.receive(Reply::Error(error), message)?;
         Ok(pass)
     }
+}
+
+/// What a client can do whose certificate the server wants. It cannot be passed on: TLS ends at the agent,
+/// which has no key of the client's.
+const CERTIFICATE_REMEDY: &[u8] = b"lineal ends the client's TLS, so the server does not see the client's \
+    certificate: have the administrator configure a login with a certificate for this upstream, or declare \
+    the upstream as tcp.";
+
+/// Whether the server refuses the session because the client has shown no certificate, or not the user's
+/// (`auth.c`).
+fn wants_certificate(error: &UpstreamError) -> bool {
+    error.sqlstate == *b"28000"
+        && (error.message.starts_with("connection requires a valid client certificate")
+            || error.message.starts_with("certificate authentication failed for user"))
+}
+
+/// Whether an ErrorResponse has this field.
+fn has_field(body: &[u8], wanted: u8) -> bool {
+    let mut fields = Fields::new(body);
+    while let Some(code @ 1..) = fields.byte() {
+        if code == wanted {
+            return true;
+        }
+        if fields.string().is_none() {
+            return false;
+        }
+    }
+    false
 }
 
 /// Reads the start of an ErrorResponse: what it says, and whether its severity ends the session. The fields

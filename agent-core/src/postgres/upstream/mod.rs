@@ -1,6 +1,6 @@
 //! The upstream's half: its messages go to the client as they are, in runs, and are read only where they say
-//! something about the session. Two are rewritten: the error that answers poison, and a list of
-//! authentication mechanisms.
+//! something about the session. Three are rewritten: the error that answers poison, a list of authentication
+//! mechanisms, and the refusal of a client whose certificate the server does not see.
 //!
 //! No message is held whole: a DataRow of a gigabyte passes through a fixed buffer. Nothing here may forward
 //! a message that answers nothing the client asked. `message` says how much of a message is looked at;
@@ -75,7 +75,7 @@ impl Session {
     /// Whether a message of this type may have to be rewritten.
     fn may_be_rewritten(&self, tag: u8) -> bool {
         match tag {
-            b'E' => self.replies.poison().is_some(),
+            b'E' => self.replies.poison().is_some() || matches!(self.phase, Phase::Authentication(_)),
             b'R' => self.upstream_encrypted,
             _ => false,
         }

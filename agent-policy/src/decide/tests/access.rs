@@ -2,7 +2,7 @@
 
 use agent_core::{
     decision::Effect,
-    facts::{Facts, SqlFacts},
+    facts::{Facts, ITEMS_MAX, SqlFacts},
     target::Scope,
 };
 
@@ -96,13 +96,15 @@ fn commands_without_accesses_or_with_too_many_are_denied() {
     let none = decision(&decider, &Facts { accesses: vec![], detail: None, barred: None });
     assert_eq!(&*none.reason, "nothing is known of what the command does");
     let many = |count: usize| {
-        let names: Vec<_> = (0..count).map(|i| format!("sql:select t{i:04}")).collect();
+        let names: Vec<_> = (0..count).map(|i| format!("sql:select t{i:05}")).collect();
         facts(&names.iter().map(String::as_str).collect::<Vec<_>>(), plain_sql())
     };
-    assert_eq!(decision(&decider, &many(512)).effect, Effect::Allow);
-    let denied = decision(&decider, &many(513));
+    for count in [512, 513, 1_024, 1_025, 2_000] {
+        assert_eq!(decision(&decider, &many(count)).effect, Effect::Allow, "{count}");
+    }
+    let denied = decision(&decider, &many(ITEMS_MAX + 1));
     assert_eq!(denied.effect, Effect::Deny);
-    assert!(denied.reason.contains("513 accesses"), "{}", denied.reason);
+    assert!(denied.reason.contains(&format!("{} accesses", ITEMS_MAX + 1)), "{}", denied.reason);
 }
 
 #[test]

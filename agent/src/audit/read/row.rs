@@ -68,6 +68,14 @@ pub(super) struct Statement {
     pub(super) text: String,
     pub(super) fingerprint: String,
     pub(super) parameters: Vec<Option<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) whole: Option<WholeText>,
+}
+
+#[derive(Deserialize, Serialize)]
+pub(super) struct WholeText {
+    pub(super) bytes: u64,
+    pub(super) sha256: String,
 }
 
 #[derive(Deserialize, Serialize)]

@@ -15,9 +15,9 @@ use super::queue::Queue;
 
 /// How many connections may wait for one worker.
 const QUEUE_MAX: usize = 1_024;
-/// A worker's stack: what the grammar needs, and as much again for everything above it. Pages are touched
-/// only when a statement needs them.
-const STACK_BYTES: usize = 2 * agent_sql::STACK_BYTES_MIN;
+/// A worker's stack: what the grammar needs for the longest text, although workers leave long texts to other
+/// threads. Pages are touched only when a statement needs them.
+const STACK_BYTES: usize = agent_sql::STACK_BYTES_MIN;
 
 /// A session, served to its end.
 pub type Work = Pin<Box<dyn Future<Output = ()> + Send>>;

@@ -92,11 +92,13 @@ pub struct Refusal {
     pub why: Ended,
     /// One sentence for the client.
     pub words: String,
+    /// The upstream's own code for it, in the terms of its protocol.
+    pub code: Option<[u8; 5]>,
 }
 
 impl Refusal {
     /// A refusal in these words.
     pub fn new(why: Ended, words: impl Into<String>) -> Self {
-        Self { why, words: words.into() }
+        Self { why, words: words.into(), code: None }
     }
 }

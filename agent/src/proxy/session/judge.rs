@@ -21,6 +21,12 @@ use super::{
 };
 use crate::{audit::AuditError, bounds::Bound, clock::unix_now};
 
+/// How many accesses a command may have to be decided on the session's thread. Deciding as many takes some
+/// milliseconds, under the shipped policies.
+const ACCESSES_HERE_MAX: usize = 64;
+/// The same of its accesses and names together: each name costs less.
+const ITEMS_HERE_MAX: usize = 1_024;
+
 /// Decides one session's commands.
 pub struct Judge {
     decisions: DecisionCache,
@@ -34,6 +40,30 @@ pub struct Judge {
     barred: Option<String>,
     /// Counts decisions that the full cache dropped.
     forgotten: IntCounter,
+    /// The last decision that was made on another thread.
+    decided: Option<Decided>,
+}
+
+/// A decision on so many accesses that it must not be made on a session's thread.
+pub struct Undecided {
+    decider: Arc<Decider>,
+    facts: Facts,
+}
+
+/// A decision that was made on another thread.
+pub struct Decided {
+    decider: Arc<Decider>,
+    facts: Facts,
+    judgement: Arc<Judgement>,
+}
+
+impl Undecided {
+    /// Makes the decision.
+    pub fn decide(self) -> Decided {
+        let Self { decider, facts } = self;
+        let judgement = Arc::new(decider.decide(&facts, unix_now(), &[]));
+        Decided { decider, facts, judgement }
+    }
 }
 
 /// What a session can't begin without: the connection, and what the client asks for as it begins.
@@ -97,6 +127,7 @@ impl Judge {
             observed: if lends_login { ObservedDenials::Enforced } else { ObservedDenials::Pass },
             barred: None,
             forgotten: session.proxy.parts.metrics.bound(Bound::Decisions),
+            decided: None,
         })
     }
 
@@ -137,10 +168,29 @@ impl Judge {
         Ok(())
     }
 
-    /// Policy's decision on some facts. It lets nothing pass by itself: [`Judge::rule`] records.
-    pub fn decide(&mut self, facts: &Facts) -> Arc<Judgement> {
+    /// Takes a decision that was made on another thread, for the next call of [`Judge::decide`].
+    pub fn take(&mut self, decided: Decided) {
+        self.decided = Some(decided);
+    }
+
+    /// Policy's decision on some facts. It lets nothing pass by itself: [`Judge::record`] records.
+    ///
+    /// # Errors
+    /// It must be made on another thread first, and given to [`Judge::take`].
+    pub fn decide(&mut self, facts: &Facts) -> Result<Arc<Judgement>, Undecided> {
+        let decided = self.decided.take();
         if let Some(reason) = &self.barred {
-            return Arc::new(self.decisions.decider().denied(facts, reason));
+            return Ok(Arc::new(self.decisions.decider().denied(facts, reason)));
+        }
+        let weight = facts.weight();
+        if weight.accesses > ACCESSES_HERE_MAX || weight.items() > ITEMS_HERE_MAX {
+            let decider = self.decisions.decider();
+            // By a bundle that is not in force any more it is not a decision.
+            let fits = |decided: &Decided| Arc::ptr_eq(&decided.decider, decider) && decided.facts == *facts;
+            return match decided.filter(fits) {
+                Some(decided) => Ok(decided.judgement),
+                None => Err(Undecided { decider: Arc::clone(decider), facts: facts.clone() }),
+            };
         }
         let before = self.decisions.forgotten();
         let judgement = self.decisions.decide(facts, unix_now(), &[]);
@@ -148,13 +198,7 @@ impl Judge {
         if forgotten > 0 {
             self.forgotten.inc_by(forgotten);
         }
-        judgement
-    }
-
-    /// Decides a command and records the decision; where it passes, the answer is the right to forward it.
-    pub fn rule(&mut self, session: &Session, command: &Command<'_>) -> Result<Ruling<Permit>, AuditError> {
-        let judgement = self.decide(command.facts);
-        Self::record(session, command, &judgement)
+        Ok(judgement)
     }
 
     /// Denies a command for a reason that is no policy's, and records that.
@@ -167,7 +211,8 @@ impl Judge {
         Self::record(session, command, &self.decisions.decider().denied(command.facts, reason))
     }
 
-    /// Records a decision that [`Judge::decide`] made on the command.
+    /// Records a decision that [`Judge::decide`] made on the command; where the command passes, the answer is
+    /// the right to forward it.
     pub fn record(
         session: &Session,
         command: &Command<'_>,

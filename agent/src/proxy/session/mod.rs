@@ -14,10 +14,16 @@ pub mod judge;
 mod record;
 pub mod standing;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+};
 
 use agent_core::{
-    audit::record::{Record, SessionRecord},
+    audit::{
+        record::{OutcomeError, Record, SessionRecord},
+        redact,
+    },
     standing::Grounds,
 };
 use agent_policy::{Protocol, Subject, Upstream};
@@ -58,6 +64,14 @@ pub struct Session {
     /// The trail holds its opening, so it must hold its end.
     opened: bool,
     ended: Ended,
+    /// The error by which the upstream refused or ended it.
+    upstream_error: OnceLock<UpstreamError>,
+}
+
+/// An upstream's own error, as the trail shows it.
+struct UpstreamError {
+    code: String,
+    message: String,
 }
 
 /// What a session is made of; as in [`Session`].
@@ -99,9 +113,17 @@ impl Session {
             grounds,
             opened: false,
             ended: Ended::Closed,
+            upstream_error: OnceLock::new(),
         };
         // Dropped at the bound, which takes it out of every count again.
         (open_before < per_job).then_some(session)
+    }
+
+    /// Says by which error of its own the upstream refuses or ends the session, for the trail; the first one
+    /// stays. What its message may quote of secrets is masked.
+    pub fn note_upstream_error(&self, code: &str, message: &str) {
+        let (code, message) = (code.to_owned(), redact::command_line(message));
+        let _ = self.upstream_error.set(UpstreamError { code, message });
     }
 
     /// Says how the session ends, for the trail and the metrics.
@@ -118,7 +140,10 @@ impl Drop for Session {
         if self.opened {
             parts.metrics.sessions_ended.with_label_values(&[reason]).inc();
             let job = self.job.id.to_string();
-            let record = Record::Session(SessionRecord::Closed { session: &self.id, job: &job, reason });
+            let error = self.upstream_error.get();
+            let error = error.map(|error| OutcomeError { code: &error.code, message: &error.message });
+            let record =
+                Record::Session(SessionRecord::Closed { session: &self.id, job: &job, reason, error });
             if let Err(error) = parts.trail.append(&record) {
                 tracing::error!(%error, "the end of a session could not be recorded");
             }

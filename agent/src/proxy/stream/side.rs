@@ -218,6 +218,12 @@ impl<S> Side<S> {
         Poll::Ready(Ok(()))
     }
 
+    /// Makes room for a message of so many bytes, and for what is read behind it. Pages are touched only when
+    /// bytes come.
+    pub fn make_room(&mut self, bytes: usize) {
+        self.input.reserve_exact((bytes + READ_BYTES_MAX).saturating_sub(self.input.len()));
+    }
+
     /// Frees the capacity of empty buffers: most sessions are idle most of the time.
     pub fn rest(&mut self) {
         for buffer in [&mut self.input, &mut self.output] {

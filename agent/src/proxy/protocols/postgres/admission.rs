@@ -77,7 +77,7 @@ pub async fn admit(
         Some(own) => {
             let verified = route.leg.tls == TlsMode::VerifyFull;
             let greeting = login(&mut stream, startup, &role, own, verified).await;
-            let greeting = greeting.map_err(|error| not_logged_in(upstream, &error))?;
+            let greeting = greeting.map_err(|error| not_logged_in(session, upstream, &error))?;
             machine.admit_logged_in(command, &route.admission).map_err(internal)?;
             greeting
         }
@@ -154,12 +154,17 @@ fn unreachable(session: &Session, upstream: &Upstream, error: &DialError) -> Ref
 
 /// What the server says of the role and its password is for the administrator to know; what it says of the
 /// database or of its own state is for the client.
-fn not_logged_in(upstream: &Upstream, error: &LoginError) -> Refusal {
+fn not_logged_in(session: &Session, upstream: &Upstream, error: &LoginError) -> Refusal {
     tracing::error!(upstream = &*upstream.name, %error, "the agent could not log in");
-    let told = match error {
-        LoginError::Refused { sqlstate, message } if !sqlstate.starts_with("28") => message.as_str(),
-        _ => "see the agent's log",
+    if let LoginError::Refused { sqlstate, message } = error {
+        session.note_upstream_error(sqlstate, message);
+    }
+    let (told, code) = match error {
+        LoginError::Refused { sqlstate, message } if !sqlstate.starts_with("28") => {
+            (message.as_str(), sqlstate.as_bytes().try_into().ok())
+        }
+        _ => ("see the agent's log", None),
     };
     let words = format!("cannot log in to {} with the agent's own login: {told}", upstream.name);
-    Refusal::new(Ended::LoginFailed, words)
+    Refusal { code, ..Refusal::new(Ended::LoginFailed, words) }
 }

@@ -7,10 +7,11 @@ use std::{borrow::Cow, collections::HashSet, sync::Arc};
 
 use agent_core::{
     facts::{Action, Facts},
-    postgres::{Candidates, Meanings, Unsettled},
+    postgres::{Candidates, Meanings},
 };
 
 use super::{
+    later::NotYet,
     names::{Names, joined},
     reading::{Reader, Reading},
 };
@@ -63,8 +64,8 @@ impl Executed<'_> {
     /// A text with all that it runs. The names that it gives by `PREPARE` are noted.
     ///
     /// # Errors
-    /// It is not known yet what a name stands for.
-    pub fn whole<'r>(&mut self, reading: &'r Arc<Reading>) -> Result<Whole<'r>, Unsettled> {
+    /// It is not known yet what a name stands for, or what is in the text that it stands for.
+    pub fn whole<'r>(&mut self, reading: &'r Arc<Reading>) -> Result<Whole<'r>, NotYet> {
         let analysis = &reading.analysis;
         self.note_prepares(reading);
         if analysis.executes.is_empty() && analysis.fetches.is_empty() {
@@ -87,7 +88,7 @@ impl Executed<'_> {
                 // What isn't a portal of the protocol's is a cursor: its query was decided when it was
                 // declared.
                 if let Some(candidates) = self.meanings.portal(name)? {
-                    self.run(candidates, &mut found);
+                    self.run(candidates, &mut found)?;
                 }
             }
         }
@@ -103,23 +104,22 @@ impl Executed<'_> {
     }
 
     /// `EXECUTE` of a name.
-    fn execute(&mut self, name: &str, found: &mut Found) -> Result<(), Unsettled> {
+    fn execute(&mut self, name: &str, found: &mut Found) -> Result<(), NotYet> {
         let parsed = self.meanings.statement(name)?;
         match self.prepared.of(name) {
             Some(meanings) if meanings.len() > 0 || parsed.is_some() => found.facts.extend(meanings.cloned()),
             // The server will most likely not know it either; it is denied if it could be anything.
             _ => found.anything(),
         }
-        self.run(Candidates { parsed, ..Candidates::default() }, found);
-        Ok(())
+        self.run(Candidates { parsed, ..Candidates::default() }, found)
     }
 
     /// What Parse or Bind left under a name.
-    fn run(&mut self, candidates: Candidates<'_>, found: &mut Found) {
+    fn run(&mut self, candidates: Candidates<'_>, found: &mut Found) -> Result<(), NotYet> {
         if let Some(statement) = candidates.parsed
             && found.statements.insert(statement.id())
         {
-            let reading = self.reader.read_statement(statement, self.meanings.encoding());
+            let reading = self.reader.read_statement(statement, self.meanings.encoding())?;
             self.note_prepares(&reading);
             found.facts.push(reading.analysis.facts.clone());
             found.prepares |= !reading.analysis.prepares.is_empty();
@@ -132,5 +132,6 @@ impl Executed<'_> {
                 _ => found.anything(),
             }
         }
+        Ok(())
     }
 }

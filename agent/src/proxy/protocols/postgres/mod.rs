@@ -7,6 +7,7 @@
 //!   login of its own, logs in. [`refusal`]: what a refused client is told.
 //! - [`dial`] and [`route`]: the connection to the upstream; [`login`]: logging in there.
 //! - [`pump`]: moves bytes both ways within fixed buffers, and ends sessions that don't end by themselves.
+//! - [`later`]: questions that can't be answered at once.
 //! - [`statements`]: facts, decision, record: what stands between a statement and the upstream. [`reading`]:
 //!   what the SQL grammar reads in a statement, cached where that is safe. [`names`]: which statements an
 //!   `EXECUTE` or a `FETCH` can run.
@@ -19,6 +20,7 @@ mod dial;
 mod executed;
 mod greet;
 mod keys;
+mod later;
 mod login;
 mod names;
 mod pump;

@@ -10,7 +10,7 @@
 
 use std::collections::HashMap;
 
-use agent_core::facts::{Action, Facts};
+use agent_core::facts::{Action, Facts, ITEMS_MAX};
 use prometheus::IntCounter;
 
 /// How many names are kept.
@@ -131,13 +131,15 @@ fn cost(name: &str, facts: &Facts) -> usize {
     name.len() + facts.weight().memory_bytes()
 }
 
-/// All that any of these do, as one command; too much of it is `sql:other`.
+/// All that any of these do, as one command. What is added to the first of them has a bound, because a few
+/// bytes add it; more is `sql:other`.
 pub fn joined<'a>(each: impl IntoIterator<Item = &'a Facts>) -> Facts {
     let mut each = each.into_iter();
     let Some(mut all) = each.next().cloned() else { return Facts::of_sql(Action::SqlOther) };
+    let items_max = all.weight().items().saturating_add(agent_sql::PREPARED_FACTS_MAX).min(ITEMS_MAX);
     for facts in each {
         all.join(facts);
-        if all.weight().items() > agent_sql::FACTS_MAX {
+        if all.weight().items() > items_max {
             return Facts::of_sql(Action::SqlOther);
         }
     }

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The SQLSTATE for a session's end (the manual, appendix A).
-pub const fn sqlstate(why: Ended) -> [u8; 5] {
+const fn sqlstate(why: Ended) -> [u8; 5] {
     *match why {
         Ended::Denied | Ended::ForbiddenOption => b"42501",
         Ended::Expired | Ended::Revoked | Ended::LoginFailed => b"28000",
@@ -36,6 +36,11 @@ pub const fn sqlstate(why: Ended) -> [u8; 5] {
     }
 }
 
+/// The SQLSTATE that the client is told: the server's own, where there is one.
+pub fn code(refusal: &Refusal) -> [u8; 5] {
+    refusal.code.unwrap_or_else(|| sqlstate(refusal.why))
+}
+
 /// What the client reads.
 pub fn message(refusal: &Refusal) -> String {
     format!("lineal: {}", refusal.words)
@@ -43,7 +48,7 @@ pub fn message(refusal: &Refusal) -> String {
 
 /// Tells a client whose session has not begun why it won't, as the server would.
 pub async fn refuse(client: &mut Stream, refusal: &Refusal) {
-    let error = fatal_error(sqlstate(refusal.why), &message(refusal));
+    let error = fatal_error(code(refusal), &message(refusal));
     if client.write_all(&error).await.is_ok() && client.flush().await.is_ok() {
         linger(client).await;
     }

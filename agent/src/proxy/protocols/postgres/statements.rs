@@ -1,6 +1,7 @@
 //! From a statement to a ruling: facts by the SQL grammar, a decision by policy, a record in the trail.
 //!
-//! The judge decides and records ([`Judge::rule`]); this file says what there is to decide: which statements
+//! The judge decides and records ([`Judge::record`]); this file says what there is to decide: which
+//! statements
 //! a message, a name or a portal can stand for, and what the trail shows of them.
 
 use std::{borrow::Cow, sync::Arc};
@@ -8,13 +9,15 @@ use std::{borrow::Cow, sync::Arc};
 use agent_core::{
     audit::record::StatementRef,
     facts::{Action, Facts},
-    postgres::{Candidates, Excess, Meanings, Parameters, Question, Statement, Unsettled},
+    postgres::{Candidates, Excess, Meanings, Parameters, Question, Statement},
     ruling::{Denied, Permit, Preparation, Ruling},
 };
+use agent_policy::Judgement;
 
 use super::{
     changes,
     executed::{Executed, Whole},
+    later::{NotYet, Progress},
     names::{Names, joined},
     reading::{Reader, Reading},
     schemas::Schemas,
@@ -62,7 +65,8 @@ struct Shown<'a> {
 impl Shown<'_> {
     fn command(&self) -> Command<'_> {
         let &Self { number, facts, reading, text, parameters } = self;
-        let statement = StatementRef { text, fingerprint: &reading.fingerprint, parameters };
+        let whole = reading.whole();
+        let statement = StatementRef { text, fingerprint: &reading.fingerprint, parameters, whole };
         Command { number, facts, statement: Some(statement) }
     }
 }
@@ -154,11 +158,12 @@ impl Statements {
         }
     }
 
-    /// Rules on what the machine asks. Where this lets something run, the trail holds the decision.
-    /// `settings_awaited` says that it may not let anything pass.
+    /// Rules on what the machine asks, with what has been done for it so far. Where this lets something run,
+    /// the trail holds the decision. `settings_awaited` says that it may not let anything pass.
     ///
     /// # Errors
-    /// It can't be told yet what would run.
+    /// It can't be told yet what would run, or work must be done first; then the question is to be asked
+    /// again.
     pub fn rule(
         &mut self,
         session: &Session,
@@ -166,17 +171,38 @@ impl Statements {
         question: &Question<'_>,
         meanings: &Meanings<'_>,
         settings_awaited: bool,
-    ) -> Result<Ruled, Unsettled> {
+        progress: &mut Progress,
+    ) -> Result<Ruled, NotYet> {
+        if let Some(error) = progress.failed {
+            tracing::error!(%error, "a command could not be read, so it is denied");
+            return Ok(Ruled::denied(format!("the command cannot be judged: {error}")));
+        }
         self.judge.look(session);
         self.settings_awaited = settings_awaited;
+        self.reader.take(progress.read.clone());
+        if let Some(decided) = progress.decided.take() {
+            self.judge.take(decided);
+        }
+        let ruled = self.answer(session, number, question, meanings);
+        self.reader.take(Vec::new());
+        ruled
+    }
+
+    fn answer(
+        &mut self,
+        session: &Session,
+        number: u64,
+        question: &Question<'_>,
+        meanings: &Meanings<'_>,
+    ) -> Result<Ruled, NotYet> {
         Ok(match question {
             Question::Startup(_) => Ruled::denied("a session begins once only"),
             Question::Simple { text } => {
-                let reading = self.reader.read(text, meanings.encoding());
+                let reading = self.reader.read(text, meanings.encoding())?;
                 let Whole { facts, prepares, declares } = self.whole(number, &reading, meanings)?;
                 let text = &reading.shown(text);
                 let shown = Shown { number, facts: &facts, reading: &reading, text, parameters: &[] };
-                self.settle_run(session, &shown).with_names_of(&reading, prepares, declares)
+                self.settle_run(session, &shown)?.with_names_of(&reading, prepares, declares)
             }
             Question::Prepare { name, statement } => {
                 self.prepare(session, number, name, statement, meanings)?
@@ -192,7 +218,7 @@ impl Statements {
                 let text = format!("(FunctionCall of function {oid})");
                 let facts = &reading.analysis.facts;
                 let shown = Shown { number, facts, reading: &reading, text: &text, parameters: &[] };
-                self.settle_run(session, &shown).with_names_of(&reading, false, false)
+                self.settle_run(session, &shown)?.with_names_of(&reading, false, false)
             }
             Question::Excess { excess, bytes } => {
                 let bound = match excess {
@@ -219,8 +245,8 @@ impl Statements {
         name: &[u8],
         statement: &Statement,
         meanings: &Meanings<'_>,
-    ) -> Result<Ruled, Unsettled> {
-        let reading = self.reader.read_statement(statement, meanings.encoding());
+    ) -> Result<Ruled, NotYet> {
+        let reading = self.reader.read_statement(statement, meanings.encoding())?;
         // Planning calls no function that changes settings: those that parameters decide are decided with
         // the values. SQL's EXECUTE brings none that are read.
         let facts = match &reading.analysis.parameters {
@@ -230,9 +256,9 @@ impl Statements {
         let text = &reading.shown(statement.text());
         let shown = Shown { number, facts: &facts, reading: &reading, text, parameters: &[] };
         if self.settings_awaited {
-            return Ok(self.settle(session, &shown));
+            return self.settle(session, &shown);
         }
-        let judgement = self.judge.decide(&facts);
+        let judgement = self.decide(&facts, &reading)?;
         if name.is_empty()
             && let Some(preparation) = Preparation::of(number, judgement.decision())
         {
@@ -251,12 +277,12 @@ impl Statements {
         candidates: Candidates<'_>,
         values: Option<&Parameters>,
         meanings: &Meanings<'_>,
-        settle: fn(&mut Self, &Session, &Shown<'_>) -> Ruled,
-    ) -> Result<Ruled, Unsettled> {
+        settle: fn(&mut Self, &Session, &Shown<'_>) -> Result<Ruled, NotYet>,
+    ) -> Result<Ruled, NotYet> {
         let parameters = values.map(|values| self.parameters(values)).unwrap_or_default();
         let encoding = meanings.encoding();
         let parsed = match candidates.parsed {
-            Some(statement) => Some((self.reader.read_statement(statement, encoding), statement)),
+            Some(statement) => Some((self.reader.read_statement(statement, encoding)?, statement)),
             None => None,
         };
         let whole = match &parsed {
@@ -292,7 +318,7 @@ impl Statements {
             }
         };
         let shown = Shown { number, facts: &facts, reading: &reading, text: &text, parameters: &parameters };
-        Ok(settle(self, session, &shown).with_names_of(&reading, prepares, declares))
+        Ok(settle(self, session, &shown)?.with_names_of(&reading, prepares, declares))
     }
 
     /// What a portal can stand for that Parse didn't make: facts, and words for the trail.
@@ -324,7 +350,7 @@ impl Statements {
         command: u64,
         reading: &'r Arc<Reading>,
         meanings: &Meanings<'_>,
-    ) -> Result<Whole<'r>, Unsettled> {
+    ) -> Result<Whole<'r>, NotYet> {
         let Self { reader, prepared, schemas, .. } = self;
         let whole = Executed { reader, prepared, meanings: *meanings, command }.whole(reading)?;
         Ok(Whole { facts: schemas.locate(whole.facts), ..whole })
@@ -341,24 +367,34 @@ impl Statements {
     }
 
     /// Decides and records.
-    fn settle(&mut self, session: &Session, shown: &Shown<'_>) -> Ruled {
+    fn settle(&mut self, session: &Session, shown: &Shown<'_>) -> Result<Ruled, NotYet> {
         let command = &shown.command();
         let ruling = if self.settings_awaited {
             self.judge.deny(session, command, BEHIND_SETTINGS)
         } else {
-            self.judge.rule(session, command)
+            let judgement = self.decide(shown.facts, shown.reading)?;
+            Judge::record(session, command, &judgement)
         };
-        Ruled::recorded(ruling).hinting(shown.facts)
+        Ok(Ruled::recorded(ruling).hinting(shown.facts))
     }
 
     /// Decides and records a command that runs if it passes.
-    fn settle_run(&mut self, session: &Session, shown: &Shown<'_>) -> Ruled {
-        let mut ruled = self.settle(session, shown);
+    fn settle_run(&mut self, session: &Session, shown: &Shown<'_>) -> Result<Ruled, NotYet> {
+        let mut ruled = self.settle(session, shown)?;
         if ruled.passes() {
             self.schemas.add(shown.facts);
             ruled.awaits_settings = shown.facts.sql().is_some_and(|sql| sql.awaits_settings);
         }
-        ruled
+        Ok(ruled)
+    }
+
+    /// Policy's decision on what was read. Where a text exceeds a bound, a denial says which.
+    fn decide(&mut self, facts: &Facts, reading: &Reading) -> Result<Arc<Judgement>, NotYet> {
+        let judgement = self.judge.decide(facts)?;
+        Ok(match &reading.analysis.exceeds {
+            Some(bound) => Arc::new(judgement.because(bound)),
+            None => judgement,
+        })
     }
 
     /// A portal's parameters, as the trail keeps them.

@@ -9,12 +9,15 @@ use std::{
 };
 
 use agent_core::{
-    postgres::{ClientStep, Denial, Unsettled, UpstreamStep, Violation},
+    postgres::{ClientStep, Denial, UpstreamStep, Violation},
     ruling::Ruling,
 };
 
 use super::{
-    super::statements::{Grant, Ruled},
+    super::{
+        later::{NotYet, Progress},
+        statements::{Grant, Ruled},
+    },
     Pump, Sent,
 };
 use crate::proxy::{
@@ -58,11 +61,14 @@ impl Pump {
                 if self.closing().is_some() {
                     // What was sent before the end is carried out and answered: the upstream closes then.
                     let _ = self.upstream.poll_close(cx);
+                } else if self.working.is_some() {
+                    progress |= self.poll_work(cx).is_ready();
                 } else if !self.client_waits && self.client.holds(self.client_needs) {
                     self.take_client(session)?;
                     progress = true;
                 } else if !self.client.ended
                     && (!self.client_waits || self.client.input().len() < BUFFER_BYTES)
+                    && self.poll_room(cx, session).is_ready()
                 {
                     match self.client.poll_read(cx) {
                         Poll::Ready(Ok(())) => progress = true,
@@ -72,6 +78,7 @@ impl Pump {
                 }
             }
             if !progress {
+                self.rest_room();
                 self.client.rest();
                 self.upstream.rest();
                 return Poll::Pending;
@@ -113,11 +120,16 @@ impl Pump {
                     done += consumed;
                 }
                 Ok(ClientStep::Judge { command, question, meanings, settings_awaited, .. }) => {
-                    let ruled =
-                        self.statements.rule(session, command, &question, &meanings, settings_awaited);
-                    let told = match ruled {
+                    let Self { statements, progress, .. } = self;
+                    let asked =
+                        statements.rule(session, command, &question, &meanings, settings_awaited, progress);
+                    let told = match asked {
                         Ok(ruled) => self.carry_out(command, ruled),
-                        Err(Unsettled) => self.machine.postpone(command),
+                        Err(NotYet::Unsettled) => self.machine.postpone(command),
+                        Err(NotYet::Work(work)) => {
+                            self.work(session, work);
+                            self.machine.postpone(command)
+                        }
                     };
                     if let Err(violation) = told {
                         break Err(violation);
@@ -136,6 +148,7 @@ impl Pump {
 
     /// Tells the machine the ruling on a command, and notes that the command is on its way.
     fn carry_out(&mut self, command: u64, ruled: Ruled) -> Result<(), Violation> {
+        self.progress = Progress::default();
         let Ruled { ruling, recorded, prepares, declares, deallocates, awaits_settings, hint } = ruled;
         for name in &prepares {
             self.machine.sql_prepared(name.as_deref().map(str::as_bytes));

@@ -32,13 +32,13 @@ impl Pump {
                 }
                 Event::Deallocated { command, name } => self.statements.deallocated(command, name.as_deref()),
                 Event::Outcome(outcome) => self.record(session, &outcome),
-                // The trail says that the session ended; the upstream's own reason is kept here. Its text may
-                // quote the client's: `?` escapes it.
-                Event::UpstreamFatal(error) => tracing::info!(
-                    sqlstate = error.code(),
-                    reason = ?error.message,
-                    "the upstream ended the session"
-                ),
+                // Its text may quote the client's: `?` escapes it.
+                Event::UpstreamFatal(error) => {
+                    let sqlstate = error.code();
+                    tracing::info!(sqlstate, reason = ?error.message, "the upstream ended the session");
+                    session.note_upstream_error(sqlstate, &error.message);
+                    self.fatal = Some(error);
+                }
             }
         }
     }
@@ -57,7 +57,11 @@ impl Pump {
             Ending::Error(error) => Some((error.code(), &*error.message)),
             Ending::Denied => Some(("42501", "denied: see the decision")),
             Ending::Skipped => Some(("", "an earlier error of the same pipeline made the server skip it")),
-            Ending::Unknown => Some(("", "the session ended before the server had answered")),
+            // The server has told why it does not answer.
+            Ending::Unknown => Some(match &self.fatal {
+                Some(fatal) => (fatal.code(), &*fatal.message),
+                None => ("", "the session ended before the server had answered"),
+            }),
         };
         let duration = sent.at.elapsed();
         let parts = &session.proxy.parts;

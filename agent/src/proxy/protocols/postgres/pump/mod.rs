@@ -6,12 +6,16 @@
 //! - this file: the session's loop: bytes, and what else can end or change it.
 //! - [`advance`]: everything that can be done without waiting; the one place that hands a command to the
 //!   upstream.
+//! - [`held`]: what a session holds for a long message.
+//! - [`long`]: long messages: the room that they take, and the work that is done for them elsewhere.
 //! - [`events`]: what the machine found out: keys, readiness, outcomes for the trail.
 //! - [`ending`]: how a session ends that does not end by itself.
 
 mod advance;
 mod ending;
 mod events;
+mod held;
+mod long;
 
 use std::{
     collections::VecDeque,
@@ -23,13 +27,15 @@ use std::{
 };
 
 use agent_core::{
-    postgres::{Session as Machine, Transaction, Violation},
+    postgres::{Session as Machine, Transaction, UpstreamError, Violation},
     standing::Grounds,
 };
+use held::{Room, Working};
 use tokio::{sync::watch, time::Sleep};
 
 use super::{
     keys::{Keys, Registration},
+    later::Progress,
     route::Route,
     statements::Statements,
 };
@@ -67,6 +73,13 @@ pub struct Pump {
     transaction: Transaction,
     /// The client has said that it ends.
     client_over: bool,
+    /// The error by which the upstream ended the session.
+    fatal: Option<UpstreamError>,
+    room: Room,
+    /// Work that is being done for the question at hand, which is then asked again.
+    working: Option<Working>,
+    /// What has been done for the question at hand.
+    progress: Progress,
 }
 
 /// A command on its way.
@@ -103,6 +116,10 @@ impl Pump {
             ready: false,
             transaction: Transaction::Idle,
             client_over: false,
+            fatal: None,
+            room: Room::default(),
+            working: None,
+            progress: Progress::default(),
         }
     }
 
@@ -206,7 +223,8 @@ impl Pump {
 
     /// Whether nothing is under way: no request unanswered, no transaction open.
     fn is_idle(&self) -> bool {
-        self.ready && self.transaction == Transaction::Idle && self.machine.awaited() == 0
+        let nothing_asked = self.machine.awaited() == 0 && self.working.is_none();
+        self.ready && self.transaction == Transaction::Idle && nothing_asked
     }
 
     /// Whether the client or the upstream has output to read, and has read some since the last call.
