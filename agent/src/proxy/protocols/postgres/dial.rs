@@ -30,6 +30,9 @@ pub enum DialError {
     /// It can't be reached.
     #[error("{0}")]
     Unreachable(#[from] std::io::Error),
+    /// It closed before it had said anything.
+    #[error("it closed the connection: {0}")]
+    Closed(std::io::Error),
     /// It has no TLS.
     #[error("it has no TLS, and the upstream requires it")]
     NoTls,
@@ -69,10 +72,10 @@ async fn upgrade(session: &Session, route: &Route, mut stream: TcpStream) -> Res
     if leg.tls == TlsMode::Disable {
         return Ok(Stream::Plain(stream));
     }
-    stream.write_all(&SSL_REQUEST).await?;
+    stream.write_all(&SSL_REQUEST).await.map_err(DialError::Closed)?;
     // One byte and no more: what comes behind it in the clear must not be taken for encrypted
     // (CVE-2021-23222).
-    match stream.read_u8().await? {
+    match stream.read_u8().await.map_err(DialError::Closed)? {
         b'S' => {
             let connector = &session.proxy.parts.connector;
             let address = session.destination.ip();

@@ -6,7 +6,7 @@ use tokio::io::AsyncWriteExt;
 use crate::{
     proxy::{
         session::ended::{Ended, Refusal},
-        stream::linger,
+        stream::{linger, reset},
     },
     tls::Stream,
 };
@@ -36,14 +36,45 @@ pub const fn sqlstate(why: Ended) -> [u8; 5] {
     }
 }
 
+/// A session that does not begin.
+pub struct Refused {
+    /// How it ends, and why.
+    pub refusal: Refusal,
+    /// What the client is told of it.
+    pub told: Told,
+}
+
+/// What a client whose session does not begin is told.
+pub enum Told {
+    /// The refusal's own words.
+    Words,
+    /// What the upstream said: one ErrorResponse, whole.
+    Upstream(Vec<u8>),
+    /// Nothing, and its connection is closed: the upstream has closed, and said nothing either.
+    Closed,
+    /// Nothing, and its connection is reset: the upstream can't be reached.
+    Reset,
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self { refusal, told: Told::Words }
+    }
+}
+
 /// What the client reads.
 pub fn message(refusal: &Refusal) -> String {
     format!("lineal: {}", refusal.words)
 }
 
-/// Tells a client whose session has not begun why it won't, as the server would.
-pub async fn refuse(client: &mut Stream, refusal: &Refusal) {
-    let error = fatal_error(sqlstate(refusal.why), &message(refusal));
+/// Tells a client whose session has not begun that it won't, as the server would.
+pub async fn refuse(client: &mut Stream, refused: Refused) {
+    let error = match refused.told {
+        Told::Words => fatal_error(sqlstate(refused.refusal.why), &message(&refused.refusal)),
+        Told::Upstream(error) => error,
+        Told::Closed => return linger(client).await,
+        Told::Reset => return reset(client.tcp()),
+    };
     if client.write_all(&error).await.is_ok() && client.flush().await.is_ok() {
         linger(client).await;
     }
