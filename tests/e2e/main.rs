@@ -34,6 +34,7 @@ mod outage;
 mod package;
 mod policy;
 mod protocol;
+mod reachability;
 mod reading;
 mod revocation;
 mod rules;

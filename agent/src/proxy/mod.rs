@@ -3,6 +3,7 @@
 //! - [`accept`]: the listeners, and the way from an accepted connection to a session.
 //! - [`session`]: what every session has, whatever it speaks: identity, standing, decisions on record, an
 //!   end.
+//! - [`reach`]: connections to upstreams.
 //! - [`stream`]: bytes between two connections, within bounds.
 //! - [`protocols`]: one adapter for each protocol, and the one place that tells them apart.
 //!
@@ -11,6 +12,7 @@
 
 pub mod accept;
 mod protocols;
+mod reach;
 mod reachable;
 mod session;
 mod stream;
@@ -24,6 +26,7 @@ use std::{
 };
 
 use agent_abi::Event;
+use reach::Reaches;
 pub use reachable::reachable;
 use tokio::sync::{Notify, Semaphore, watch};
 
@@ -89,6 +92,7 @@ pub struct Proxy {
     refusals_logged: Throttle,
     /// A turn for each idle session that is being closed at its upstream.
     closings: Semaphore,
+    reaches: Reaches,
 }
 
 impl Proxy {
@@ -100,6 +104,7 @@ impl Proxy {
             idle: Notify::new(),
             refusals_logged: Throttle::default(),
             closings: Semaphore::new(CLOSINGS_AT_ONCE),
+            reaches: Reaches::default(),
         }
     }
 
@@ -121,6 +126,11 @@ impl Proxy {
             }
         };
         tokio::time::timeout(patience, none_left).await.is_ok()
+    }
+
+    /// Closes connections to upstreams that were made for clients which have long gone.
+    pub fn sweep_reaches(&self, older_than: Duration) {
+        self.reaches.sweep(older_than);
     }
 
     /// Logs what the kernel side refused on its own; false if this is left out because so much is logged.

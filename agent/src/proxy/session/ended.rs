@@ -54,6 +54,11 @@ pub enum Ended {
 }
 
 impl Ended {
+    /// Whether the upstream may not be there any more.
+    pub const fn is_upstreams_failure(self) -> bool {
+        matches!(self, Self::UpstreamUnreachable | Self::UpstreamClosed | Self::UpstreamBroken)
+    }
+
     /// The `reason` of the trail's record and of `lineal_sessions_ended_total`.
     pub const fn label(self) -> &'static str {
         match self {

@@ -32,6 +32,7 @@ use std::{sync::Arc, time::Duration};
 
 use admission::{Admitted, admit};
 use agent_policy::Upstream;
+pub use dial::origin;
 use greet::{Greeted, Wants, greet};
 use keys::Keys;
 use pump::Pump;
