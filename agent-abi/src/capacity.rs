@@ -46,3 +46,9 @@ pub const fn unidentified(processes_max: u32) -> u32 {
 pub const fn cgroups(processes_max: u32) -> u32 {
     processes_max
 }
+
+/// Listening sockets of the agent's, when it serves as many network namespaces as it may: in each of them two
+/// for IPv4 and two for IPv6.
+pub const fn doors(namespaces_max: u32) -> u32 {
+    namespaces_max.saturating_mul(4)
+}

@@ -41,8 +41,9 @@ pub use lineage::{
     Node, TaskTag,
 };
 pub use sockets::{
-    Datagram, Flow, FlowKey, Listener, SOCKET_LISTENS, SOCKET_OWN, SOCKET_OWN_ANSWERED, SOCKET_REDIRECTED_V4,
-    SOCKET_REDIRECTED_V6, SOCKET_ROAMS, SOCKET_SEEN, SOCKET_STAMPED, SocketTag, mapped,
+    Datagram, Destination, Door, Flow, FlowKey, HOLD_BEGINS, HOLD_ENDS, Held, HeldFlow, Hold, Listener,
+    SOCKET_LISTENS, SOCKET_OWN, SOCKET_OWN_ANSWERED, SOCKET_REDIRECTED_V4, SOCKET_REDIRECTED_V6,
+    SOCKET_ROAMS, SOCKET_SEEN, SOCKET_STAMPED, SocketTag, VERDICT_GO, VERDICT_REFUSE, mapped,
 };
 
 /// Version of these layouts; pinned maps live in a directory that is named after this number.
@@ -59,6 +60,10 @@ pub const FLOWS_MAX: u32 = 16_384;
 pub const NAMESPACES_MAX: u32 = 4_096;
 /// Datagram destinations that jobs may send to.
 pub const RESOLVERS_MAX: u32 = 64;
+/// Bytes of the ring `HOLDS`.
+pub const HOLDS_BYTES: u32 = 1 << 18;
+/// Destinations that the agent remembers to have reached a moment ago. Connections to further ones are held.
+pub const REACHABLE_MAX: u32 = 4_096;
 
 #[cfg(test)]
 mod tests {

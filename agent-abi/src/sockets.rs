@@ -84,8 +84,96 @@ pub struct Flow {
     pub address: [u32; 4],
     /// Port of the original destination, host byte order.
     pub port: u32,
+    /// 1 if the connection's SYN is held back until the agent's verdict on it is in `VERDICTS`; otherwise 0.
+    pub held: u32,
+}
+
+/// Key of the map `VERDICTS`: one held connection. The time tells it from a later one of the same source
+/// port.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct HeldFlow {
+    /// Its key in the map `FLOWS`.
+    pub key: FlowKey,
+    /// When it connected: [`Flow::time_ns`].
+    pub time_ns: u64,
+}
+
+/// Value of the map `VERDICTS`: the connection may reach the agent's listener.
+///
+/// The agent alone writes the map. As long as a held connection has no entry, its SYN is dropped, and the
+/// kernel of the connecting process sends it again.
+pub const VERDICT_GO: u32 = 1;
+/// Value of the map `VERDICTS`: the connection is refused, because its destination can't be reached.
+pub const VERDICT_REFUSE: u32 = 2;
+
+/// One record of the ring `HOLDS`: a connection is held from now on, or its process has given it up.
+///
+/// Written by the kernel side, read once by the agent. A connection whose record finds the ring full is not
+/// held.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// The connection.
+    pub flow: HeldFlow,
+    /// Its job.
+    pub job: u64,
+    /// Address of the original destination, network byte order; IPv4 as `::ffff:a.b.c.d`.
+    pub address: [u32; 4],
+    /// Port of the original destination, host byte order.
+    pub port: u32,
+    /// [`HOLD_BEGINS`] or [`HOLD_ENDS`].
+    pub kind: u32,
+}
+
+/// The connection is held, and waits for the agent's verdict.
+pub const HOLD_BEGINS: u32 = 1;
+/// The connection was refused, or its process has given it up, before it reached the agent's listener.
+pub const HOLD_ENDS: u32 = 2;
+
+/// Storage of a socket whose SYN is held (map `HELD`), until it is connected or closed. The kernel side alone
+/// uses it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The connection.
+    pub flow: HeldFlow,
+    /// How often the process wanted the SYN to be sent again (`TCP_SYNCNT`).
+    pub syn_count: u32,
     /// Always 0; keeps the layout free of implicit padding.
     pub reserved: u32,
+}
+
+/// Key of the map `REACHABLE`: a destination that the agent has reached a moment ago, so that connections to
+/// it are not held. The value (`u64`) is the monotonic time in nanoseconds until which that counts.
+///
+/// The agent alone writes it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Destination {
+    /// Cookie of the network namespace from which it is reached.
+    pub netns: u64,
+    /// Address, network byte order; IPv4 as `::ffff:a.b.c.d`.
+    pub address: [u32; 4],
+    /// Port, host byte order.
+    pub port: u32,
+    /// Always 0; keeps the layout free of implicit padding.
+    pub reserved: u32,
+}
+
+/// Value of the map `DOORS`, keyed by socket cookie (`u64`): what a listening socket of the agent's is.
+///
+/// The agent alone writes it, before it announces the listener.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Door {
+    /// Cookie of the network namespace that it listens in.
+    pub netns: u64,
+    /// Its address family: 4 or 6.
+    pub listener: u32,
+    /// Index in the map `ENTRANCES` of the socket that connections are let through to. The next index has the
+    /// socket that never accepts.
+    pub entrance: u32,
 }
 
 /// Value of the map `LISTENERS`, keyed by network namespace cookie (`u64`): the agent's ports there.
@@ -118,4 +206,4 @@ pub const fn mapped(v4: u32) -> [u32; 4] {
     [0, 0, 0x0000_ffffu32.to_be(), v4]
 }
 
-plain_data!(SocketTag, FlowKey, Flow, Listener, Datagram);
+plain_data!(SocketTag, FlowKey, Flow, HeldFlow, Hold, Held, Destination, Door, Listener, Datagram);

@@ -4,7 +4,8 @@
 //! decision lets the command pass, the ruling holds a [`Permit`]: the only thing that a protocol session
 //! forwards a command for. Nothing else makes one, so the order *decide, record, only then forward* is not a
 //! rule that callers keep but the only program that compiles. [`Case::admit`] does the same for a session's
-//! beginning and answers an [`Admission`], without which no upstream is dialled.
+//! beginning and answers an [`Admission`], without which nothing is sent to an upstream: a connection that
+//! was made ahead of it is a [`Reached`], which only an admission opens.
 //!
 //! # What stays outside the types
 //!
@@ -55,6 +56,15 @@
 //! # use agent_core::ruling::*;
 //! fn prepare() -> Preparation {
 //!     Preparation { command: 1 }
+//! }
+//! ```
+//!
+//! A connection that was reached ahead of the session's admission can't be used without one:
+//!
+//! ```compile_fail,E0616
+//! # use agent_core::ruling::*;
+//! fn write(reached: Reached<std::net::TcpStream>) {
+//!     let _ = std::io::Write::write(&mut reached.connection, b"early");
 //! }
 //! ```
 //!
@@ -261,6 +271,26 @@ impl Permit {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admission {
     _private: (),
+}
+
+/// A connection to an upstream that was reached before the session was decided, so that the client's
+/// `connect` fails if nobody can be reached. It can't be written to or read from without the session's
+/// admission; it can only be closed.
+#[derive(Debug)]
+pub struct Reached<T> {
+    connection: T,
+}
+
+impl<T> Reached<T> {
+    /// A connection over which nothing was sent.
+    pub fn new(connection: T) -> Self {
+        Self { connection }
+    }
+
+    /// The connection, for a session that may begin.
+    pub fn admit(self, _: &Admission) -> T {
+        self.connection
+    }
 }
 
 /// The right to hand the upstream a statement to prepare, under no name, that policy allows and nobody has

@@ -1,10 +1,11 @@
 //! Keeps everybody off the agent's ports, so that no other process can take over the port of an agent that
 //! has ended.
 //!
-//! The agent announces a port after it has bound it, so it needs no exemption. A socket can still get such a
-//! port without naming it in `bind`; the redirect therefore checks whose listener it is before it sends
-//! anything there.
+//! The agent binds a second socket to a port that it has announced already; its own sockets are marked, and
+//! pass. A socket can still get such a port without naming it in `bind`; the redirect therefore checks whose
+//! listener it is before it sends anything there.
 
+use agent_abi::SOCKET_LISTENS;
 use aya_ebpf::{
     helpers::generated::{bpf_get_netns_cookie, bpf_set_retval},
     macros::cgroup_sock_addr,
@@ -14,6 +15,7 @@ use aya_ebpf::{
 use crate::{
     calls::{ALLOW, REFUSE, SOCK_STREAM, port_of},
     maps::LISTENERS,
+    stamps::socket_tag,
 };
 
 const EADDRINUSE: i32 = 98;
@@ -46,6 +48,15 @@ fn judge(ctx: &SockAddrContext) -> i32 {
         .is_some_and(|listener| port == u32::from(listener.port_v4) || port == u32::from(listener.port_v6))
     {
         return ALLOW;
+    }
+    // SAFETY: the context's own field; the verifier demands the null check.
+    let sk = unsafe { (*context).__bindgen_anon_1.sk };
+    if !sk.is_null() {
+        let storage = socket_tag(sk);
+        // SAFETY: null or this socket's storage.
+        if unsafe { storage.as_ref() }.is_some_and(|tag| tag.state == SOCKET_LISTENS) {
+            return ALLOW;
+        }
     }
     // SAFETY: the helper has no precondition.
     let _ = unsafe { bpf_set_retval(-EADDRINUSE) };

@@ -5,6 +5,8 @@
 //! - [`sockets`] stamps the sockets that they make ([`stamps`]).
 //! - [`redirect`] sends their TCP connections to the agent's listener ([`listening`]), [`publish`] tells the
 //!   agent where each was meant to go, and [`getpeername`] shows that destination to the process.
+//! - [`hold`] holds a connection's SYN back until the agent knows whether the destination can be reached;
+//!   [`door`], at the agent's listener, lets the SYN through, refuses it, or drops it until then.
 //! - [`binds`] keeps everybody else off the agent's ports.
 //! - [`datagrams`] and [`options`] refuse what cannot be redirected: UDP, and source routes. [`egress`]
 //!   judges the packets that no call shows, and those that stay in their job ([`receivers`], [`packets`]).
@@ -21,9 +23,11 @@
 mod binds;
 mod calls;
 mod datagrams;
+mod door;
 mod egress;
 mod events;
 mod getpeername;
+mod hold;
 mod image;
 mod lineage;
 mod listening;

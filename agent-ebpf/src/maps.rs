@@ -4,15 +4,16 @@
 //! and reaching it is counted. The agent may create a map with another bound than the one given here.
 
 use agent_abi::{
-    Datagram, EVENTS_BYTES, FILE_NAME_BYTES, FLOWS_MAX, Flow, FlowKey, Image, JobControl, JobUse, Listener,
-    MARKS_WORDS, NAMESPACES_MAX, Node, PROCESSES_MAX, RESOLVERS_MAX, RULE_NAME_BYTES, RULE_PATH_BYTES,
-    RULES_MAX, RuleKeys, SocketTag, TaskTag, Unidentified, capacity, stat, word,
+    Datagram, Destination, Door, EVENTS_BYTES, FILE_NAME_BYTES, FLOWS_MAX, Flow, FlowKey, HOLDS_BYTES, Held,
+    HeldFlow, Image, JobControl, JobUse, Listener, MARKS_WORDS, NAMESPACES_MAX, Node, PROCESSES_MAX,
+    REACHABLE_MAX, RESOLVERS_MAX, RULE_NAME_BYTES, RULE_PATH_BYTES, RULES_MAX, RuleKeys, SocketTag, TaskTag,
+    Unidentified, capacity, stat, word,
 };
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
     btf_maps::SkStorage,
     macros::{btf_map, map},
-    maps::{Array, HashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, PerCpuArray, ReusePortSockArray, RingBuf},
 };
 
 /// tgid → job and node of a followed process.
@@ -52,6 +53,27 @@ pub static FLOWS: HashMap<FlowKey, Flow> = HashMap::with_max_entries(FLOWS_MAX, 
 /// Network namespace cookie → the agent's listener in it.
 #[map]
 pub static LISTENERS: HashMap<u64, Listener> = HashMap::with_max_entries(NAMESPACES_MAX, 0);
+
+/// Held connection → the agent's verdict.
+#[map]
+pub static VERDICTS: HashMap<HeldFlow, u32> = HashMap::with_max_entries(FLOWS_MAX, 0);
+
+/// Tells the agent which connections are held.
+#[map]
+pub static HOLDS: RingBuf = RingBuf::with_byte_size(HOLDS_BYTES, 0);
+
+/// Destinations that the agent has reached a moment ago.
+#[map]
+pub static REACHABLE: HashMap<Destination, u64> = HashMap::with_max_entries(REACHABLE_MAX, 0);
+
+/// Cookie of a listening socket of the agent's → what it is.
+#[map]
+pub static DOORS: HashMap<u64, Door> = HashMap::with_max_entries(capacity::doors(NAMESPACES_MAX), 0);
+
+/// The agent's listening sockets.
+#[map]
+pub static ENTRANCES: ReusePortSockArray =
+    ReusePortSockArray::with_max_entries(capacity::doors(NAMESPACES_MAX), 0);
 
 /// Datagram destinations that jobs may send to.
 #[map]
@@ -114,3 +136,7 @@ pub static IMAGE_SCRATCH: PerCpuArray<Image> = PerCpuArray::with_max_entries(1, 
 /// Socket → who made it, and where it was meant to go; of the agent's own listeners, that they listen.
 #[btf_map]
 pub static SOCKETS: SkStorage<SocketTag> = SkStorage::new();
+
+/// Socket whose SYN is held → which connection it is.
+#[btf_map]
+pub static HELD: SkStorage<Held> = SkStorage::new();

@@ -35,6 +35,9 @@ pub enum Bound {
     Processes,
     /// Cached readings of statements (their text turned into facts) of a session.
     Readings,
+    /// Connections to upstreams that are made, or were made, ahead of their sessions: of all jobs together,
+    /// and of one job.
+    Reaches,
     /// Kept revocations.
     Revocations,
     /// Simultaneous scrapes of the metrics.
@@ -45,7 +48,7 @@ pub enum Bound {
 
 impl Bound {
     /// Every bound.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::AcceptedConnections,
         Self::Certificates,
         Self::Closings,
@@ -61,6 +64,7 @@ impl Bound {
         Self::PreparedStatements,
         Self::Processes,
         Self::Readings,
+        Self::Reaches,
         Self::Revocations,
         Self::Scrapes,
         Self::UsedTokens,
@@ -84,6 +88,7 @@ impl Bound {
             Self::PreparedStatements => "prepared_statements",
             Self::Processes => "processes",
             Self::Readings => "readings",
+            Self::Reaches => "reaches",
             Self::Revocations => "revocations",
             Self::Scrapes => "scrapes",
             Self::UsedTokens => "used_tokens",

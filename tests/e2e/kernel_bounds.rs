@@ -247,18 +247,22 @@ print(subprocess.run(psql, stderr=subprocess.DEVNULL).returncode, flush=True)
 #[test]
 fn connections_waiting_for_a_stopped_agent_are_bounded() {
     let mut lab = lab("flows_max = 8", "");
-    // Client → lineal: twenty connections while the agent is stopped, then an SSLRequest over each. Back: S
-    // (go on with TLS) on the eight that the kernel side had room for, the end on all others.
+    // Client → lineal: twenty connections begun while the agent is stopped, then an SSLRequest over each.
+    // Back: S (go on with TLS) on the eight that the kernel side had room for, the end on all others.
     let script = r#"
 import os, socket, sys
 held = []
 print("ready", flush=True)
 sys.stdin.readline()
 for _ in range(20):
-    held.append(socket.create_connection(("127.0.0.1", int(os.environ["PGPORT"])), timeout=60))
-print("connected", flush=True)
+    raw = socket.socket()
+    raw.setblocking(False)
+    raw.connect_ex(("127.0.0.1", int(os.environ["PGPORT"])))
+    held.append(raw)
+print("begun", flush=True)
 sys.stdin.readline()
 def greeted(raw):
+    raw.settimeout(60)
     try:
         raw.sendall(b"\x00\x00\x00\x08\x04\xd2\x16\x2f")
         return raw.recv(1) == b"S"
@@ -270,9 +274,9 @@ print(sum(greeted(raw) for raw in held), flush=True)
     assert_eq!(job.line(PATIENCE).unwrap(), "ready");
     lab.agent().unwrap().signal(Signal::STOP).unwrap();
     job.say("").unwrap();
-    let connected = job.line(PATIENCE);
+    let begun = job.line(PATIENCE);
     lab.agent().unwrap().signal(Signal::CONT).unwrap();
-    assert_eq!(connected.unwrap(), "connected");
+    assert_eq!(begun.unwrap(), "begun");
     job.say("").unwrap();
     assert_eq!(job.line(PATIENCE).unwrap(), "8");
     assert_eq!(reached(&mut lab, "flows"), 12);

@@ -35,6 +35,7 @@ mod outage;
 mod package;
 mod policy;
 mod protocol;
+mod reachability;
 mod reading;
 mod refused;
 mod revocation;

@@ -23,7 +23,7 @@ use crate::{
     control,
     identity::{uses::UseStore, verify::Verifier},
     jobs::{Adopted, JobStore, Registry, RegistryConfig, RevocationList, RevocationStore},
-    kernel::{self, EventStream, Kernel, Rules},
+    kernel::{self, EventStream, HoldStream, Kernel, Rules},
     logins::Logins,
     metrics::{self, Metrics},
     policy::PolicyStore,
@@ -43,6 +43,7 @@ pub(super) struct Assembled {
     /// The control socket.
     pub(super) socket: UnixListener,
     pub(super) events: EventStream,
+    pub(super) holds: HoldStream,
     /// Serves the connections that the listeners accept.
     pub(super) connections: Pin<Box<dyn Future<Output = ()> + Send>>,
     /// Tells sessions to end.
@@ -122,7 +123,7 @@ impl Opened {
     /// Attaches the programs and takes over: from here on this host's processes are concerned.
     fn attach(self) -> anyhow::Result<Assembled> {
         let Self { config, trail, metrics, policy, authority, rules, .. } = self;
-        let (kernel, events) = kernel::load(&config.kernel, &rules)?;
+        let (kernel, events, holds) = kernel::load(&config.kernel, &rules)?;
         let kernel = Arc::new(kernel);
         let back_out = BackOut(Some((Arc::clone(&kernel), Arc::clone(&trail), config.control.clone())));
         let registry = Arc::new(Registry::new(RegistryConfig {
@@ -176,7 +177,7 @@ impl Opened {
         let lease = begin(&agent, &adopted)?;
         back_out.disarm();
         let Self { scrape, socket, .. } = self;
-        Ok(Assembled { config, agent, scrape, socket, events, connections, draining, lease })
+        Ok(Assembled { config, agent, scrape, socket, events, holds, connections, draining, lease })
     }
 }
 

@@ -10,7 +10,11 @@ use tokio::{
 };
 
 use super::{agent::Agent, assemble::Assembled, lease::Lease, tasks};
-use crate::{config::Config, control, metrics, proxy::Drain};
+use crate::{
+    config::Config,
+    control, metrics,
+    proxy::{Drain, accept::hold},
+};
 
 /// How long sessions that are cut at the end may take to end.
 const CUT: Duration = Duration::from_secs(10);
@@ -45,12 +49,15 @@ impl Signals {
 impl Serving {
     /// Starts every task, and tells systemd that the agent is ready.
     pub(super) fn start(assembled: Assembled) -> anyhow::Result<Self> {
-        let Assembled { config, agent, scrape, socket, events, connections, draining, lease } = assembled;
+        let Assembled { config, agent, scrape, socket, events, holds, connections, draining, lease } =
+            assembled;
         // Before anybody is told that the agent is ready: `systemctl reload` may follow at once.
         let signals = Signals::new()?;
         let refreshed = Arc::clone(&agent);
         let refresh = move || refreshed.refresh_metrics();
+        let holding = hold(Arc::clone(&agent.proxy), Arc::clone(&agent.listeners), holds);
         let tasks = vec![
+            tokio::spawn(holding).abort_handle(),
             tokio::spawn(metrics::serve(scrape, Arc::clone(&agent.metrics), refresh)).abort_handle(),
             tokio::spawn(control::server::serve(socket, Arc::clone(&agent))).abort_handle(),
             tokio::spawn(tasks::follow(Arc::clone(&agent), events)).abort_handle(),

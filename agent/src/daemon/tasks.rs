@@ -18,6 +18,8 @@ use crate::{ids::Id, kernel::EventStream};
 const RECONCILE: Duration = Duration::from_secs(5);
 /// How long a redirected connection may wait in the kernel before its entry is dropped.
 const FLOW_AGE_MAX: Duration = Duration::from_secs(120);
+/// How long the verdict on a held connection is kept at most: longer than clients wait for a connection.
+const HOLD_AGE_MAX: Duration = Duration::from_secs(600);
 
 /// Hands the kernel side's events to the registry and the proxy.
 pub(super) async fn follow(agent: Arc<Agent>, events: EventStream) {
@@ -88,6 +90,8 @@ pub(super) async fn keep_house(agent: Arc<Agent>) {
                 agent.record_gap(lost);
             }
             agent.kernel.sweep_flows(FLOW_AGE_MAX);
+            agent.kernel.sweep_holds(HOLD_AGE_MAX);
+            agent.proxy.sweep_reaches(HOLD_AGE_MAX);
             agent.metrics.kernel_orphans.set(agent.kernel.sweep_pins() as i64);
             let _ = agent.kernel.recount();
             let live: HashSet<u64> =

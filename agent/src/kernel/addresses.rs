@@ -5,7 +5,7 @@ use std::{
     os::fd::AsRawFd,
 };
 
-use agent_abi::FlowKey;
+use agent_abi::{Destination, FlowKey};
 
 /// An address as the maps keep it: network byte order words, IPv4 as `::ffff:a.b.c.d`.
 pub fn words_of(address: IpAddr) -> [u32; 4] {
@@ -25,6 +25,11 @@ pub fn flow_key(netns: u64, from: SocketAddr, family: u32) -> FlowKey {
     FlowKey { netns, address: words_of(from.ip()), port: from.port().into(), listener: family }
 }
 
+/// A destination as the maps keep it, reached from the network namespace of this cookie.
+pub fn destination(netns: u64, to: SocketAddr) -> Destination {
+    Destination { netns, address: words_of(to.ip()), port: to.port().into(), reserved: 0 }
+}
+
 /// The reverse of [`words_of`]; v4-mapped addresses come out as IPv4.
 pub fn address_of(words: [u32; 4], port: u32) -> SocketAddr {
     let mut octets = [0u8; 16];
@@ -36,18 +41,21 @@ pub fn address_of(words: [u32; 4], port: u32) -> SocketAddr {
 
 /// Cookie of the network namespace that a socket lives in (`SO_NETNS_COOKIE`).
 pub fn netns_cookie(socket: &impl AsRawFd) -> std::io::Result<u64> {
+    cookie(socket, libc::SO_NETNS_COOKIE)
+}
+
+/// A socket's own cookie (`SO_COOKIE`).
+pub fn socket_cookie(socket: &impl AsRawFd) -> std::io::Result<u64> {
+    cookie(socket, libc::SO_COOKIE)
+}
+
+fn cookie(socket: &impl AsRawFd, option: libc::c_int) -> std::io::Result<u64> {
     let mut cookie: u64 = 0;
     let mut len = size_of::<u64>() as libc::socklen_t;
     #[allow(unsafe_code, reason = "no safe wrapper has this socket option")]
     // SAFETY: the kernel writes at most `len` bytes to `cookie`, which outlives the call.
     let answer = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_NETNS_COOKIE,
-            (&raw mut cookie).cast(),
-            &raw mut len,
-        )
+        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, option, (&raw mut cookie).cast(), &raw mut len)
     };
     if answer == 0 { Ok(cookie) } else { Err(std::io::Error::last_os_error()) }
 }

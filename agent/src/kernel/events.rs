@@ -5,7 +5,10 @@
 use std::{io, os::fd::AsRawFd};
 
 use agent_abi::Event;
-use aya::maps::{MapData, RingBuf};
+use aya::{
+    Pod,
+    maps::{MapData, RingBuf},
+};
 use tokio::io::unix::{AsyncFd, AsyncFdReadyMutGuard};
 use tracing_log::log::Log;
 
@@ -38,7 +41,7 @@ impl EventStream {
                 ready = ring.readable_mut() => {
                     let mut ready = ready?;
                     while let Some(item) = ready.get_inner_mut().next() {
-                        if let Some(event) = event_from(&item) {
+                        if let Some(event) = record_from::<Event>(&item) {
                             handle(&event);
                         }
                     }
@@ -55,7 +58,7 @@ impl EventStream {
 }
 
 /// Registers a source with the runtime, to wait until it has something to read.
-fn watched<T: AsRawFd>(source: T) -> io::Result<AsyncFd<T>> {
+pub(super) fn watched<T: AsRawFd>(source: T) -> io::Result<AsyncFd<T>> {
     #[allow(unsafe_code, reason = "tokio cannot check that a type keeps its descriptor open")]
     // SAFETY: aya's ring buffers own the map's descriptor, never exchange it and close it when dropped.
     let watched = unsafe { AsyncFd::register(source) };
@@ -70,10 +73,10 @@ async fn next_log(log: &mut Option<AsyncFd<ProgramLog>>) -> io::Result<AsyncFdRe
     }
 }
 
-/// The event in a record of the ring; `None` if the record is too short for one.
-fn event_from(bytes: &[u8]) -> Option<Event> {
-    let whole = bytes.get(..size_of::<Event>())?;
+/// The value in a record of a ring; `None` if the record is too short for one.
+pub(super) fn record_from<T: Pod>(bytes: &[u8]) -> Option<T> {
+    let whole = bytes.get(..size_of::<T>())?;
     #[allow(unsafe_code, reason = "reads a plain repr(C) value out of the ring")]
-    // SAFETY: `whole` has the value's size, and every bit pattern is an `Event`.
-    Some(unsafe { whole.as_ptr().cast::<Event>().read_unaligned() })
+    // SAFETY: `whole` has the value's size, and every bit pattern is a `T`.
+    Some(unsafe { whole.as_ptr().cast::<T>().read_unaligned() })
 }

@@ -13,11 +13,12 @@ use super::{
     cover::Cover,
     error::KernelError,
     events::EventStream,
+    holds::HoldStream,
     maps::Kernel,
     object::load_object,
     pins::Pins,
     programs::{
-        CGROUP_PROGRAMS, CGROUP_TRACEPOINTS, COVER_PROGRAMS, PROCESS_TRACEPOINTS, attach_to_cgroup,
+        CGROUP_PROGRAMS, CGROUP_TRACEPOINTS, COVER_PROGRAMS, DOOR, PROCESS_TRACEPOINTS, attach_to_cgroup,
         attach_tracing, load_program, loaded,
     },
     rules::Rules,
@@ -25,7 +26,7 @@ use super::{
 
 /// Loads and attaches everything, in place of what an earlier agent has left attached. Every connection of a
 /// followed process is refused until the lease is renewed.
-pub fn load(config: &KernelConfig, rules: &Rules) -> Result<(Kernel, EventStream), KernelError> {
+pub fn load(config: &KernelConfig, rules: &Rules) -> Result<(Kernel, EventStream, HoldStream), KernelError> {
     let cgroup_path = match &config.cgroup {
         Some(path) => path.clone(),
         None => cgroup_root()?,
@@ -34,7 +35,7 @@ pub fn load(config: &KernelConfig, rules: &Rules) -> Result<(Kernel, EventStream
         .map_err(|source| KernelError::Cgroup { path: cgroup_path.clone(), source })?;
     let pins = Pins::hold(config.bpffs.as_deref())?;
     match attach(config, rules, &pins, &cgroup) {
-        Ok((kernel, events, cover)) => Ok((kernel.keep(pins, cgroup_path, cover), events)),
+        Ok((kernel, events, holds, cover)) => Ok((kernel.keep(pins, cgroup_path, cover), events, holds)),
         Err(error) => {
             // What an earlier agent has attached stays, and refuses.
             if !pins.inherited() {
@@ -50,10 +51,12 @@ fn attach(
     rules: &Rules,
     pins: &Pins,
     cgroup: &File,
-) -> Result<(Kernel, EventStream, Cover), KernelError> {
+) -> Result<(Kernel, EventStream, HoldStream, Cover), KernelError> {
     let mut ebpf = load_object(config, Some(pins), rules.kinds())?;
     rules.fill(&mut ebpf)?;
-    let (kernel, events) = Kernel::new(&mut ebpf, config)?;
+    let (kernel, events, holds) = Kernel::new(&mut ebpf, config)?;
+    load_program(&mut ebpf, DOOR)?;
+    let door = loaded(&ebpf, DOOR)?.try_clone_to_owned().map_err(KernelError::program(DOOR, "loading"))?;
     let btf = Btf::from_sys_fs().map_err(|error| KernelError::Object(error.to_string()))?;
     // Before the hooks on calls, which leave to these programs what they let through.
     for (program, _) in COVER_PROGRAMS {
@@ -77,5 +80,5 @@ fn attach(
     }
     pins.stop_other_layouts_enrolling();
     let log = aya_log::EbpfLogger::init(&mut ebpf).ok();
-    Ok((kernel, events.with_log(log), cover))
+    Ok((kernel.with_door(door), events.with_log(log), holds, cover))
 }

@@ -4,23 +4,12 @@
 //! A socket stays in the namespace where it was created. So only the creation happens on a thread that has
 //! entered the namespace; that thread ends right after and is never one of the runtime's.
 
-use std::{
-    fs::File,
-    io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
-    os::fd::AsFd,
-    path::Path,
-    sync::Arc,
-};
+use std::{fs::File, io, net::SocketAddr, os::fd::AsFd, path::Path, sync::Arc};
 
-use agent_abi::Listener;
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{addresses::netns_cookie, process::proc_dir};
-
-/// Connections that may wait for the agent to accept them, per namespace.
-pub const BACKLOG: i32 = 4_096;
 
 /// A network namespace, held by an open descriptor.
 #[derive(Clone)]
@@ -65,21 +54,14 @@ impl Netns {
         self.own
     }
 
-    /// Opens the agent's listeners on 127.0.0.1 and, where the namespace has IPv6, on ::1; returns their
-    /// ports, too.
-    pub fn listen(&self) -> io::Result<(TcpListener, Option<TcpListener>, Listener)> {
-        let (v4, v6) = inside(&self.file, self.own, || {
-            let v4 = listener(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
-            Ok((v4, listener(SocketAddr::from((Ipv6Addr::LOCALHOST, 0))).ok()))
-        })?;
-        let port_v6 = v6.as_ref().and_then(|socket| socket.local_addr().ok()).map_or(0, |at| at.port());
-        let ports = Listener { port_v4: v4.local_addr()?.port(), port_v6 };
-        Ok((v4, v6, ports))
+    /// Runs `make` in this namespace.
+    pub(super) fn inside<T: Send>(&self, make: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+        inside(&self.file, self.own, make)
     }
 
     /// A non-blocking TCP socket in this namespace, for dialling `to`.
     pub fn socket_for(&self, to: SocketAddr) -> io::Result<Socket> {
-        inside(&self.file, self.own, || socket_here(to))
+        self.inside(|| socket_here(to))
     }
 }
 
@@ -98,17 +80,6 @@ pub fn own_namespace(kind: UnshareFlags) -> io::Result<()> {
     #[allow(unsafe_code, reason = "the safe wrapper is deprecated")]
     unsafe { unshare_unsafe(kind) }?;
     Ok(())
-}
-
-fn listener(at: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
-    if at.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    socket.bind(&at.into())?;
-    socket.listen(BACKLOG)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket.into())
 }
 
 /// Runs `make` in the namespace: on a thread of its own, unless it is the agent's own namespace.

@@ -77,9 +77,11 @@ pub(super) fn load_object(
         );
     }
     let (nodes, images) = (capacity::nodes(processes_max), capacity::images(processes_max));
+    let syn_doublings = syn_doublings();
     let (nodes_per_job, images_per_job) = (capacity::share(nodes), capacity::share(images));
     loader
         .override_global("RULE_KINDS", &rule_kinds, true)
+        .override_global("SYN_DOUBLINGS", &syn_doublings, true)
         .override_global("PROCESSES_MAX", &processes_max, true)
         .override_global("NODES_PER_JOB", &nodes_per_job, true)
         .override_global("IMAGES_PER_JOB", &images_per_job, true)
@@ -91,8 +93,19 @@ pub(super) fn load_object(
         .map_max_entries("UNIDENTIFIED", capacity::unidentified(processes_max))
         .map_max_entries("CGROUPS", capacity::cgroups(processes_max))
         .map_max_entries("FLOWS", config.flows_max)
+        .map_max_entries("VERDICTS", config.flows_max)
+        .map_max_entries("DOORS", capacity::doors(config.namespaces_max))
+        .map_max_entries("ENTRANCES", capacity::doors(config.namespaces_max))
         .map_max_entries("LISTENERS", config.namespaces_max);
     loader.load(OBJECT).map_err(|error| KernelError::Object(with_causes(&error)))
+}
+
+/// How often a tick of the kernel's clock has to be doubled to come to a second, as nearly as doubling can.
+fn syn_doublings() -> u32 {
+    // The coarse clock advances once a tick.
+    let tick = rustix::time::clock_getres(rustix::time::ClockId::MonotonicCoarse);
+    let ticks_in_a_second = 1e9 / (tick.tv_nsec as f64).max(1.0);
+    ticks_in_a_second.log2().round() as u32
 }
 
 /// The offsets that the programs ask for, under their names there.

@@ -23,7 +23,7 @@ use super::{
     netns::{Netns, own_namespace},
     object::load_object,
     pins::{BPFFS, Pins, TASKS},
-    programs::{self, attach_to_cgroup, attach_tracing, load_program},
+    programs::{self, DOOR, attach_to_cgroup, attach_tracing, load_program},
 };
 
 const OBJECT_REMEDY: &str = "lineal needs Linux 6.1 or later, built with CONFIG_DEBUG_INFO_BTF, and CAP_BPF";
@@ -31,6 +31,7 @@ const BTF_REMEDY: &str = "lineal needs a kernel built with CONFIG_DEBUG_INFO_BTF
 const CGROUP_REMEDY: &str = "lineal needs a writable cgroup2 file system: run it as root, outside containers";
 const CGROUP_PROGRAM_REMEDY: &str =
     "lineal needs Linux 6.1 or later, built with CONFIG_CGROUP_BPF, and CAP_BPF and CAP_NET_ADMIN";
+const DOOR_REMEDY: &str = "lineal needs Linux 6.1 or later, and CAP_BPF and CAP_NET_ADMIN";
 const TRACING_PROGRAM_REMEDY: &str =
     "lineal needs Linux 6.1 or later, built with CONFIG_BPF_EVENTS, and CAP_BPF and CAP_PERFMON";
 const PINS_REMEDY: &str = "mount bpffs (`mount -t bpf bpffs /sys/fs/bpf`) and grant CAP_SYS_ADMIN";
@@ -109,6 +110,9 @@ fn probe_programs(findings: &mut Vec<Finding>) -> Option<Ebpf> {
         findings.push(Finding::required(&format!("program {program}"), tried));
     }
     let _ = fs::remove_dir(&scratch);
+    let door = load_program(&mut ebpf, DOOR).map(|()| "loads".to_owned());
+    let door = door.map_err(|error| (error.without_doctor_hint(), DOOR_REMEDY));
+    findings.push(Finding::required(&format!("program {DOOR}"), door));
     Some(ebpf)
 }
 

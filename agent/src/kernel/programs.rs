@@ -52,7 +52,10 @@ pub(super) const CGROUP_PROGRAMS: [&str; 11] = [
 pub(super) const COVER_PROGRAMS: [(&str, AttachType); 2] =
     [("lineal_egress", AttachType::Egress), ("lineal_cover", AttachType::SockCreate)];
 
-/// Every program, with its tracepoint if it has one.
+/// The program of the agent's listeners, which is attached to their sockets.
+pub(super) const DOOR: &str = "lineal_door";
+
+/// Every program that is attached to cgroups or a tracepoint, with its tracepoint if it has one.
 pub(super) fn all() -> impl Iterator<Item = (&'static str, Option<&'static str>)> {
     let covers = COVER_PROGRAMS.into_iter().map(|(program, _)| program);
     CGROUP_PROGRAMS.into_iter().chain(covers).map(|program| (program, None)).chain(
@@ -71,6 +74,7 @@ pub(super) fn load_program(ebpf: &mut Ebpf, program: &'static str) -> Result<(),
         Some(Program::CgroupSockopt(option)) => option.load(),
         Some(Program::CgroupSkb(packets)) => packets.load(),
         Some(Program::SockOps(ops)) => ops.load(),
+        Some(Program::SkReuseport(door)) => door.load(),
         _ => return Err(KernelError::Missing(program)),
     };
     loaded.map_err(KernelError::program(program, "loading"))

@@ -76,6 +76,22 @@ pub fn link(program: BorrowedFd<'_>, cgroup: BorrowedFd<'_>, attach_type: Attach
     bpf(BPF_LINK_CREATE, &mut create).map(|fd| unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
+/// Makes a program that of the reuseport group which a socket is in (`SO_ATTACH_REUSEPORT_EBPF`).
+pub fn attach_to_reuseport(program: BorrowedFd<'_>, socket: BorrowedFd<'_>) -> io::Result<()> {
+    let program = program.as_raw_fd();
+    // SAFETY: the kernel reads a descriptor's four bytes.
+    let answer = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_REUSEPORT_EBPF,
+            (&raw const program).cast(),
+            size_of_val(&program) as libc::socklen_t,
+        )
+    };
+    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Pins the map, program or link behind a descriptor at `path`, which must be on a bpffs and not exist yet.
 pub fn pin(fd: &OwnedFd, path: &Path) -> io::Result<()> {
     #[repr(C)]

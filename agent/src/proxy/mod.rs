@@ -4,6 +4,7 @@
 //! - [`session`]: what every session has, whatever it speaks: identity, standing, decisions on record, an
 //!   end.
 //! - [`aside`]: work that would hold up a session's thread.
+//! - [`reach`]: connections to upstreams.
 //! - [`stream`]: bytes between two connections, within bounds.
 //! - [`protocols`]: one adapter for each protocol, and the one place that tells them apart.
 //!
@@ -13,6 +14,7 @@
 pub mod accept;
 mod aside;
 mod protocols;
+mod reach;
 mod reachable;
 mod session;
 mod stream;
@@ -27,6 +29,7 @@ use std::{
 
 use agent_abi::Event;
 use aside::Aside;
+use reach::Reaches;
 pub use reachable::reachable;
 use tokio::sync::{Notify, Semaphore, watch};
 
@@ -94,6 +97,7 @@ pub struct Proxy {
     /// A turn for each idle session that is being closed at its upstream.
     closings: Semaphore,
     aside: Aside,
+    reaches: Reaches,
 }
 
 impl Proxy {
@@ -107,6 +111,7 @@ impl Proxy {
             idle: Notify::new(),
             refusals_logged: Throttle::default(),
             closings: Semaphore::new(CLOSINGS_AT_ONCE),
+            reaches: Reaches::default(),
         }
     }
 
@@ -128,6 +133,11 @@ impl Proxy {
             }
         };
         tokio::time::timeout(patience, none_left).await.is_ok()
+    }
+
+    /// Closes connections to upstreams that were made for clients which have long gone.
+    pub fn sweep_reaches(&self, older_than: Duration) {
+        self.reaches.sweep(older_than);
     }
 
     /// Logs what the kernel side refused on its own; false if this is left out because so much is logged.

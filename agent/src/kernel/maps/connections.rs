@@ -3,7 +3,7 @@
 
 use std::{os::fd::AsRawFd, time::Duration};
 
-use agent_abi::{Flow, FlowKey, Listener, SOCKET_LISTENS, SocketTag, word};
+use agent_abi::{Door, Flow, FlowKey, HeldFlow, Listener, SOCKET_LISTENS, SocketTag, word};
 use aya::maps::MapError;
 
 use super::{
@@ -17,6 +17,10 @@ impl Kernel {
         let mut flows = locked(&self.flows);
         let flow = flows.get(key, 0).ok()?;
         flows.remove(key).ok()?;
+        drop(flows);
+        if flow.held != 0 {
+            self.drop_verdict(&HeldFlow { key: *key, time_ns: flow.time_ns });
+        }
         Some(flow)
     }
 
@@ -27,7 +31,8 @@ impl Kernel {
         let old: Vec<FlowKey> = flows
             .iter()
             .filter_map(Result::ok)
-            .filter(|(_, flow)| flow.time_ns < deadline)
+            // The kernel side removes a held flow itself when its socket is closed.
+            .filter(|(_, flow)| flow.held == 0 && flow.time_ns < deadline)
             .map(|(key, _)| key)
             .collect();
         old.iter().filter(|key| flows.remove(key).is_ok()).count()
@@ -47,6 +52,34 @@ impl Kernel {
             reserved: 0,
         };
         locked(&self.sockets).insert(socket, tag, 0).map_err(KernelError::map("add to", "SOCKETS"))
+    }
+
+    /// Takes a free pair of indices for listening sockets.
+    pub(in super::super) fn take_entrance(&self) -> Result<u32, KernelError> {
+        let free = locked(&self.free_entrances).pop();
+        free.ok_or(KernelError::TooManyNamespaces { most: self.namespaces_max })
+    }
+
+    /// Puts a listening socket at an index.
+    pub(in super::super) fn set_entrance(
+        &self,
+        index: u32,
+        socket: &impl AsRawFd,
+    ) -> Result<(), KernelError> {
+        locked(&self.entrances).set(index, socket, 0).map_err(KernelError::map("add to", "ENTRANCES"))
+    }
+
+    /// Says what the listening socket of this cookie is.
+    pub(in super::super) fn add_door(&self, cookie: u64, door: Door) -> Result<(), KernelError> {
+        locked(&self.doors).insert(cookie, door, 0).map_err(KernelError::map("add to", "DOORS"))
+    }
+
+    /// Forgets a pair of listening sockets. The kernel itself takes closed sockets out of their array.
+    pub(in super::super) fn remove_door(&self, entrance: u32, cookies: &[u64]) {
+        let mut doors = locked(&self.doors);
+        cookies.iter().for_each(|cookie| drop(doors.remove(cookie)));
+        drop(doors);
+        locked(&self.free_entrances).push(entrance);
     }
 
     /// Announces the agent's listener in a network namespace: connections there are redirected from now on.
@@ -85,7 +118,7 @@ impl Kernel {
     }
 }
 
-fn monotonic_ns() -> u64 {
+pub(super) fn monotonic_ns() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }

@@ -5,10 +5,12 @@
 //! processes.
 
 mod connections;
+mod holds;
 mod jobs;
 mod lineage;
 mod statistics;
 mod tables;
 mod tasks;
 
+pub use holds::Verdict;
 pub use tables::Kernel;

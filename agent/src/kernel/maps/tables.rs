@@ -1,6 +1,7 @@
 //! The maps themselves: taken out of the loaded object once, then held open for as long as the agent runs.
 
 use std::{
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::{
         Mutex, MutexGuard, PoisonError,
@@ -10,17 +11,17 @@ use std::{
 };
 
 use agent_abi::{
-    Datagram, Flow, FlowKey, Image, JobControl, JobUse, Listener, Node, SocketTag, TaskTag, Unidentified,
-    capacity, word,
+    Datagram, Destination, Door, Flow, FlowKey, HeldFlow, Image, JobControl, JobUse, Listener, Node,
+    SocketTag, TaskTag, Unidentified, capacity, word,
 };
 use aya::{
     Ebpf, Pod,
-    maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf, SkStorage},
+    maps::{Array, HashMap, Map, MapData, PerCpuArray, ReusePortSockArray, RingBuf, SkStorage},
 };
 
 use super::super::{
     addresses::words_of, cgroups::cgroup_of, config::KernelConfig, cover::Cover, error::KernelError,
-    events::EventStream, marks::Marks, pins::Pins,
+    events::EventStream, holds::HoldStream, marks::Marks, pins::Pins,
 };
 
 /// How far this agent's first id lies beyond the last one that an earlier agent's programs gave out: more
@@ -41,6 +42,14 @@ pub struct Kernel {
     pub(super) jobs: Table<u64, JobControl>,
     pub(super) flows: Table<FlowKey, Flow>,
     pub(super) listeners: Table<u64, Listener>,
+    pub(super) verdicts: Table<HeldFlow, u32>,
+    pub(super) reachable: Table<Destination, u64>,
+    pub(super) doors: Table<u64, Door>,
+    pub(super) entrances: Mutex<ReusePortSockArray<MapData>>,
+    /// Indices in `entrances` that are free; each stands for itself and the next one.
+    pub(super) free_entrances: Mutex<Vec<u32>>,
+    /// The program that is attached to each pair of listening sockets.
+    pub(in super::super) door: Option<OwnedFd>,
     pub(super) sockets: Mutex<SkStorage<MapData, SocketTag>>,
     pub(super) unidentified: Table<u64, Unidentified>,
     pub(super) stats: PerCpuArray<MapData, u64>,
@@ -58,7 +67,7 @@ impl Kernel {
     pub(in super::super) fn new(
         ebpf: &mut Ebpf,
         config: &KernelConfig,
-    ) -> Result<(Self, EventStream), KernelError> {
+    ) -> Result<(Self, EventStream, HoldStream), KernelError> {
         let mut words: Array<MapData, u64> =
             Array::try_from(take(ebpf, "WORDS")?).map_err(KernelError::map("use", "WORDS"))?;
         // Until this agent serves, the programs that an earlier one has left attached refuse.
@@ -66,9 +75,11 @@ impl Kernel {
         let first_id = set_first_id(&mut words)?;
         let resolvers = resolvers(ebpf, config)?;
         let events = RingBuf::try_from(take(ebpf, "EVENTS")?).map_err(KernelError::map("use", "EVENTS"))?;
+        let holds = RingBuf::try_from(take(ebpf, "HOLDS")?).map_err(KernelError::map("use", "HOLDS"))?;
         let processes_max = capacity::processes(room(ebpf, "TASKS")?);
         let sockets = SkStorage::try_from(take(ebpf, "SOCKETS")?);
         let stats = PerCpuArray::try_from(take(ebpf, "STATS")?);
+        let entrances = ReusePortSockArray::try_from(take(ebpf, "ENTRANCES")?);
         let kernel = Self {
             tasks: table(ebpf, "TASKS")?,
             processes_max,
@@ -80,6 +91,14 @@ impl Kernel {
             jobs: table(ebpf, "JOBS")?,
             flows: table(ebpf, "FLOWS")?,
             listeners: table(ebpf, "LISTENERS")?,
+            verdicts: table(ebpf, "VERDICTS")?,
+            reachable: table(ebpf, "REACHABLE")?,
+            doors: table(ebpf, "DOORS")?,
+            entrances: Mutex::new(entrances.map_err(KernelError::map("use", "ENTRANCES"))?),
+            free_entrances: Mutex::new(
+                (0..capacity::doors(config.namespaces_max)).step_by(2).rev().collect(),
+            ),
+            door: None,
             sockets: Mutex::new(sockets.map_err(KernelError::map("use", "SOCKETS"))?),
             unidentified: table(ebpf, "UNIDENTIFIED")?,
             stats: stats.map_err(KernelError::map("use", "STATS"))?,
@@ -90,7 +109,13 @@ impl Kernel {
             move_jobs: config.move_jobs,
             attached: None,
         };
-        Ok((kernel, EventStream::new(events)))
+        Ok((kernel, EventStream::new(events), HoldStream::new(holds)))
+    }
+
+    /// Holds on to the program for listeners.
+    pub(in super::super) fn with_door(mut self, door: OwnedFd) -> Self {
+        self.door = Some(door);
+        self
     }
 
     /// Holds on to the pins, which keep the programs attached, and notes the cgroups that they are attached

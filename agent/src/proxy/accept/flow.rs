@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use agent_abi::HeldFlow;
 use agent_policy::{Principal, Protocol, Subject};
 use tracing::Instrument;
 
@@ -92,6 +93,7 @@ fn open(
             return Err((Unserved::Unrepresentable, stream));
         }
     };
+    let reached = proxy.reaches.take(&HeldFlow { key, time_ns: flow.time_ns });
     let upstream = proxy.parts.policy.current().upstream_for(destination).cloned();
     let parts = SessionParts {
         proxy: Arc::clone(proxy),
@@ -100,6 +102,7 @@ fn open(
         subject,
         destination,
         netns,
+        reached,
         protocol: upstream.as_ref().map_or(Protocol::Tcp, |upstream| upstream.protocol),
         upstream,
     };

@@ -15,7 +15,7 @@ use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
 use super::queue::Queue;
 use crate::{
     bounds::{Bound, Bounded},
-    kernel::{Kernel, KernelError, flow_key, netns::Netns},
+    kernel::{Door, Kernel, KernelError, Open, flow_key, netns::Netns},
 };
 
 /// How many accepted connections may wait to be taken by the proxy.
@@ -55,7 +55,9 @@ pub struct Accepted {
 }
 
 struct Serving {
+    netns: Netns,
     tasks: Vec<JoinHandle<()>>,
+    _open: Vec<Open>,
     /// No job was in the namespace at the last look. One look is not enough to stop serving it: a process
     /// whose enrolment is under way is no job yet.
     idle: bool,
@@ -96,17 +98,12 @@ impl Listeners {
             present.idle = false;
             return Ok(cookie);
         }
-        let (v4, v6, ports) = netns.listen().map_err(failed)?;
-        for socket in [Some(&v4), v6.as_ref()].into_iter().flatten() {
-            self.kernel.mark_listener(socket)?;
+        let mut entry = Serving { netns, tasks: Vec::new(), _open: Vec::new(), idle: false };
+        for Door { listener, family, open } in self.kernel.open_doors(&entry.netns, pid)? {
+            entry._open.push(open);
+            let served = self.serve(listener, entry.netns.clone(), family);
+            entry.tasks.push(served.map_err(failed).inspect_err(|_| self.kernel.remove_listener(cookie))?);
         }
-        let mut tasks = vec![self.serve(v4, netns.clone(), 4).map_err(failed)?];
-        if let Some(v6) = v6 {
-            tasks.push(self.serve(v6, netns, 6).map_err(failed)?);
-        }
-        // Announced last: from here on connects are redirected to it.
-        let entry = Serving { tasks, idle: false };
-        self.kernel.set_listener(cookie, ports)?;
         serving.insert(cookie, entry);
         Ok(cookie)
     }
@@ -115,6 +112,12 @@ impl Listeners {
     pub fn serves(&self, cookie: u64) -> bool {
         let serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner);
         serving.as_ref().is_some_and(|serving| serving.contains_key(&cookie))
+    }
+
+    /// The network namespace with this cookie, if it is served.
+    pub fn netns(&self, cookie: u64) -> Option<Netns> {
+        let serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner);
+        serving.as_ref()?.get(&cookie).map(|serving| serving.netns.clone())
     }
 
     /// Stops serving each namespace that is not `wanted` for the second time in a row. From then on connects

@@ -1,13 +1,15 @@
-//! From a redirected connect to a session: listeners in each job's network namespace, bounded queues, the
-//! threads that serve sessions, and the look-up of whose connection it is.
+//! From a redirected connect to a session: what becomes of held connections, listeners in each job's network
+//! namespace, bounded queues, the threads that serve sessions, and the look-up of whose connection it is.
 
 mod flow;
+mod holds;
 mod listeners;
 mod queue;
 mod workers;
 
 use std::sync::Arc;
 
+pub use holds::hold;
 pub use listeners::{Accepted, Listeners};
 use tokio::sync::mpsc;
 pub use workers::Workers;

@@ -7,11 +7,23 @@
 mod postgres;
 mod tcp;
 
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 
-use agent_policy::Protocol;
+use agent_policy::{Protocol, Upstream};
 
-use super::session::Session;
+use super::{reach::Origin, session::Session};
+use crate::kernel::netns::Netns;
+
+/// From where `to`, an address of an upstream, is dialled for a job in the network namespace `netns` whose
+/// credential has these groups; `None` if it is dialled from nowhere.
+pub fn origin(upstream: &Upstream, groups: &[String], netns: &Netns, to: SocketAddr) -> Option<Origin> {
+    match upstream.protocol {
+        Protocol::Postgres => {
+            postgres::origin(&upstream.leg, upstream.leg.login_for(groups).is_some(), netns, to)
+        }
+        Protocol::Tcp => Some(Origin::Job),
+    }
+}
 
 /// What each protocol's sessions share among themselves.
 #[derive(Default)]

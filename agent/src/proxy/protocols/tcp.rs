@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use crate::{
     clock::unix_now,
     proxy::{
+        reach::Origin,
         session::{Session, ended::Ended, standing::changed},
         stream::{copy_both_ways, reset},
     },
@@ -46,10 +47,11 @@ async fn carry(session: &mut Session, client: StdStream) -> Ended {
         .and_then(|()| client.set_nodelay(true))
         .and_then(|()| TcpStream::from_std(client));
     let Ok(mut client) = client else { return Ended::ClientFailed };
-    let mut upstream = match session.dial(&admission).await {
+    let mut upstream = match session.dial(Origin::Job, &admission).await {
         Ok(upstream) => upstream,
         Err(error) => {
             tracing::info!(%error, destination = %session.destination, "cannot reach the upstream");
+            reset(&client);
             return Ended::UpstreamUnreachable;
         }
     };

@@ -1,33 +1,26 @@
-//! The connection to a session's upstream. It takes the session's admission: nothing is dialled before the
+//! The connection to a session's upstream. It takes the session's admission: nothing is sent before the
 //! decision that the session may begin is on record.
 
 use std::{io, time::Duration};
 
 use agent_core::ruling::Admission;
-use socket2::{SockRef, Socket};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 
 use super::Session;
-use crate::{kernel::netns::socket_here, proxy::stream::keep_alive};
+use crate::proxy::reach::{Origin, REACHABLE, reach};
 
 impl Session {
-    /// Dials the destination from the network namespace that the job is in.
-    pub async fn dial(&self, _: &Admission) -> io::Result<TcpStream> {
-        self.connect(self.netns.socket_for(self.destination)?).await
-    }
-
-    /// Dials the destination from the agent's own network namespace.
-    pub async fn dial_from_agent(&self, _: &Admission) -> io::Result<TcpStream> {
-        self.connect(socket_here(self.destination)?).await
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "the one place that dials")]
-    async fn connect(&self, socket: Socket) -> io::Result<TcpStream> {
-        keep_alive(SockRef::from(&socket), &self.proxy.parts.limits)?;
-        let socket = TcpSocket::from_std_stream(socket.into());
-        let patience = Duration::from_secs(self.proxy.parts.limits.dial_s);
-        tokio::time::timeout(patience, socket.connect(self.destination))
+    /// The connection to the destination: the one that was made ahead of the session, or a new one.
+    pub async fn dial(&self, origin: Origin, admission: &Admission) -> io::Result<TcpStream> {
+        if let Some(reached) = self.take_reached(origin) {
+            return TcpStream::from_std(reached.admit(admission));
+        }
+        let limits = &self.proxy.parts.limits;
+        let reached = reach(origin, &self.netns, self.destination, limits);
+        let reached = tokio::time::timeout(Duration::from_secs(limits.dial_s), reached)
             .await
-            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
+        self.proxy.parts.kernel.set_reachable(self.netns.cookie, self.destination, REACHABLE);
+        TcpStream::from_std(reached.admit(admission))
     }
 }

@@ -54,6 +54,11 @@ pub enum Ended {
 }
 
 impl Ended {
+    /// Whether the upstream may not be there any more.
+    pub const fn is_upstreams_failure(self) -> bool {
+        matches!(self, Self::UpstreamUnreachable | Self::UpstreamClosed | Self::UpstreamBroken)
+    }
+
     /// The `reason` of the trail's record and of `lineal_sessions_ended_total`.
     pub const fn label(self) -> &'static str {
         match self {
@@ -92,13 +97,11 @@ pub struct Refusal {
     pub why: Ended,
     /// One sentence for the client.
     pub words: String,
-    /// The upstream's own code for it, in the terms of its protocol.
-    pub code: Option<[u8; 5]>,
 }
 
 impl Refusal {
     /// A refusal in these words.
     pub fn new(why: Ended, words: impl Into<String>) -> Self {
-        Self { why, words: words.into(), code: None }
+        Self { why, words: words.into() }
     }
 }

@@ -15,8 +15,8 @@ mod record;
 pub mod standing;
 
 use std::{
-    net::SocketAddr,
-    sync::{Arc, OnceLock},
+    net::{SocketAddr, TcpStream},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use agent_core::{
@@ -24,13 +24,14 @@ use agent_core::{
         record::{OutcomeError, Record, SessionRecord},
         redact,
     },
+    ruling::Reached,
     standing::Grounds,
 };
 use agent_policy::{Protocol, Subject, Upstream};
 use ended::Ended;
 use tokio::sync::watch;
 
-use super::Proxy;
+use super::{Proxy, reach::Origin};
 use crate::{
     ids::Id,
     jobs::{Job, SessionSlot},
@@ -59,6 +60,8 @@ pub struct Session {
     pub protocol: Protocol,
     /// The job's network namespace.
     pub netns: Netns,
+    /// The connection that was made when the client connected, if one was.
+    reached: Mutex<Option<(Origin, Reached<TcpStream>)>>,
     /// What the job's standing rests on; subscribed to before it is asked for, so that no change is missed.
     pub grounds: watch::Receiver<Grounds>,
     /// The trail holds its opening, so it must hold its end.
@@ -84,12 +87,14 @@ pub struct SessionParts {
     pub upstream: Option<Upstream>,
     pub protocol: Protocol,
     pub netns: Netns,
+    pub reached: Option<(Origin, Reached<TcpStream>)>,
 }
 
 impl Session {
     /// Counts the session among the agent's and the job's; `None` where either has as many as it may.
     pub fn open(parts: SessionParts) -> Option<Self> {
-        let SessionParts { proxy, slot, node, subject, destination, upstream, protocol, netns } = parts;
+        let SessionParts { proxy, slot, node, subject, destination, upstream, protocol, netns, reached } =
+            parts;
         let id = Id::random().ok()?.to_string();
         if !proxy.try_open() {
             return None;
@@ -110,6 +115,7 @@ impl Session {
             upstream,
             protocol,
             netns,
+            reached: Mutex::new(reached),
             grounds,
             opened: false,
             ended: Ended::Closed,
@@ -126,6 +132,12 @@ impl Session {
         let _ = self.upstream_error.set(UpstreamError { code, message });
     }
 
+    /// The connection that was made when the client connected, if it was made from there.
+    fn take_reached(&self, origin: Origin) -> Option<Reached<TcpStream>> {
+        let reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner).take();
+        reached.filter(|(from, _)| *from == origin).map(|(_, reached)| reached)
+    }
+
     /// Says how the session ends, for the trail and the metrics.
     pub fn end(&mut self, ended: Ended) {
         self.ended = ended;
@@ -136,6 +148,9 @@ impl Drop for Session {
     fn drop(&mut self) {
         let parts = &self.proxy.parts;
         let reason = self.ended.label();
+        if self.ended.is_upstreams_failure() {
+            parts.kernel.forget_reachable(self.netns.cookie, self.destination);
+        }
         parts.metrics.sessions.with_label_values(&[self.protocol.name()]).dec();
         if self.opened {
             parts.metrics.sessions_ended.with_label_values(&[reason]).inc();

@@ -63,7 +63,7 @@ pub async fn changed<T>(watched: &mut watch::Receiver<T>) {
     }
 }
 
-fn objection(standing: &Standing) -> Option<Refusal> {
+pub fn objection(standing: &Standing) -> Option<Refusal> {
     let why = match standing {
         Standing::Unidentified | Standing::Valid | Standing::Expiring => return None,
         Standing::Expired => Ended::Expired,

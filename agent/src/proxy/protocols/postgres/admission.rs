@@ -15,6 +15,7 @@ use super::{
     dial::{DialError, dial},
     login::{LoginError, login},
     names::joined,
+    refusal::{Refused, Told},
     route::Route,
     schemas::Schemas,
     statements::Statements,
@@ -48,7 +49,7 @@ pub async fn admit(
     startup: &Startup,
     machine: &mut Machine,
     command: u64,
-) -> Result<Admitted, Refusal> {
+) -> Result<Admitted, Refused> {
     let groups = session.job.credential.as_ref().map_or(&[][..], |credential| &credential.groups);
     let login_name = upstream.leg.login_for(groups);
     let own = match login_name {
@@ -77,7 +78,7 @@ pub async fn admit(
         Some(own) => {
             let verified = route.leg.tls == TlsMode::VerifyFull;
             let greeting = login(&mut stream, startup, &role, own, verified).await;
-            let greeting = greeting.map_err(|error| not_logged_in(session, upstream, &error))?;
+            let greeting = greeting.map_err(|error| not_logged_in(session, upstream, error))?;
             machine.admit_logged_in(command, &route.admission).map_err(internal)?;
             greeting
         }
@@ -147,24 +148,33 @@ fn no_login(upstream: &Upstream, error: &LoginsError) -> Refusal {
     Refusal::new(Ended::NoLogin, words)
 }
 
-fn unreachable(session: &Session, upstream: &Upstream, error: &DialError) -> Refusal {
+/// An upstream that can't be reached, or closes before it has said anything, tells a client nothing. A client
+/// that is told an error takes the upstream for one that is up, and does not go on to its next host.
+fn unreachable(session: &Session, upstream: &Upstream, error: &DialError) -> Refused {
     let (name, at) = (&upstream.name, session.destination);
-    Refusal::new(Ended::UpstreamUnreachable, format!("cannot reach {name} at {at}: {error}"))
+    let (why, told) = match error {
+        DialError::Unreachable(_) => (Ended::UpstreamUnreachable, Told::Reset),
+        DialError::Closed(_) => (Ended::UpstreamClosed, Told::Closed),
+        _ => (Ended::UpstreamUnreachable, Told::Words),
+    };
+    Refused { refusal: Refusal::new(why, format!("cannot reach {name} at {at}: {error}")), told }
 }
 
-/// What the server says of the role and its password is for the administrator to know; what it says of the
-/// database or of its own state is for the client.
-fn not_logged_in(session: &Session, upstream: &Upstream, error: &LoginError) -> Refusal {
+/// What the server says of the role and its password is for the administrator to know. What it says of the
+/// database or of its own state is for the client, in the server's own words and with its SQLSTATE: clients
+/// act upon that.
+fn not_logged_in(session: &Session, upstream: &Upstream, error: LoginError) -> Refused {
     tracing::error!(upstream = &*upstream.name, %error, "the agent could not log in");
-    if let LoginError::Refused { sqlstate, message } = error {
+    if let LoginError::Refused { sqlstate, message, .. } = &error {
         session.note_upstream_error(sqlstate, message);
     }
-    let (told, code) = match error {
-        LoginError::Refused { sqlstate, message } if !sqlstate.starts_with("28") => {
-            (message.as_str(), sqlstate.as_bytes().try_into().ok())
+    let (why, reason, told) = match error {
+        LoginError::Refused { sqlstate, message, whole } if !sqlstate.starts_with("28") => {
+            (Ended::LoginFailed, message, Told::Upstream(whole))
         }
-        _ => ("see the agent's log", None),
+        LoginError::Closed => (Ended::UpstreamClosed, error.to_string(), Told::Closed),
+        _ => (Ended::LoginFailed, "see the agent's log".to_owned(), Told::Words),
     };
-    let words = format!("cannot log in to {} with the agent's own login: {told}", upstream.name);
-    Refusal { code, ..Refusal::new(Ended::LoginFailed, words) }
+    let words = format!("cannot log in to {} with the agent's own login: {reason}", upstream.name);
+    Refused { refusal: Refusal::new(why, words), told }
 }

@@ -5,7 +5,9 @@
 //! server that proved its name, or dialled from the agent's own namespace, where the job has no say, or not
 //! at all.
 
-use agent_policy::TlsMode;
+use std::net::SocketAddr;
+
+use agent_policy::{Leg, TlsMode};
 use thiserror::Error;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -14,7 +16,8 @@ use tokio::{
 
 use super::route::Route;
 use crate::{
-    proxy::session::Session,
+    kernel::netns::Netns,
+    proxy::{reach::Origin, session::Session},
     tls::{AlpnNames, Stream, UpstreamTlsError},
 };
 
@@ -30,6 +33,9 @@ pub enum DialError {
     /// It can't be reached.
     #[error("{0}")]
     Unreachable(#[from] std::io::Error),
+    /// It closed before it had said anything.
+    #[error("it closed the connection: {0}")]
+    Closed(std::io::Error),
     /// It has no TLS.
     #[error("it has no TLS, and the upstream requires it")]
     NoTls,
@@ -47,19 +53,21 @@ pub enum DialError {
     Exposed,
 }
 
+/// From where an upstream is dialled; `None` if a login of the agent's would be within the job's reach
+/// wherever it is dialled from. With `lends_login` the agent logs in.
+pub fn origin(leg: &Leg, lends_login: bool, netns: &Netns, to: SocketAddr) -> Option<Origin> {
+    if !lends_login || leg.tls == TlsMode::VerifyFull {
+        return Some(Origin::Job);
+    }
+    // The job's loopback is not the agent's; "any address" is the loopback, too.
+    let address = to.ip().to_canonical();
+    (!netns.is_agents() && !address.is_loopback() && !address.is_unspecified()).then_some(Origin::Agent)
+}
+
 /// Dials the session's upstream, for the session itself or for a cancel request.
 pub async fn dial(session: &Session, route: &Route) -> Result<Stream, DialError> {
-    let exposed = route.lends_login && route.leg.tls != TlsMode::VerifyFull;
-    // The job's loopback is not the agent's; "any address" is the loopback, too.
-    let address = session.destination.ip().to_canonical();
-    if exposed && (session.netns.is_agents() || address.is_loopback() || address.is_unspecified()) {
-        return Err(DialError::Exposed);
-    }
-    let stream = if exposed {
-        session.dial_from_agent(&route.admission).await?
-    } else {
-        session.dial(&route.admission).await?
-    };
+    let from = origin(&route.leg, route.lends_login, &session.netns, session.destination);
+    let stream = session.dial(from.ok_or(DialError::Exposed)?, &route.admission).await?;
     upgrade(session, route, stream).await
 }
 
@@ -69,10 +77,10 @@ async fn upgrade(session: &Session, route: &Route, mut stream: TcpStream) -> Res
     if leg.tls == TlsMode::Disable {
         return Ok(Stream::Plain(stream));
     }
-    stream.write_all(&SSL_REQUEST).await?;
+    stream.write_all(&SSL_REQUEST).await.map_err(DialError::Closed)?;
     // One byte and no more: what comes behind it in the clear must not be taken for encrypted
     // (CVE-2021-23222).
-    match stream.read_u8().await? {
+    match stream.read_u8().await.map_err(DialError::Closed)? {
         b'S' => {
             let connector = &session.proxy.parts.connector;
             let address = session.destination.ip();

@@ -1,6 +1,8 @@
 //! Logging in to an upstream with a login of the agent's own: the job's client is asked for nothing, and
 //! learns nothing of the secret.
 
+use std::io::ErrorKind;
+
 use agent_core::postgres::Startup;
 use bytes::BytesMut;
 use fallible_iterator::FallibleIterator;
@@ -36,7 +38,12 @@ pub enum LoginError {
         sqlstate: String,
         /// Its message.
         message: String,
+        /// The whole ErrorResponse.
+        whole: Vec<u8>,
     },
+    /// The upstream closed in place of an answer.
+    #[error("it closed the connection")]
+    Closed,
     /// The upstream asks for a password, and the login has none.
     #[error("it asks for a password, and the agent's login has none: configure one")]
     NoPassword,
@@ -149,7 +156,7 @@ impl Exchange<'_> {
                 scram.finish(body.data()).map_err(|_| LoginError::Protocol(UNPROVEN))?;
                 self.proven = true;
             }
-            Message::ErrorResponse(body) => return Err(refused(&body)),
+            Message::ErrorResponse(body) => return Err(refused(&body, message.to_vec())),
             Message::AuthenticationGss | Message::AuthenticationSspi | Message::AuthenticationKerberosV5 => {
                 return Err(LoginError::Unsupported("GSSAPI or SSPI".to_owned()));
             }
@@ -190,13 +197,19 @@ async fn read(stream: &mut Stream, input: &mut BytesMut) -> Result<BytesMut, Log
                 return Ok(input.split_to(bytes));
             }
         }
-        if stream.read_buf(input).await? == 0 {
-            return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
+        match stream.read_buf(input).await {
+            Ok(0) => return Err(LoginError::Closed),
+            Ok(_) => {}
+            // A reset, or TLS that ends without close_notify.
+            Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof) => {
+                return Err(LoginError::Closed);
+            }
+            Err(error) => return Err(error.into()),
         }
     }
 }
 
-fn refused(body: &ErrorResponseBody) -> LoginError {
+fn refused(body: &ErrorResponseBody, whole: Vec<u8>) -> LoginError {
     let (mut sqlstate, mut message) = (String::new(), String::new());
     let mut fields = body.fields();
     while let Ok(Some(field)) = fields.next() {
@@ -207,5 +220,5 @@ fn refused(body: &ErrorResponseBody) -> LoginError {
             _ => {}
         }
     }
-    LoginError::Refused { sqlstate, message }
+    LoginError::Refused { sqlstate, message, whole }
 }

@@ -34,6 +34,7 @@ use std::{sync::Arc, time::Duration};
 
 use admission::{Admitted, admit};
 use agent_policy::Upstream;
+pub use dial::origin;
 use greet::{Greeted, Wants, greet};
 use keys::Keys;
 use pump::Pump;
@@ -100,7 +101,7 @@ async fn open(
             let forwarded = cancel::forward(session, &shared.cancel_keys, &key);
             return Err(timeout_at(deadline, forwarded).await.map_err(late)?);
         }
-        Wants::Refused(refusal) => Err(refusal),
+        Wants::Refused(refusal) => Err(refusal.into()),
         Wants::Session { command, startup } => {
             timeout_at(deadline, admit(session, upstream, &startup, &mut machine, command))
                 .await
@@ -113,10 +114,11 @@ async fn open(
             let keys = Arc::clone(&shared.cancel_keys);
             Ok(Box::new(Pump::new(*machine, statements, client, upstream, route, keys)))
         }
-        Err(refusal) => {
-            tracing::info!(message = refusal::message(&refusal), "a session was refused");
-            let _ = timeout_at(deadline, refusal::refuse(&mut client, &refusal)).await;
-            Err(refusal.why)
+        Err(refused) => {
+            tracing::info!(message = refusal::message(&refused.refusal), "a session was refused");
+            let why = refused.refusal.why;
+            let _ = timeout_at(deadline, refusal::refuse(&mut client, refused)).await;
+            Err(why)
         }
     }
 }

@@ -6,13 +6,13 @@ use tokio::io::AsyncWriteExt;
 use crate::{
     proxy::{
         session::ended::{Ended, Refusal},
-        stream::linger,
+        stream::{linger, reset},
     },
     tls::Stream,
 };
 
 /// The SQLSTATE for a session's end (the manual, appendix A).
-const fn sqlstate(why: Ended) -> [u8; 5] {
+pub const fn sqlstate(why: Ended) -> [u8; 5] {
     *match why {
         Ended::Denied | Ended::ForbiddenOption => b"42501",
         Ended::Expired | Ended::Revoked | Ended::LoginFailed => b"28000",
@@ -36,9 +36,30 @@ const fn sqlstate(why: Ended) -> [u8; 5] {
     }
 }
 
-/// The SQLSTATE that the client is told: the server's own, where there is one.
-pub fn code(refusal: &Refusal) -> [u8; 5] {
-    refusal.code.unwrap_or_else(|| sqlstate(refusal.why))
+/// A session that does not begin.
+pub struct Refused {
+    /// How it ends, and why.
+    pub refusal: Refusal,
+    /// What the client is told of it.
+    pub told: Told,
+}
+
+/// What a client whose session does not begin is told.
+pub enum Told {
+    /// The refusal's own words.
+    Words,
+    /// What the upstream said: one ErrorResponse, whole.
+    Upstream(Vec<u8>),
+    /// Nothing, and its connection is closed: the upstream has closed, and said nothing either.
+    Closed,
+    /// Nothing, and its connection is reset: the upstream can't be reached.
+    Reset,
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self { refusal, told: Told::Words }
+    }
 }
 
 /// What the client reads.
@@ -46,9 +67,14 @@ pub fn message(refusal: &Refusal) -> String {
     format!("lineal: {}", refusal.words)
 }
 
-/// Tells a client whose session has not begun why it won't, as the server would.
-pub async fn refuse(client: &mut Stream, refusal: &Refusal) {
-    let error = fatal_error(code(refusal), &message(refusal));
+/// Tells a client whose session has not begun that it won't, as the server would.
+pub async fn refuse(client: &mut Stream, refused: Refused) {
+    let error = match refused.told {
+        Told::Words => fatal_error(sqlstate(refused.refusal.why), &message(&refused.refusal)),
+        Told::Upstream(error) => error,
+        Told::Closed => return linger(client).await,
+        Told::Reset => return reset(client.tcp()),
+    };
     if client.write_all(&error).await.is_ok() && client.flush().await.is_ok() {
         linger(client).await;
     }

@@ -8,7 +8,7 @@ use agent_core::postgres::Violation;
 use super::{
     super::{
         cancel,
-        refusal::{code, message},
+        refusal::{message, sqlstate},
     },
     Pump,
 };
@@ -76,7 +76,7 @@ impl Pump {
     fn put_goodbye(&mut self, refusal: &Refusal) {
         // Nothing more goes to the server, however well it was decided.
         self.upstream.drop_output();
-        if let Some(goodbye) = self.machine.terminate(code(refusal), &message(refusal)) {
+        if let Some(goodbye) = self.machine.terminate(sqlstate(refusal.why), &message(refusal)) {
             self.client.answer(&goodbye);
         }
     }
