@@ -35,7 +35,7 @@ fn messages_and_prepared_statements_over_their_bounds_are_denied_and_full_caches
 def said(text):
     raw.sendall(query(text))
     return replies(1)[-1]
-print(said("SELECT '" + "x" * (1 << 20) + "'"))
+print(said("SELECT '" + "x" * (17 << 20) + "'"))
 for number in range(1100):
     said(f"SELECT a{{number}} FROM t{{number}}")
 raw.sendall(b"".join(parse(f"s{{number}}", "SELECT 1") for number in range(4096)) + SYNC)
@@ -49,7 +49,7 @@ print(said("SELECT 1"))
     );
     let said = lab.python(&script).unwrap();
     let said = lines(&said);
-    assert!(said[0].starts_with("42501") && said[0].contains("longer than"), "{said:?}");
+    assert!(said[0].starts_with("42501") && said[0].contains("more than 16 MiB"), "{said:?}");
     assert_eq!(said[1], "[]");
     assert!(said[2].starts_with("42501") && said[2].contains("too many prepared statements"), "{said:?}");
     assert_eq!(said[3], "SELECT 1");
