@@ -14,6 +14,12 @@ use crate::{
 /// The length at which the server cuts names, in bytes (`NAMEDATALEN`).
 const NAME_BYTES: usize = 64;
 
+/// `RELPERSISTENCE_TEMP`: how the tree marks what `TEMP` and `TEMPORARY` make.
+const TEMPORARY: u8 = b't';
+/// The alias of the session's schema for temporary objects. Only what a statement makes there, or names by
+/// it, is certainly temporary.
+pub(crate) const TEMPORARY_SCHEMA: &str = "pg_temp";
+
 /// What a setting is changed to.
 pub(crate) enum Value<'a> {
     /// The value that it had when the session began.
@@ -36,6 +42,8 @@ pub(crate) struct Collector {
     pub(crate) reaches_every_row: bool,
     /// A write is nested in another statement.
     pub(crate) nested_write: bool,
+    /// A table is locked, and not only rows of it.
+    pub(crate) table_lock: bool,
     /// The statement is planned and not run. Whatever it would do to a relation, it only reads it.
     pub(crate) planned_only: bool,
     pub(crate) prepares: Vec<(Box<str>, Facts)>,
@@ -70,6 +78,14 @@ impl Collector {
         match table {
             Some(table) => self.table(action, table),
             None => self.database(action),
+        }
+    }
+
+    /// `sql:create` on the relation that a statement makes, or on the database if the tree names none.
+    pub(crate) fn creates(&mut self, table: Option<&RangeVar>) {
+        match table {
+            Some(table) => self.relation(Action::SqlCreate, made_relation(table)),
+            None => self.database(Action::SqlCreate),
         }
     }
 
@@ -120,6 +136,7 @@ impl Collector {
         self.alters_reading = self.alters_reading.take().or(inner.alters_reading);
         self.reaches_every_row |= inner.reaches_every_row;
         self.nested_write |= inner.nested_write;
+        self.table_lock |= inner.table_lock;
         self.prepares.extend(inner.prepares);
         self.executes.extend(inner.executes);
         self.fetches.extend(inner.fetches);
@@ -133,6 +150,7 @@ impl Collector {
             functions: canonical(&mut self.functions),
             settings: canonical(&mut self.settings),
             writes_in_cte: self.nested_write,
+            locks_tables: self.table_lock,
         };
         let barred = self.alters_reading.take().map(|setting| altered_reading(&setting));
         Facts { accesses: canonical(&mut self.accesses), detail: Some(Detail::Sql(sql)), barred }
@@ -169,6 +187,16 @@ fn canonical<T: Ord>(items: &mut Vec<T>) -> Vec<T> {
     items.sort_unstable();
     items.dedup();
     items
+}
+
+/// The relation that a statement makes. Without a schema a temporary one is in `pg_temp`, whatever the search
+/// path is.
+pub(crate) fn made_relation(table: &RangeVar) -> Relation {
+    let mut made = relation(table);
+    if u8::try_from(table.relpersistence) == Ok(TEMPORARY) && made.schema.is_none() {
+        made.schema = Some(TEMPORARY_SCHEMA.into());
+    }
+    made
 }
 
 /// A relation, as the tree names it. A database's name before it can only be that of the session's own

@@ -6,6 +6,7 @@ use agent_core::facts::{Action, SqlResource};
 use pg_raw_parse::{
     Node,
     nodes::{CopyStmt, DefElem, ExplainStmt, PrepareStmt, RangeVar},
+    raw::DropBehavior,
 };
 
 use crate::{
@@ -41,8 +42,13 @@ impl<'a> Walk<'a, '_> {
                 for table in truncate.relations() {
                     self.target(Action::SqlTruncate, table);
                 }
+                // CASCADE empties tables that the text does not name.
+                if truncate.behavior == DropBehavior::DROP_CASCADE {
+                    self.facts.database(Action::SqlTruncate);
+                }
             }
             Node::LockStmt(lock) => {
+                self.facts.table_lock = true;
                 for table in lock.relations() {
                     self.target(Action::SqlLock, table);
                 }

@@ -113,7 +113,7 @@ impl<'a, 'c> Walk<'a, 'c> {
             Node::DeleteStmt(delete) => self.delete(delete, position),
             Node::MergeStmt(merge) => self.merge(merge, position),
             Node::RangeVar(table) => self.read(table, position),
-            Node::IntoClause(into) => self.facts.table_or_database(Action::SqlCreate, into.rel()),
+            Node::IntoClause(into) => self.facts.creates(into.rel()),
 
             Node::FuncCall(call) => {
                 self.call(call);

@@ -231,6 +231,19 @@ fn writes_nested_in_another_statement_are_marked() {
 }
 
 #[test]
+fn a_lock_of_tables_is_told_from_a_lock_of_rows() {
+    let check = |sql: &str, expect| {
+        assert_eq!(analyze(sql.as_bytes()).facts.sql().unwrap().locks_tables, expect, "{sql}");
+    };
+    check("LOCK TABLE t IN ACCESS SHARE MODE", true);
+    check("SELECT * FROM t FOR UPDATE; LOCK t", true);
+    check("SELECT * FROM t FOR UPDATE", false);
+    check("EXPLAIN ANALYZE SELECT * FROM t FOR SHARE", false);
+    check("UPDATE t SET x = 1", false);
+    check("not SQL", true);
+}
+
+#[test]
 fn prepared_statements_are_known_by_name() {
     let analysis = check(
         "PREPARE \"P\" AS DELETE FROM t; EXECUTE \"P\"; DEALLOCATE p",

@@ -217,7 +217,9 @@ fn writes_have_accesses_to_their_targets_and_to_what_they_read() {
         ("SELECT (SELECT 1 FROM u) FROM t FOR UPDATE", "select t, lock t, select u"),
         ("SELECT * FROM (SELECT * FROM t FOR UPDATE) x, u", "select t, lock t, select u"),
         ("SELECT 1 FOR UPDATE", "select, lock"),
-        ("TRUNCATE t, s.u CASCADE", "truncate t, truncate s.u"),
+        ("TRUNCATE t, s.u RESTART IDENTITY", "truncate t, truncate s.u"),
+        // It empties what the text does not name.
+        ("TRUNCATE t, s.u CASCADE", "truncate, truncate t, truncate s.u"),
         ("LOCK TABLE t, s.u IN ACCESS EXCLUSIVE MODE", "lock t, lock s.u"),
     ]);
 }
@@ -262,7 +264,20 @@ fn statements_in_other_statements_have_their_own_accesses() {
         ("COPY t FROM PROGRAM 'id'", "copy-in t, server"),
         ("COPY (TABLE t) TO PROGRAM 'cat'", "copy-out t, select t, server"),
         ("SELECT * INTO u FROM t", "create u, select t"),
-        ("SELECT 1 INTO TEMP u", "create u, select"),
+        ("SELECT 1 INTO TEMP u", "create pg_temp.u, select"),
+        ("CREATE TEMP TABLE t (x int) ON COMMIT DROP", "create pg_temp.t"),
+        ("CREATE LOCAL TEMPORARY TABLE IF NOT EXISTS t AS TABLE u", "create pg_temp.t, select u"),
+        ("CREATE TABLE pg_temp.t (x int)", "create pg_temp.t"),
+        ("CREATE TEMP TABLE public.t (x int)", "create public.t"),
+        ("CREATE TEMP TABLE t (LIKE u) INHERITS (v)", "create pg_temp.t, select u, alter v"),
+        ("CREATE UNLOGGED TABLE t (x int)", "create t"),
+        ("CREATE TEMP SEQUENCE q", "create pg_temp.q"),
+        // A view writes through to what is below it: it counts as more than temporary.
+        ("CREATE TEMP VIEW v AS TABLE u", "create, create pg_temp.v, select u"),
+        ("CREATE VIEW pg_temp.v AS TABLE u", "create, create pg_temp.v, select u"),
+        // What only names a table does not tell whether it is a temporary one.
+        ("DROP TABLE pg_temp.t, t", "drop pg_temp.t, drop t"),
+        ("CREATE INDEX ON pg_temp.t (x)", "create pg_temp.t"),
         ("CREATE TABLE u AS SELECT * FROM t", "create u, select t"),
         ("CREATE TABLE u AS EXECUTE p", "create u, execute"),
         ("CREATE MATERIALIZED VIEW s.v AS SELECT * FROM t WITH NO DATA", "create s.v, select t"),

@@ -51,6 +51,8 @@ pub struct SqlFacts {
     /// True if an `INSERT`, `UPDATE`, `DELETE` or `MERGE` stands inside a `WITH` or in any other nested
     /// place, rather than being the statement itself.
     pub writes_in_cte: bool,
+    /// True if the text holds a `LOCK TABLE`. `SELECT … FOR UPDATE` and its like lock rows.
+    pub locks_tables: bool,
 }
 
 impl SqlFacts {
@@ -64,6 +66,7 @@ impl SqlFacts {
     pub(super) fn join(&mut self, more: &Self) {
         self.has_where &= more.has_where;
         self.writes_in_cte |= more.writes_in_cte;
+        self.locks_tables |= more.locks_tables;
         join(&mut self.functions, &more.functions);
         join(&mut self.settings, &more.settings);
     }

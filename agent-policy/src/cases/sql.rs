@@ -16,13 +16,21 @@ pub(super) struct SqlKeys {
     statements: u32,
     has_where: bool,
     writes_in_cte: bool,
+    locks_tables: bool,
     functions: Vec<String>,
     settings: Vec<String>,
 }
 
 impl Default for SqlKeys {
     fn default() -> Self {
-        Self { statements: 1, has_where: true, writes_in_cte: false, functions: vec![], settings: vec![] }
+        Self {
+            statements: 1,
+            has_where: true,
+            writes_in_cte: false,
+            locks_tables: false,
+            functions: vec![],
+            settings: vec![],
+        }
     }
 }
 
@@ -57,5 +65,6 @@ pub(super) fn detail(keys: Option<&SqlKeys>, accesses: &[Access]) -> Result<Opti
         functions: boxed(&keys.functions),
         settings: boxed(&keys.settings),
         writes_in_cte: keys.writes_in_cte,
+        locks_tables: keys.locks_tables,
     })))
 }

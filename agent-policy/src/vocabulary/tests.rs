@@ -39,6 +39,7 @@ fn policies_can_read_all_that_the_schema_promises() {
             functions: vec!["now".into(), "public.dblink".into()],
             settings: vec!["Search_Path".into()],
             writes_in_cte: true,
+            locks_tables: true,
         };
         let decision = decider(&bundle, &["ci"])
             .decide(&facts(&["sql:select public.customers"], sql), NOON, &["dba"])
@@ -56,6 +57,7 @@ fn policies_can_read_all_that_the_schema_promises() {
         "resource in Upstream::\"shop\" && !(resource in Upstream::\"other\")",
         "resource.name == \"customers\" && resource.schema == \"public\"",
         "resource.tags.containsAll([\"pii\", \"prod\"])",
+        "resource.certainTags.containsAll([\"pii\", \"prod\"])",
         "context.process.exe == \"/usr/bin/psql\" && context.process.depth == 2",
         "context.process.uid == 1000 && context.process.container == \"c0ffee\"",
         "context.process.ancestry.contains(\"/usr/bin/python3\")",
@@ -63,7 +65,7 @@ fn policies_can_read_all_that_the_schema_promises() {
         "context.time.hour == 12 && context.time.minute == 0",
         "context.approvals.contains(\"dba\")",
         "context.sql.user == \"app\" && context.sql.statements == 2",
-        "context.sql.hasWhere && context.sql.writesInCte",
+        "context.sql.hasWhere && context.sql.writesInCte && context.sql.locksTables",
         "context.sql.functions.containsAll([\"now\", \"public.dblink\"])",
         "context.sql.functionNames.containsAll([\"now\", \"dblink\"])",
         // PostgreSQL ignores the case of settings.
@@ -107,6 +109,7 @@ fn an_sql_action_without_sql_facts_is_taken_for_the_worst() {
     check("context.sql.hasWhere", Effect::Deny);
     check("context.sql.statements <= 1000", Effect::Deny);
     check("!context.sql.writesInCte", Effect::Deny);
+    check("!context.sql.locksTables", Effect::Deny);
     check("[\"timezone\"].containsAll(context.sql.settings)", Effect::Deny);
     check("[\"now\"].containsAll(context.sql.functionNames)", Effect::Deny);
 }
