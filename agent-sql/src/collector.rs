@@ -38,6 +38,8 @@ pub(crate) struct Collector {
     pub(crate) settings: Vec<Box<str>>,
     pub(crate) alters_reading: Option<Box<str>>,
     pub(crate) statements: u32,
+    /// How many of the statements begin, end or divide a transaction.
+    pub(crate) transaction_statements: u32,
     /// An `UPDATE` or `DELETE` changes every row: it has no condition that can tell rows apart.
     pub(crate) reaches_every_row: bool,
     /// A write is nested in another statement.
@@ -108,8 +110,10 @@ impl Collector {
 
     /// A call of a function or operator, by the parts of its name, with `prefix` before them.
     pub(crate) fn function(&mut self, prefix: &str, name: &NodeList) {
+        // Before the schema, a name can only have that of the session's own database.
+        let database = name.len().saturating_sub(2);
         let mut joined = prefix.to_owned();
-        for (at, part) in name.iter().enumerate() {
+        for (at, part) in name.iter().skip(database).enumerate() {
             if at > 0 {
                 joined.push('.');
             }
@@ -146,6 +150,7 @@ impl Collector {
     pub(crate) fn take_facts(&mut self, statements: u32) -> Facts {
         let sql = SqlFacts {
             statements,
+            non_transaction_statements: statements.saturating_sub(self.transaction_statements),
             has_where: !self.reaches_every_row,
             functions: canonical(&mut self.functions),
             settings: canonical(&mut self.settings),

@@ -20,6 +20,7 @@ use crate::{
     collector::Collector,
     nodes::{is_transparent, names_nothing},
     scope::{Scope, Scopes},
+    session::is_transaction_control,
 };
 
 /// Where in the statement a node is.
@@ -60,6 +61,9 @@ pub(crate) struct Walk<'a, 'c> {
 pub(crate) fn collect(facts: &mut Collector, statement: Node<'_>) {
     let mark = facts.accesses.len();
     facts.statements = facts.statements.saturating_add(1);
+    if is_transaction_control(statement) {
+        facts.transaction_statements = facts.transaction_statements.saturating_add(1);
+    }
     Walk::run(facts, statement, Position::default());
     if matches!(statement, Node::SelectStmt(_)) && !facts.has_since(mark, Action::SqlSelect) {
         facts.database(Action::SqlSelect);

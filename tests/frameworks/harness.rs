@@ -29,7 +29,9 @@ const PATIENCE: Duration = Duration::from_secs(180);
 pub(crate) fn lab() -> &'static Lab {
     static LAB: OnceLock<Lab> = OnceLock::new();
     LAB.get_or_init(|| {
-        let lab = Lab::start(&LabOptions::default()).unwrap();
+        let mut lab = Lab::start(&LabOptions::default()).unwrap();
+        lab.set_resources("[[resource]]\nupstream = \"shop\"\ntable = \"labels\"\ntags = [\"fixture\"]\n")
+            .unwrap();
         for group in ["contractors", "ci", "migrations"] {
             let claims = json!({ "client": "nightly", "claims": { "groups": [group] } });
             fs::write(token(&lab, group), lab.issuer.mint(&claims).unwrap()).unwrap();
@@ -47,6 +49,7 @@ pub(crate) struct Program {
     name: &'static str,
     command: Vec<String>,
     schema: Option<&'static str>,
+    install: bool,
     variables: Vec<(&'static str, String)>,
 }
 
@@ -54,7 +57,7 @@ impl Program {
     /// Any command. `name` names its jobs and databases: lower case, letters, digits and `_`.
     pub(crate) fn new<T: Into<String>>(name: &'static str, command: impl IntoIterator<Item = T>) -> Self {
         let command = command.into_iter().map(Into::into).collect();
-        Self { name, command, schema: Some("store.sql"), variables: Vec::new() }
+        Self { name, command, schema: Some("store.sql"), install: false, variables: Vec::new() }
     }
 
     /// A program for the Node of a fixed version, with the modules of `tests/lab/frameworks/node`.
@@ -81,6 +84,17 @@ impl Program {
         Self { schema, ..self }
     }
 
+    /// The program after it was called directly with the argument `install`, which makes its own schema.
+    pub(crate) fn after_install(self) -> Self {
+        Self { install: true, schema: None, ..self }
+    }
+
+    /// The program with one more argument.
+    pub(crate) fn argument(mut self, argument: &str) -> Self {
+        self.command.push(argument.to_owned());
+        self
+    }
+
     /// The program with one more environment variable.
     pub(crate) fn with(mut self, name: &'static str, value: &str) -> Self {
         self.variables.push((name, value.to_owned()));
@@ -105,6 +119,12 @@ impl Program {
     /// name. What was denied to it is added to its standard error.
     pub(crate) fn run(&self, group: Option<&str>) -> Finished {
         let database = self.database();
+        if self.install {
+            let mut install =
+                Self { command: self.command.clone(), variables: self.variables.clone(), ..*self };
+            install.command.push("install".to_owned());
+            finish_within(&mut install.command(None, &database), PATIENCE).unwrap().success().unwrap();
+        }
         let mut run = finish_within(&mut self.command(group, &database), PATIENCE).unwrap();
         if group.is_some() {
             let decided = lab().audit(&["--job", &database, "--limit", "1"]).unwrap();

@@ -9,6 +9,7 @@
     reason = "a failed assertion ends a test; clippy's own exception leaves out functions that tests share"
 )]
 
+mod debian;
 mod harness;
 mod node;
 mod python;

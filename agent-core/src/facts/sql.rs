@@ -38,6 +38,8 @@ impl SqlResource {
 pub struct SqlFacts {
     /// How many statements the text holds.
     pub statements: u32,
+    /// How many of them are no transaction control, such as `BEGIN`, `COMMIT` and `SAVEPOINT`.
+    pub non_transaction_statements: u32,
     /// False if any `UPDATE` or `DELETE` in the text, at any depth, has no `WHERE`, or one that cannot tell
     /// rows apart (`WHERE true`); likewise for what a `MERGE` updates or deletes.
     pub has_where: bool,
@@ -59,10 +61,10 @@ impl SqlFacts {
     /// The detail of one statement that calls no function, changes no setting and writes nothing without
     /// `WHERE`.
     pub fn one_statement() -> Self {
-        Self { statements: 1, has_where: true, ..Self::default() }
+        Self { statements: 1, non_transaction_statements: 1, has_where: true, ..Self::default() }
     }
 
-    /// Adds what `more` does. The number of statements stays that of `self`.
+    /// Adds what `more` does. The numbers of statements stay those of `self`.
     pub(super) fn join(&mut self, more: &Self) {
         self.has_where &= more.has_where;
         self.writes_in_cte |= more.writes_in_cte;

@@ -14,6 +14,8 @@ const DEFAULT_NAME: &str = "app";
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub(super) struct SqlKeys {
     statements: u32,
+    /// All of them, unless it is given.
+    non_transaction_statements: Option<u32>,
     has_where: bool,
     writes_in_cte: bool,
     locks_tables: bool,
@@ -25,6 +27,7 @@ impl Default for SqlKeys {
     fn default() -> Self {
         Self {
             statements: 1,
+            non_transaction_statements: None,
             has_where: true,
             writes_in_cte: false,
             locks_tables: false,
@@ -61,6 +64,7 @@ pub(super) fn detail(keys: Option<&SqlKeys>, accesses: &[Access]) -> Result<Opti
     let boxed = |names: &[String]| names.iter().map(|name| name.as_str().into()).collect();
     Ok(Some(Detail::Sql(SqlFacts {
         statements: keys.statements,
+        non_transaction_statements: keys.non_transaction_statements.unwrap_or(keys.statements),
         has_where: keys.has_where,
         functions: boxed(&keys.functions),
         settings: boxed(&keys.settings),

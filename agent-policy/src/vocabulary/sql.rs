@@ -145,6 +145,7 @@ fn schema_name(relation: &Relation) -> Cow<'_, str> {
 pub(super) fn context(facts: Option<&SqlFacts>, role: &str) -> Result<RestrictedExpression, EngineError> {
     let unknown = SqlFacts {
         statements: u32::MAX,
+        non_transaction_statements: u32::MAX,
         has_where: false,
         functions: vec!["?".into()],
         settings: vec!["?".into()],
@@ -158,6 +159,7 @@ pub(super) fn context(facts: Option<&SqlFacts>, role: &str) -> Result<Restricted
     record(vec![
         ("user", string(role)),
         ("statements", RestrictedExpression::new_long(facts.statements.into())),
+        ("nonTransactionStatements", RestrictedExpression::new_long(facts.non_transaction_statements.into())),
         ("hasWhere", RestrictedExpression::new_bool(facts.has_where)),
         ("writesInCte", RestrictedExpression::new_bool(facts.writes_in_cte)),
         ("locksTables", RestrictedExpression::new_bool(facts.locks_tables)),

@@ -35,6 +35,7 @@ fn policies_can_read_all_that_the_schema_promises() {
         let bundle = bundle_of(&[("x.cedar", &policies), ("resources.toml", tags)]);
         let sql = SqlFacts {
             statements: 2,
+            non_transaction_statements: 1,
             has_where: true,
             functions: vec!["now".into(), "public.dblink".into()],
             settings: vec!["Search_Path".into()],
@@ -65,6 +66,7 @@ fn policies_can_read_all_that_the_schema_promises() {
         "context.time.hour == 12 && context.time.minute == 0",
         "context.approvals.contains(\"dba\")",
         "context.sql.user == \"app\" && context.sql.statements == 2",
+        "context.sql.nonTransactionStatements == 1",
         "context.sql.hasWhere && context.sql.writesInCte && context.sql.locksTables",
         "context.sql.functions.containsAll([\"now\", \"public.dblink\"])",
         "context.sql.functionNames.containsAll([\"now\", \"dblink\"])",
@@ -108,6 +110,7 @@ fn an_sql_action_without_sql_facts_is_taken_for_the_worst() {
     check("true", Effect::Allow);
     check("context.sql.hasWhere", Effect::Deny);
     check("context.sql.statements <= 1000", Effect::Deny);
+    check("context.sql.nonTransactionStatements <= 1000", Effect::Deny);
     check("!context.sql.writesInCte", Effect::Deny);
     check("!context.sql.locksTables", Effect::Deny);
     check("[\"timezone\"].containsAll(context.sql.settings)", Effect::Deny);

@@ -1,5 +1,7 @@
--- A small shop that every framework's program works on. psql variable: user, who may use all of it and owns
--- none of it: no program changes the schema.
+-- A small shop that every framework's program works on. psql variable: user, who owns it: some catalogues show
+-- a table's constraints to its owner alone.
+
+SET ROLE :"user";
 
 CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy');
 CREATE TYPE money_amount AS (amount numeric, currency text);
@@ -48,7 +50,4 @@ SELECT 1 + n % 2, 'post ' || n, repeat('text ', n), n * 1.25, n % 3 = 0 FROM gen
 INSERT INTO labels (name) VALUES ('news'), ('essay'), ('draft');
 INSERT INTO post_labels (post_id, label_id) SELECT n, 1 + n % 3 FROM generate_series(1, 60) n;
 
-GRANT USAGE ON SCHEMA public TO :"user";
-GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON ALL TABLES IN SCHEMA public TO :"user";
-GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO :"user";
 ANALYZE;

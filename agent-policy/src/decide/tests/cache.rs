@@ -68,6 +68,7 @@ fn any_facts() -> impl Strategy<Value = Facts> {
         let sql = sql.map(|(statements, (has_where, writes_in_cte, locks_tables), (functions, settings))| {
             SqlFacts {
                 statements,
+                non_transaction_statements: statements,
                 has_where,
                 functions: functions.into_iter().map(Into::into).collect(),
                 settings: settings.into_iter().map(Into::into).collect(),
