@@ -4,13 +4,9 @@
 use std::borrow::Cow;
 
 use agent_core::facts::Action;
-use pg_raw_parse::{
-    ConstValue, Node,
-    nodes::VariableSetStmt,
-    raw::{TransactionStmtKind, VariableSetKind},
-};
+use pg_raw_parse::{ConstValue, Node, nodes::VariableSetStmt, raw::VariableSetKind};
 
-use crate::{collector::Value, walk::Walk};
+use crate::{collector::Value, nodes::is_transaction_control, walk::Walk};
 
 impl<'a> Walk<'a, '_> {
     /// Adds the facts of a statement about the session; false if `node` is not one.
@@ -66,21 +62,6 @@ impl<'a> Walk<'a, '_> {
             (_, Some(name)) => self.facts.setting(name, Value::Initial),
         }
     }
-}
-
-/// Whether a statement begins, ends or divides a transaction of the session.
-pub(crate) fn is_transaction_control(statement: Node<'_>) -> bool {
-    let Node::TransactionStmt(transaction) = statement else { return false };
-    matches!(
-        transaction.kind,
-        TransactionStmtKind::TRANS_STMT_BEGIN
-            | TransactionStmtKind::TRANS_STMT_START
-            | TransactionStmtKind::TRANS_STMT_COMMIT
-            | TransactionStmtKind::TRANS_STMT_ROLLBACK
-            | TransactionStmtKind::TRANS_STMT_SAVEPOINT
-            | TransactionStmtKind::TRANS_STMT_RELEASE
-            | TransactionStmtKind::TRANS_STMT_ROLLBACK_TO
-    )
 }
 
 /// A constant, as the text of a setting's value.

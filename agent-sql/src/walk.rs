@@ -18,9 +18,8 @@ use pg_raw_parse::{
 
 use crate::{
     collector::Collector,
-    nodes::{is_transparent, names_nothing},
+    nodes::{is_transaction_control, is_transparent, names_nothing},
     scope::{Scope, Scopes},
-    session::is_transaction_control,
 };
 
 /// Where in the statement a node is.

@@ -25,12 +25,15 @@ use serde_json::json;
 /// How long one run of a program may take. The machine may be busy with others.
 const PATIENCE: Duration = Duration::from_secs(180);
 
+/// The table that test suites may empty.
+const FIXTURES: &str = "[[resource]]\nupstream = \"shop\"\ntable = \"post_labels\"\ntags = [\"fixture\"]\n";
+
 /// One lab for all tests. The guard takes it down when the process ends.
 pub(crate) fn lab() -> &'static Lab {
     static LAB: OnceLock<Lab> = OnceLock::new();
     LAB.get_or_init(|| {
         let mut lab = Lab::start(&LabOptions::default()).unwrap();
-        lab.set_resources("[[resource]]\nupstream = \"shop\"\ntable = \"labels\"\ntags = [\"fixture\"]\n")
+        lab.set_resources(FIXTURES).unwrap();
             .unwrap();
         for group in ["contractors", "ci", "migrations"] {
             let claims = json!({ "client": "nightly", "claims": { "groups": [group] } });

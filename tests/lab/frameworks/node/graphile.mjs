@@ -18,13 +18,23 @@ if (process.argv[2] === "install") {
       done.push(name);
       await helpers.query("SELECT 1");
     },
-    fails: async () => { throw new Error("no"); },
+    fails: async () => {
+      throw new Error("no");
+    },
   };
   await runOnce({ ...options, taskList });
   console.log("once", done.sort());
-  const heard = new Promise((resolve) => { taskList.heard = async (payload) => resolve(payload); });
-  const runner = await run({ ...options, taskList, concurrency: 2, noHandleSignals: true, pollInterval: 60000,
-    crontab: "0 4 * * * hello" });
+  const heard = new Promise((resolve) => {
+    taskList.heard = async (payload) => resolve(payload);
+  });
+  const runner = await run({
+    ...options,
+    taskList,
+    concurrency: 2,
+    noHandleSignals: true,
+    pollInterval: 60000,
+    crontab: "0 4 * * * hello",
+  });
   await runner.addJob("heard", { by: "notification" });
   console.log("heard", await heard);
   await runner.stop();

@@ -24,8 +24,13 @@ const Post = new EntitySchema({
     body: { type: "text", nullable: true },
     published: { type: "boolean", default: false },
     version: { type: "integer", version: true },
-    labels: { kind: "m:n", entity: () => Label, pivotTable: "post_labels", joinColumn: "post_id",
-      inverseJoinColumn: "label_id" },
+    labels: {
+      kind: "m:n",
+      entity: () => Label,
+      pivotTable: "post_labels",
+      joinColumn: "post_id",
+      inverseJoinColumn: "label_id",
+    },
   },
 });
 const Label = new EntitySchema({
@@ -34,12 +39,20 @@ const Label = new EntitySchema({
   properties: { id: { type: "integer", primary: true, autoincrement: true }, name: { type: "text" } },
 });
 
-const orm = await MikroORM.init({ entities: [Author, Post, Label], clientUrl: process.env.DATABASE_URL,
-  pool: { min: 2, max: 4 }, ensureDatabase: false });
+const orm = await MikroORM.init({
+  entities: [Author, Post, Label],
+  clientUrl: process.env.DATABASE_URL,
+  pool: { min: 2, max: 4 },
+  ensureDatabase: false,
+});
 console.log("connected", await orm.isConnected());
 const em = orm.em.fork();
-const author = em.create("Author", { name: "Cleo", email: "cleo@example.com", settings: { theme: "dark" },
-  keywords: ["a"] });
+const author = em.create("Author", {
+  name: "Cleo",
+  email: "cleo@example.com",
+  settings: { theme: "dark" },
+  keywords: ["a"],
+});
 const labels = await em.find("Label", { id: { $lte: 2 } }, { orderBy: { id: "asc" } });
 const post = em.create("Post", { author, title: "first", labels });
 for (let n = 0; n < 10; n += 1) em.create("Post", { author, title: `bulk ${n}` });
@@ -48,24 +61,59 @@ console.log("flushed", author.id, author.mood, post.labels.length);
 for (const bulk of await em.find("Post", { title: { $like: "bulk%" } })) bulk.body = bulk.title + "!";
 await em.flush();
 await em.transactional(async (outer) => {
-  await outer.transactional(async (inner) => {
-    await inner.nativeUpdate("Post", { title: "first" }, { title: "inner" });
-    throw new Error("back");
-  }).catch((error) => console.log("savepoint", error.message));
+  await outer
+    .transactional(async (inner) => {
+      await inner.nativeUpdate("Post", { title: "first" }, { title: "inner" });
+      throw new Error("back");
+    })
+    .catch((error) => console.log("savepoint", error.message));
   const locked = await outer.findOne("Post", { title: "first" }, { lockMode: LockMode.PESSIMISTIC_WRITE });
   console.log("locked", locked.title);
 });
-console.log("upsert", (await em.fork().upsert("Author", { name: "Cleo II", email: "cleo@example.com",
-  settings: {}, keywords: [] })).name);
-const found = await orm.em.fork().find("Author", { posts: { title: "first" } },
-  { populate: ["posts.labels"], orderBy: { posts: { id: "asc" } } });
-console.log("eager", found.map(({ name, posts }) => [name, posts.getItems().length,
-  posts.getItems()[0].labels.getItems().map((label) => label.name)]));
-console.log("counted", await orm.em.fork().findAndCount("Post", { published: true }, { limit: 2 })
-  .then(([rows, count]) => [rows.length, count]));
+console.log(
+  "upsert",
+  (
+    await em
+      .fork()
+      .upsert("Author", { name: "Cleo II", email: "cleo@example.com", settings: {}, keywords: [] })
+  ).name,
+);
+const found = await orm.em
+  .fork()
+  .find(
+    "Author",
+    { posts: { title: "first" } },
+    { populate: ["posts.labels"], orderBy: { posts: { id: "asc" } } },
+  );
+console.log(
+  "eager",
+  found.map(({ name, posts }) => [
+    name,
+    posts.getItems().length,
+    posts
+      .getItems()[0]
+      .labels.getItems()
+      .map((label) => label.name),
+  ]),
+);
+console.log(
+  "counted",
+  await orm.em
+    .fork()
+    .findAndCount("Post", { published: true }, { limit: 2 })
+    .then(([rows, count]) => [rows.length, count]),
+);
 console.log("raw", await em.getConnection().execute("SELECT name FROM labels WHERE id = ?", [1]));
-console.log("batch", await em.fork().insertMany("Post", [{ author, title: "x" }, { author, title: "y" }])
-  .then((ids) => ids.length));
+console.log(
+  "batch",
+  await em
+    .fork()
+    .insertMany("Post", [
+      { author, title: "x" },
+      { author, title: "y" },
+    ])
+    .then((ids) => ids.length),
+);
 console.log("deleted", await em.fork().nativeDelete("Post", { author: author.id }));
 await orm.close(true);
 console.log("done");

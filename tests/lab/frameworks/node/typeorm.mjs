@@ -27,9 +27,21 @@ const Post = new EntitySchema({
     version: { type: Number, version: true },
   },
   relations: {
-    author: { type: "many-to-one", target: "Author", joinColumn: { name: "author_id" }, inverseSide: "posts" },
-    labels: { type: "many-to-many", target: "Label", joinTable: {
-      name: "post_labels", joinColumn: { name: "post_id" }, inverseJoinColumn: { name: "label_id" } } },
+    author: {
+      type: "many-to-one",
+      target: "Author",
+      joinColumn: { name: "author_id" },
+      inverseSide: "posts",
+    },
+    labels: {
+      type: "many-to-many",
+      target: "Label",
+      joinTable: {
+        name: "post_labels",
+        joinColumn: { name: "post_id" },
+        inverseJoinColumn: { name: "label_id" },
+      },
+    },
   },
 });
 const Label = new EntitySchema({
@@ -38,13 +50,23 @@ const Label = new EntitySchema({
   columns: { id: { type: Number, primary: true, generated: "increment" }, name: { type: "text" } },
 });
 
-const source = new DataSource({ type: "postgres", url: process.env.DATABASE_URL, entities: [Author, Post, Label],
-  poolSize: 4, installExtensions: false, applicationName: "typeorm" });
+const source = new DataSource({
+  type: "postgres",
+  url: process.env.DATABASE_URL,
+  entities: [Author, Post, Label],
+  poolSize: 4,
+  installExtensions: false,
+  applicationName: "typeorm",
+});
 await source.initialize();
 const runner = source.createQueryRunner();
 const table = await runner.getTable("posts");
 console.log("columns", table.columns.map(({ name, type }) => `${name} ${type}`).sort());
-console.log("keys", table.foreignKeys.map(({ name }) => name), table.indices.map(({ name }) => name));
+console.log(
+  "keys",
+  table.foreignKeys.map(({ name }) => name),
+  table.indices.map(({ name }) => name),
+);
 console.log("has", await runner.hasTable("labels"), await runner.getCurrentSchema());
 await runner.release();
 const authors = source.getRepository("Author");
@@ -56,26 +78,48 @@ console.log("upsert", (await authors.findOneBy({ email: "cleo@example.com" })).n
 await source.transaction(async (manager) => {
   const labels = await manager.getRepository("Label").find({ order: { id: "ASC" }, take: 2 });
   await manager.save("Post", { title: "first", author, labels });
-  await manager.transaction(async (inner) => {
-    await inner.update("Post", { title: "first" }, { title: "inner" });
-    throw new Error("back");
-  }).catch((error) => console.log("savepoint", error.message));
-  const locked = await manager.findOne("Post", { where: { title: "first" }, lock: { mode: "pessimistic_write" } });
+  await manager
+    .transaction(async (inner) => {
+      await inner.update("Post", { title: "first" }, { title: "inner" });
+      throw new Error("back");
+    })
+    .catch((error) => console.log("savepoint", error.message));
+  const locked = await manager.findOne("Post", {
+    where: { title: "first" },
+    lock: { mode: "pessimistic_write" },
+  });
   console.log("locked", locked.title);
-  const skip = await manager.createQueryBuilder("Post", "p").setLock("pessimistic_write").setOnLocked("skip_locked")
-    .where("p.title = :title", { title: "first" }).getOne();
+  const skip = await manager
+    .createQueryBuilder("Post", "p")
+    .setLock("pessimistic_write")
+    .setOnLocked("skip_locked")
+    .where("p.title = :title", { title: "first" })
+    .getOne();
   console.log("skip", skip.title);
 });
-await source.transaction("SERIALIZABLE", async (manager) => {
-  await manager.delete("Post", { title: "first" });
-  throw new Error("undo");
-}).catch((error) => console.log("rolled back", error.message));
+await source
+  .transaction("SERIALIZABLE", async (manager) => {
+    await manager.delete("Post", { title: "first" });
+    throw new Error("undo");
+  })
+  .catch((error) => console.log("rolled back", error.message));
 const eager = await posts.find({ where: { title: "first" }, relations: { author: true, labels: true } });
-console.log("eager", eager.map(({ title, author, labels }) => [title, author.name, labels.map(({ name }) => name)]));
-await posts.save([...Array(30).keys()].map((n) => ({ title: `bulk ${n}`, author })), { chunk: 10 });
+console.log(
+  "eager",
+  eager.map(({ title, author, labels }) => [title, author.name, labels.map(({ name }) => name)]),
+);
+await posts.save(
+  [...Array(30).keys()].map((n) => ({ title: `bulk ${n}`, author })),
+  { chunk: 10 },
+);
 console.log("counted", await posts.countBy({ author: { id: author.id } }));
-const changed = await posts.createQueryBuilder().update().set({ price: () => "price + 1" })
-  .where("title LIKE 'bulk 1%'").returning(["price"]).execute();
+const changed = await posts
+  .createQueryBuilder()
+  .update()
+  .set({ price: () => "price + 1" })
+  .where("title LIKE 'bulk 1%'")
+  .returning(["price"])
+  .execute();
 console.log("changed", changed.affected, changed.raw[0]);
 await posts.increment({ title: "bulk 2" }, "price", 5);
 const first = await posts.findOneBy({ title: "bulk 3" });
@@ -86,7 +130,10 @@ const streaming = await posts.createQueryBuilder("p").select("p.id").stream();
 let streamed = 0;
 for await (const row of streaming) streamed += row ? 1 : 0;
 console.log("streamed", streamed);
-console.log("removed", (await posts.remove(await posts.find({ where: { author: { id: author.id } } }))).length);
+console.log(
+  "removed",
+  (await posts.remove(await posts.find({ where: { author: { id: author.id } } }))).length,
+);
 await Promise.all([...Array(20).keys()].map((n) => posts.findOneBy({ id: n })));
 await source.destroy();
 console.log("done");

@@ -1,4 +1,4 @@
-"""asyncpg, what a test suite needs beside reading and changing rows: COPY, LISTEN, temporary tables, TRUNCATE."""
+"""asyncpg, what a test suite needs beside changing rows: COPY, LISTEN, temporary tables, MERGE, scripts."""
 
 import asyncio
 import os
@@ -10,14 +10,22 @@ async def main():
     pool = await asyncpg.create_pool(os.environ["DATABASE_URL"], min_size=2, max_size=4)
     async with pool.acquire() as connection:
         rows = [(3 + n, f"label {n}") for n in range(1, 20)]
-        print("copied", await connection.copy_records_to_table("labels", records=rows, columns=["id", "name"]))
-        print("sequence", await connection.fetchval("SELECT setval('labels_id_seq', (SELECT max(id) FROM labels))"))
+        print(
+            "copied", await connection.copy_records_to_table("labels", records=rows, columns=["id", "name"])
+        )
+        print(
+            "sequence",
+            await connection.fetchval("SELECT setval('labels_id_seq', (SELECT max(id) FROM labels))"),
+        )
         await connection.execute("CREATE TEMP TABLE staging (id bigint, note text)")
         await connection.copy_records_to_table("staging", records=[(1, "one"), (2, "two")])
         print("staged", await connection.fetchval("SELECT count(*) FROM staging"))
-        print("merged", await connection.execute(
-            "MERGE INTO posts p USING staging s ON p.id = s.id WHEN MATCHED THEN UPDATE SET body = s.note"
-        ))
+        print(
+            "merged",
+            await connection.execute(
+                "MERGE INTO posts p USING staging s ON p.id = s.id WHEN MATCHED THEN UPDATE SET body = s.note"
+            ),
+        )
         heard = asyncio.Queue()
         await connection.add_listener("news", lambda *note: heard.put_nowait(note[3]))
         await pool.execute("NOTIFY news, 'one'")

@@ -9,7 +9,11 @@ from playhouse.reflection import Introspector
 database = PooledPostgresqlDatabase(os.environ["PGDATABASE"], max_connections=3)
 database.connect()
 print("tables", sorted(database.get_tables()), [i.name for i in database.get_indexes("posts")])
-print("columns", [c.name for c in database.get_columns("authors")], database.get_foreign_keys("posts")[0].dest_table)
+print(
+    "columns",
+    [c.name for c in database.get_columns("authors")],
+    database.get_foreign_keys("posts")[0].dest_table,
+)
 models = Introspector.from_database(database).generate_models(literal_column_names=True)
 Author, Post, Label = models["authors"], models["posts"], models["labels"]
 author = Author.create(name="Cleo", email="cleo@example.com", mood="ok", settings="{}", keywords="{}")
@@ -26,7 +30,12 @@ upsert = Author.insert(name="Cleo II", email="cleo@example.com").on_conflict(
 )
 print("upsert", upsert.returning(Author.name).execute()[0].name)
 print("updated", Post.update(version=Post.version + 1).where(Post.title.startswith("bulk 1")).execute())
-query = Author.select(Author.name, fn.COUNT(Post.id).alias("n")).join(Post).group_by(Author.name).order_by(Author.name)
+query = (
+    Author.select(Author.name, fn.COUNT(Post.id).alias("n"))
+    .join(Post)
+    .group_by(Author.name)
+    .order_by(Author.name)
+)
 print("grouped", [(a.name, a.n) for a in query])
 print("deleted", Post.delete().where(Post.title.startswith("bulk")).execute())
 database.close()

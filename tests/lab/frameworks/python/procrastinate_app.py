@@ -31,7 +31,9 @@ async def main():
             await locked.defer_async()
         except procrastinate.exceptions.AlreadyEnqueued:
             print("enqueued already")
-        await app.run_worker_async(wait=False, install_signal_handlers=False, concurrency=2, listen_notify=True)
+        await app.run_worker_async(
+            wait=False, install_signal_handlers=False, concurrency=2, listen_notify=True
+        )
         print("worked", sorted(map(str, done)))
         print("listed", len(list(await app.job_manager.list_jobs_async(status="succeeded"))))
 

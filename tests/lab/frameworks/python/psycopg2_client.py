@@ -13,14 +13,20 @@ connection.set_client_encoding("UTF8")
 extras.register_composite("money_amount", connection)
 extras.register_default_jsonb(connection)
 with connection, connection.cursor() as cursor:
-    cursor.execute("SELECT ROW(1.5, 'EUR')::money_amount, 'ok'::mood, ARRAY['sad']::mood[], '{\"a\": 1}'::jsonb")
+    cursor.execute(
+        "SELECT ROW(1.5, 'EUR')::money_amount, 'ok'::mood, ARRAY['sad']::mood[], '{\"a\": 1}'::jsonb"
+    )
     print("types", cursor.fetchone())
-    cursor.execute("INSERT INTO authors (name, email) VALUES (%s, %s) RETURNING id, mood", ("Cleo", "cleo@example.com"))
+    cursor.execute(
+        "INSERT INTO authors (name, email) VALUES (%s, %s) RETURNING id, mood", ("Cleo", "cleo@example.com")
+    )
     print("inserted", cursor.fetchone())
     cursor.execute("SELECT title FROM posts WHERE author_id = 1 ORDER BY id FOR UPDATE")
     print("locked", cursor.rowcount)
 with connection, connection.cursor() as cursor:
-    extras.execute_batch(cursor, "UPDATE posts SET version = %s WHERE id = %s", [(n, n) for n in range(1, 50)], page_size=20)
+    extras.execute_batch(
+        cursor, "UPDATE posts SET version = %s WHERE id = %s", [(n, n) for n in range(1, 50)], page_size=20
+    )
     rows = [(3, f"bulk {n}") for n in range(30)]
     sql = "INSERT INTO posts (author_id, title) VALUES %s RETURNING id"
     print("values", len(extras.execute_values(cursor, sql, rows, page_size=10, fetch=True)))
@@ -70,6 +76,10 @@ with connection, connection.cursor() as cursor:
     print("sequence", cursor.fetchone())
     cursor.execute("SELECT pg_try_advisory_xact_lock(42), pg_advisory_lock(43), pg_advisory_unlock(43)")
     print("advisory", cursor.fetchone()[0])
+    cursor.execute("DELETE FROM post_labels")
+    print("deleted", cursor.rowcount)
+    cursor.execute("TRUNCATE post_labels RESTART IDENTITY")
+    print("emptied", cursor.statusmessage)
     cursor.execute("LOCK TABLE labels IN SHARE ROW EXCLUSIVE MODE")
     print("table lock", cursor.statusmessage)
 connection.set_isolation_level(ISOLATION_LEVEL_AUTOCOMMIT)

@@ -25,14 +25,22 @@ def work(session, base, email):
             session.execute(insert(Author).values(name="x", email="ada@example.com"))
     except IntegrityError:
         print("savepoint")
-    locked = session.scalars(select(Post).where(Post.authors == author).order_by(Post.id).with_for_update(of=Post))
+    locked = session.scalars(
+        select(Post).where(Post.authors == author).order_by(Post.id).with_for_update(of=Post)
+    )
     print("locked", locked.first().title)
     upsert = postgresql.insert(Author).values(name="Cleo II", email=email)
     upsert = upsert.on_conflict_do_update(index_elements=["email"], set_={"name": upsert.excluded.name})
     print("upsert", session.scalar(upsert.returning(Author.name)))
     session.execute(update(Post), [{"id": post.id, "body": "new"} for post in author.posts_collection])
-    print("in bulk", len(session.scalars(insert(Label).returning(Label.id),
-        [{"name": f"{email} {n}"} for n in range(1200)]).all()))
+    print(
+        "in bulk",
+        len(
+            session.scalars(
+                insert(Label).returning(Label.id), [{"name": f"{email} {n}"} for n in range(1200)]
+            ).all()
+        ),
+    )
     few = select(Post.id).where(Post.id < 4).cte("few")
     print("with", session.scalar(select(func.count()).select_from(few)))
     streamed = session.execute(select(Post.id).execution_options(yield_per=50))
@@ -47,9 +55,18 @@ def work(session, base, email):
 for driver in ("psycopg2", "psycopg"):
     engine = create_engine(f"postgresql+{driver}{URL}", pool_size=2, pool_pre_ping=True)
     inspector = inspect(engine)
-    print("tables", inspector.get_table_names(), inspector.get_view_names(), inspector.get_enums()[0]["labels"])
+    print(
+        "tables",
+        inspector.get_table_names(),
+        inspector.get_view_names(),
+        inspector.get_enums()[0]["labels"],
+    )
     print("columns", [(c["name"], str(c["type"])) for c in inspector.get_columns("authors")])
-    print("keys", inspector.get_foreign_keys("posts")[0]["constrained_columns"], inspector.get_indexes("posts")[0]["name"])
+    print(
+        "keys",
+        inspector.get_foreign_keys("posts")[0]["constrained_columns"],
+        inspector.get_indexes("posts")[0]["name"],
+    )
     metadata = MetaData()
     metadata.reflect(engine, views=True)
     print("reflected", sorted(metadata.tables))
@@ -57,7 +74,9 @@ for driver in ("psycopg2", "psycopg"):
     base.prepare(autoload_with=engine)
     with Session(engine) as session:
         work(session, base, f"{driver}@example.com")
-    with engine.connect().execution_options(isolation_level="SERIALIZABLE", postgresql_readonly=True) as connection:
+    with engine.connect().execution_options(
+        isolation_level="SERIALIZABLE", postgresql_readonly=True
+    ) as connection:
         print("read only", connection.scalar(text("SHOW transaction_isolation")))
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         print("autocommit", connection.scalar(text("SELECT count(*) FROM authors")))

@@ -53,14 +53,23 @@ async def main():
                 await Author.create(name="x", email="ada@example.com", using_db=inner)
         except IntegrityError:
             print("inner", "rolled back")
-        locked = await Post.filter(title="first").using_db(connection).select_for_update(skip_locked=True).get()
+        locked = (
+            await Post.filter(title="first").using_db(connection).select_for_update(skip_locked=True).get()
+        )
         print("locked", locked.title)
     await Post.bulk_create([Post(author=author, title=f"bulk {n}") for n in range(30)], batch_size=10)
-    print("eager", [(p.title, p.author.name, sorted(x.name for x in p.labels))
-        for p in await Post.filter(title="first").prefetch_related("author", "labels")])
+    print(
+        "eager",
+        [
+            (p.title, p.author.name, sorted(x.name for x in p.labels))
+            for p in await Post.filter(title="first").prefetch_related("author", "labels")
+        ],
+    )
     print("grouped", await Author.annotate(n=Count("posts")).order_by("id").values_list("name", "n"))
     print("updated", await Post.filter(title__startswith="bulk 1").update(version=4))
-    print("fresh", (await Author.update_or_create(email="cleo@example.com", defaults={"name": "Cleo II"}))[1])
+    print(
+        "fresh", (await Author.update_or_create(email="cleo@example.com", defaults={"name": "Cleo II"}))[1]
+    )
     print("deleted", await Post.filter(author=author).delete())
     await Tortoise.close_connections()
 
