@@ -63,6 +63,9 @@ pub enum Refusal {
     NoLease = 3,
     /// The socket's storage could not be made.
     NoStorage = 4,
+    /// A datagram or connection that must stay in its job, and that another socket was about to receive. Only
+    /// counted: where that is seen, the sender is not known.
+    Receiver = 5,
 }
 
 /// Counters of the map `STATS` (`u64`, one value per CPU). The kernel side adds to them; the agent sums them.
@@ -70,27 +73,27 @@ pub enum Refusal {
 pub mod stat {
     /// Events lost because the ring was full. The maps still hold the changes that these events were about,
     /// and `STATS` still counts the refusals.
-    pub const EVENTS_LOST: u32 = 5;
+    pub const EVENTS_LOST: u32 = 6;
     /// Redirected connections that found the flow map full: the agent closes them.
-    pub const FLOWS_FULL: u32 = 6;
+    pub const FLOWS_FULL: u32 = 7;
     /// Forks and execs that found the node or image map full: the process can't be attributed, so its traffic
     /// is denied.
-    pub const NODES_FULL: u32 = 7;
+    pub const NODES_FULL: u32 = 8;
     /// Processes killed because as many as allowed were followed already.
-    pub const TASKS_FULL: u32 = 8;
+    pub const TASKS_FULL: u32 = 9;
     /// Connections redirected.
-    pub const REDIRECTED: u32 = 9;
+    pub const REDIRECTED: u32 = 10;
     /// Connections to a listener of the same job, let through.
-    pub const OWN_LISTENER: u32 = 10;
+    pub const OWN_LISTENER: u32 = 11;
     /// Jobs that found the map of unidentified jobs full: their processes are granted nothing.
-    pub const UNIDENTIFIED_FULL: u32 = 11;
+    pub const UNIDENTIFIED_FULL: u32 = 12;
     /// New cgroups that found the map of cgroups full: no rule follows what executes in them.
-    pub const CGROUPS_FULL: u32 = 12;
+    pub const CGROUPS_FULL: u32 = 13;
     /// Forks and execs in a job that already has its whole share of nodes or images: the process can't be
     /// attributed, so its traffic is denied.
-    pub const SHARE_FULL: u32 = 13;
+    pub const SHARE_FULL: u32 = 14;
     /// How many counters there are.
-    pub const COUNT: u32 = 14;
+    pub const COUNT: u32 = 15;
 }
 
 /// Words of the array `WORDS` (`u64`).
@@ -105,8 +108,11 @@ pub mod word {
     /// what it tags and corrects the count from the task map from time to time. Either write may undo an
     /// addition that is under way.
     pub const TASKS: u32 = 2;
+    /// Forks of processes that are not followed although a rule by user or cgroup matches them. The kernel
+    /// side adds to it atomically; the agent reads it while it searches for such processes.
+    pub const MATCHED_FORKS: u32 = 3;
     /// How many words there are.
-    pub const COUNT: u32 = 3;
+    pub const COUNT: u32 = 4;
 }
 
 plain_data!(Event);

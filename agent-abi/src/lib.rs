@@ -41,12 +41,12 @@ pub use lineage::{
     Node, TaskTag,
 };
 pub use sockets::{
-    Datagram, Flow, FlowKey, Listener, SOCKET_LISTENS, SOCKET_REDIRECTED_V4, SOCKET_REDIRECTED_V6,
-    SOCKET_STAMPED, SocketTag, mapped,
+    Datagram, Flow, FlowKey, Listener, SOCKET_LISTENS, SOCKET_OWN, SOCKET_OWN_ANSWERED, SOCKET_REDIRECTED_V4,
+    SOCKET_REDIRECTED_V6, SOCKET_ROAMS, SOCKET_SEEN, SOCKET_STAMPED, SocketTag, mapped,
 };
 
 /// Version of these layouts; pinned maps live in a directory that is named after this number.
-pub const LAYOUT: u32 = 4;
+pub const LAYOUT: u32 = 5;
 
 /// Processes followed at once, over all jobs, unless the configuration says otherwise. Once there are so
 /// many, a followed process that forks is killed, and so is a process that a rule would begin a job with.
@@ -81,15 +81,15 @@ mod tests {
         assert_eq!(
             (LAYOUT, [tags, nodes, images, sockets, unidentified, jobs, counts]),
             (
-                4,
+                5,
                 [
                     [40, 16, 32],
                     [40, 16, 32],
                     [3_344, 16, 1_296],
-                    [48, 24, 32],
+                    [56, 24, 32],
                     [40, 32, 36],
                     [16, 24, 16],
-                    [65_536, 3, 14]
+                    [65_536, 4, 15]
                 ]
             )
         );

@@ -16,17 +16,31 @@ pub struct SocketTag {
     pub tgid: u32,
     /// Its user id at connect; 0 before.
     pub uid: u32,
-    /// [`SOCKET_STAMPED`], [`SOCKET_REDIRECTED_V4`], [`SOCKET_REDIRECTED_V6`] or [`SOCKET_LISTENS`].
+    /// One of the states below.
     pub state: u32,
     /// Port of the original destination, host byte order; valid in the two redirected states.
     pub port: u32,
     /// Address of the original destination, network byte order; IPv4 as `::ffff:a.b.c.d`. Valid in the two
     /// redirected states.
     pub address: [u32; 4],
+    /// [`SOCKET_SEEN`] or 0.
+    pub flags: u32,
+    /// Always 0; keeps the layout free of implicit padding.
+    pub reserved: u32,
 }
+
+/// Flag: a job has made the socket in a cgroup where the kernel side sees each packet that leaves.
+pub const SOCKET_SEEN: u32 = 1;
 
 /// State: made by a followed process, not redirected.
 pub const SOCKET_STAMPED: u32 = 0;
+/// State of a UDP socket: it has been connected, or has sent, to what is no resolver. Each of its datagrams
+/// is judged by its own headers, for ever.
+pub const SOCKET_ROAMS: u32 = 2;
+/// State of a TCP socket: on its way to a listener of its own job; no other may answer it.
+pub const SOCKET_OWN: u32 = 3;
+/// State of a TCP socket: answered by a listener of its own job.
+pub const SOCKET_OWN_ANSWERED: u32 = 5;
 /// State: redirected to the IPv4 listener.
 pub const SOCKET_REDIRECTED_V4: u32 = 4;
 /// State: redirected to the IPv6 listener.

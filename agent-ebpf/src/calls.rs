@@ -15,8 +15,12 @@ pub const ALLOW: i32 = 1;
 /// A cgroup program's answer that fails the call: with EPERM, unless `bpf_set_retval` named another error.
 pub const REFUSE: i32 = 0;
 
-/// Socket type of TCP (linux/net.h).
+/// Socket types of TCP and UDP (linux/net.h).
 pub const SOCK_STREAM: u32 = 1;
+pub const SOCK_DGRAM: u32 = 2;
+
+/// Tells a socket look-up to look in the caller's network namespace (BPF_F_CURRENT_NETNS).
+pub const CURRENT_NETNS: u64 = u64::MAX;
 
 /// 127.0.0.1, network byte order.
 pub const LOOPBACK_V4: u32 = u32::from_be_bytes([127, 0, 0, 1]).to_be();
@@ -119,4 +123,14 @@ pub fn is_mapped(address: &[u32; 4]) -> bool {
 #[inline(always)]
 pub fn is_unspecified(address: &[u32; 4]) -> bool {
     address[3] == 0 && (is_mapped(address) || address[0] == 0 && address[1] == 0 && address[2] == 0)
+}
+
+/// Whether an address is one of 127.0.0.0/8, mapped, or ::1.
+#[inline(always)]
+pub fn is_loopback(address: &[u32; 4]) -> bool {
+    if is_mapped(address) {
+        u32::from_be(address[3]) >> 24 == 127
+    } else {
+        address[0] == 0 && address[1] == 0 && address[2] == 0 && address[3] == LOOPBACK_V6[3]
+    }
 }

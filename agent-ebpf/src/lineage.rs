@@ -37,6 +37,7 @@ pub fn lineal_fork(ctx: BtfTracePointContext) -> i32 {
     let Some(creator) = tag_of(current_tgid()) else {
         // A process that reuses a PID must not inherit the tag of the process that had it before.
         remove_tag(tgid);
+        rules::on_fork(uid());
         return 0;
     };
     // SAFETY: the tracepoint's own task_struct; offsets from this kernel's BTF.

@@ -6,7 +6,8 @@
 //! - [`redirect`] sends their TCP connections to the agent's listener ([`listening`]), [`publish`] tells the
 //!   agent where each was meant to go, and [`getpeername`] shows that destination to the process.
 //! - [`binds`] keeps everybody else off the agent's ports.
-//! - [`datagrams`] and [`options`] refuse what cannot be redirected: UDP, and source routes.
+//! - [`datagrams`] and [`options`] refuse what cannot be redirected: UDP, and source routes. [`egress`]
+//!   judges the packets that no call shows, and those that stay in their job ([`receivers`], [`packets`]).
 //! - [`shares`] bounds what one job can take of the maps that all jobs share.
 //!
 //! The programs decide nothing about content: that is the agent's work. A process outside every job costs
@@ -20,6 +21,7 @@
 mod binds;
 mod calls;
 mod datagrams;
+mod egress;
 mod events;
 mod getpeername;
 mod image;
@@ -28,7 +30,9 @@ mod listening;
 mod maps;
 mod offsets;
 mod options;
+mod packets;
 mod publish;
+mod receivers;
 mod redirect;
 mod rules;
 mod shares;

@@ -1,5 +1,6 @@
-//! Refuses socket options that set a source route. A redirected connection is addressed to 127.0.0.1 or ::1;
-//! a source route would carry its packets elsewhere first.
+//! Refuses socket options that would carry packets elsewhere. A redirected connection is addressed to
+//! 127.0.0.1 or ::1; a source route would carry its packets elsewhere first. Sockets that share a port may
+//! have a program choose among them; no look-up could tell which of them it will choose.
 
 use agent_abi::Refusal;
 use aya_ebpf::{macros::cgroup_sockopt, programs::SockoptContext};
@@ -14,6 +15,10 @@ use crate::{
 /// The kernel shows a program this much of an option's value at most.
 const PAGE_BYTES: i32 = 4_096;
 
+/// asm-generic/socket.h
+const SOL_SOCKET: i32 = 1;
+const SO_ATTACH_REUSEPORT_CBPF: i32 = 51;
+const SO_ATTACH_REUSEPORT_EBPF: i32 = 52;
 /// linux/in.h
 const IPPROTO_IP: i32 = 0;
 const IP_OPTIONS: i32 = 4;
@@ -35,14 +40,15 @@ pub fn lineal_setsockopt(ctx: SockoptContext) -> i32 {
         // SAFETY: the context's own field.
         unsafe { (&raw mut (*context).optlen).write_volatile(0) };
     }
-    let routes = match level {
+    let elsewhere = match level {
+        SOL_SOCKET => matches!(option, SO_ATTACH_REUSEPORT_CBPF | SO_ATTACH_REUSEPORT_EBPF),
         IPPROTO_IP => option == IP_OPTIONS,
         IPPROTO_IPV6 => {
             matches!(option, IPV6_2292RTHDR | IPV6_2292PKTOPTIONS | IPV6_RTHDRDSTOPTS | IPV6_RTHDR)
         }
         _ => false,
     };
-    if !routes {
+    if !elsewhere {
         return ALLOW;
     }
     let tgid = current_tgid();

@@ -7,7 +7,8 @@
 //! and is left to `datagrams`.
 
 use agent_abi::{
-    Refusal, SOCKET_REDIRECTED_V4, SOCKET_REDIRECTED_V6, SOCKET_STAMPED, SocketTag, TaskTag, mapped, stat,
+    Refusal, SOCKET_OWN, SOCKET_REDIRECTED_V4, SOCKET_REDIRECTED_V6, SOCKET_SEEN, SOCKET_STAMPED, SocketTag,
+    TaskTag, mapped, stat,
 };
 use aya_ebpf::{
     bindings::bpf_sock_addr,
@@ -37,7 +38,7 @@ pub fn lineal_connect4(ctx: SockAddrContext) -> i32 {
     // SAFETY: the context's own fields.
     let (kind, address) = unsafe { ((*context).type_, (*context).user_ip4) };
     if kind != SOCK_STREAM {
-        return datagrams::judge(context, &tag, mapped(address));
+        return datagrams::connect(context, &tag, mapped(address));
     }
     redirect(&ctx, &tag, mapped(address), Via::V4)
 }
@@ -51,7 +52,7 @@ pub fn lineal_connect6(ctx: SockAddrContext) -> i32 {
     let kind = unsafe { (*context).type_ };
     let address = address_v6(&ctx);
     if kind != SOCK_STREAM {
-        return datagrams::judge(context, &tag, address);
+        return datagrams::connect(context, &tag, address);
     }
     let via = if is_mapped(&address) { Via::Mapped } else { Via::V6 };
     redirect(&ctx, &tag, address, via)
@@ -66,6 +67,18 @@ enum Via {
     Mapped,
     /// An IPv6 socket: ::1.
     V6,
+}
+
+impl Via {
+    /// Where the kernel would connect a socket that names no address. That is what the agent is told, and
+    /// what getpeername shows.
+    #[inline(always)]
+    fn loopback(self) -> [u32; 4] {
+        match self {
+            Self::V4 | Self::Mapped => mapped(LOOPBACK_V4),
+            Self::V6 => LOOPBACK_V6,
+        }
+    }
 }
 
 /// Redirects a connection, refuses it, or lets it through to a loopback listener of its own job. Returns the
@@ -83,9 +96,12 @@ fn redirect(ctx: &SockAddrContext, tag: &TaskTag, address: [u32; 4], via: Via) -
     if !lease_holds() {
         return refuse(Refusal::NoLease, tag, tgid, address, port);
     }
-    let found = find(ctx, tag, &address, port);
+    let found = find(ctx, tag, &address, port, storage.flags & SOCKET_SEEN != 0);
     if found == Found::OwnListener {
         count(stat::OWN_LISTENER);
+        // `egress` makes sure that no other job's listener, nor anybody else's, answers the connection.
+        storage.job = tag.job;
+        storage.state = SOCKET_OWN;
         if is_unspecified(&address) {
             // For 0.0.0.0 and :: the kernel would connect to the address that the socket is bound to, which
             // is not the loopback address whose listener was looked up.
@@ -104,7 +120,7 @@ fn redirect(ctx: &SockAddrContext, tag: &TaskTag, address: [u32; 4], via: Via) -
     storage.node = tag.node;
     storage.tgid = tgid;
     storage.uid = bpf_get_current_uid_gid() as u32;
-    storage.address = address;
+    storage.address = if is_unspecified(&address) { via.loopback() } else { address };
     storage.port = port;
     storage.state = if via == Via::V6 { SOCKET_REDIRECTED_V6 } else { SOCKET_REDIRECTED_V4 };
     go_to_loopback(context, via);

@@ -6,7 +6,7 @@
 
 use agent_abi::{
     EventKind, FILE_NAME_BYTES, RULE_BY_CGROUP, RULE_BY_EXE, RULE_BY_UID, RULE_NAME_BYTES, RULE_PATH_BYTES,
-    RuleKeys, Unidentified, stat,
+    RuleKeys, Unidentified, stat, word,
 };
 use aya_ebpf::{
     Global,
@@ -30,7 +30,7 @@ use crate::{
         OFF_KN_ID, OFF_KN_NAME, OFF_PATH_DENTRY, OFF_QSTR_NAME, OFF_ROOT_HIERARCHY, read,
     },
     tags,
-    words::count,
+    words::{count, fetch_add},
 };
 
 /// Which kinds of rules there are; the loader sets it: [`RULE_BY_UID`] | [`RULE_BY_CGROUP`] |
@@ -57,6 +57,21 @@ pub fn on_exec(task: *const u8, bprm: *const u8, tgid: u32, uid: u32) {
         };
     }
     begin(tgid, tags::execs_of(task), rule, image);
+}
+
+/// Counts the fork of an untagged process that a rule by user or cgroup matches: the agent, which searches
+/// for such processes as it starts, learns that there was one, even if it finds neither parent nor child.
+#[inline(always)]
+pub fn on_fork(uid: u32) {
+    let kinds = RULE_KINDS.load();
+    // SAFETY: only presence is asked.
+    let matched = unsafe {
+        kinds & RULE_BY_UID != 0 && UIDS.get(uid).is_some()
+            || kinds & RULE_BY_CGROUP != 0 && CGROUPS.get(bpf_get_current_cgroup_id()).is_some()
+    };
+    if matched {
+        let _ = fetch_add(word::MATCHED_FORKS, 1);
+    }
 }
 
 /// The rule that matches an execution, or [`BY_NAME`].

@@ -1,18 +1,20 @@
 //! Stamps the sockets that followed processes create, and refuses the kinds that the redirect can't see.
 
 use agent_abi::Refusal;
-use aya_ebpf::{macros::cgroup_sock, programs::SockContext};
+use aya_ebpf::{helpers::generated::bpf_set_retval, macros::cgroup_sock, programs::SockContext};
 
 use crate::{
-    calls::{ALLOW, REFUSE, SOCK_STREAM},
+    calls::{ALLOW, REFUSE, SOCK_DGRAM, SOCK_STREAM},
     events::refused,
     stamps::{socket_tag_or_insert, stamp_of},
     tags::{current_tgid, tag_of},
 };
 
-const SOCK_DGRAM: u32 = 2;
 const IPPROTO_TCP: u32 = 6;
 const IPPROTO_UDP: u32 = 17;
+const IPPROTO_MPTCP: u32 = 262;
+
+const ENOPROTOOPT: i32 = 92;
 
 /// Runs when an IPv4 or IPv6 socket is created.
 #[cgroup_sock(sock_create)]
@@ -27,6 +29,11 @@ pub fn lineal_sock_create(ctx: SockContext) -> i32 {
     let seen = matches!((kind, protocol), (SOCK_STREAM, IPPROTO_TCP) | (SOCK_DGRAM, IPPROTO_UDP));
     if !seen {
         refused(Refusal::SocketKind, &tag, tgid, [0; 4], protocol);
+        if protocol == IPPROTO_MPTCP {
+            // What a kernel with net.mptcp.enabled=0 says: programs then use TCP.
+            // SAFETY: the helper has no precondition.
+            let _ = unsafe { bpf_set_retval(-ENOPROTOOPT) };
+        }
         return REFUSE;
     }
     if socket_tag_or_insert(sk, &mut stamp_of(&tag, tgid)).is_null() {

@@ -11,7 +11,17 @@ use crate::maps::SOCKETS;
 /// The stamp of a socket that process `tgid` makes under `tag`.
 #[inline(always)]
 pub fn stamp_of(tag: &TaskTag, tgid: u32) -> SocketTag {
-    SocketTag { job: tag.job, node: tag.node, tgid, uid: 0, state: SOCKET_STAMPED, port: 0, address: [0; 4] }
+    SocketTag {
+        job: tag.job,
+        node: tag.node,
+        tgid,
+        uid: 0,
+        state: SOCKET_STAMPED,
+        port: 0,
+        address: [0; 4],
+        flags: 0,
+        reserved: 0,
+    }
 }
 
 /// The tag that a socket's stamp stands for: of the followed process that made the socket, if one did.
@@ -21,7 +31,13 @@ pub fn stamped(sk: *mut bpf_sock) -> Option<TaskTag> {
         return None;
     }
     // SAFETY: null or this socket's storage.
-    let SocketTag { job, node, .. } = *unsafe { socket_tag(sk).as_ref() }?;
+    tag_behind(unsafe { socket_tag(sk).as_ref() }?)
+}
+
+/// The tag that a stamp stands for.
+#[inline(always)]
+pub fn tag_behind(stamp: &SocketTag) -> Option<TaskTag> {
+    let SocketTag { job, node, .. } = *stamp;
     (job != 0).then_some(TaskTag { job, node, image: 0, born_ns: 0, execs: 0, reserved: 0 })
 }
 

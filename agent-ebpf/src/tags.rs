@@ -6,12 +6,15 @@ use agent_abi::{Node, TaskTag, stat, word};
 use aya_ebpf::{
     Global,
     bindings::BPF_ANY,
-    helpers::{bpf_get_current_pid_tgid, bpf_get_current_uid_gid, generated::bpf_send_signal},
+    helpers::{
+        bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
+        generated::{bpf_get_current_task_btf, bpf_send_signal},
+    },
 };
 
 use crate::{
     maps::{IMAGES, MARKS, NODES, TASKS},
-    offsets::{OFF_TASK_EXECS, field},
+    offsets::{OFF_TASK_EXECS, OFF_TASK_TGID, field},
     shares::Shared,
     words::{count, fetch_add, next_id},
 };
@@ -26,6 +29,14 @@ pub static PROCESSES_MAX: Global<u32> = Global::new(agent_abi::PROCESSES_MAX);
 #[inline(always)]
 pub fn current_tgid() -> u32 {
     (bpf_get_current_pid_tgid() >> 32) as u32
+}
+
+/// The current task's thread group, for the programs on packets: not every supported kernel gives them the
+/// helper.
+#[inline(always)]
+pub fn task_tgid() -> u32 {
+    // SAFETY: the kernel's own task_struct; the offset from this kernel's BTF.
+    unsafe { field(bpf_get_current_task_btf().cast::<u8>().cast_const(), &OFF_TASK_TGID) }
 }
 
 /// The current task's user.

@@ -2,6 +2,8 @@
 
 use agent_core::facts::{Access, Action, Detail, Facts, SqlFacts, SqlResource};
 
+use crate::parameters::ByParameters;
+
 /// How many accesses, functions and settings a text may have in total, and likewise each statement that it
 /// prepares. A text with more is `sql:unparsed`. The bound exists because a few bytes execute a prepared
 /// statement, and each execution has all of the statement's facts decided on and recorded.
@@ -13,8 +15,10 @@ pub const DEALLOCATES_MAX: usize = 64;
 /// The facts of one SQL text, and the prepared statements and cursors that it names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Analysis {
-    /// The facts of the whole text.
+    /// The facts of the whole text, whatever the values of its parameters.
     pub facts: Facts,
+    /// The facts by the values of its parameters, if they differ.
+    pub parameters: Option<Box<ByParameters>>,
     /// The statements that the text prepares: their names, and the facts of executing them.
     pub prepares: Vec<(Box<str>, Facts)>,
     /// The names of the prepared statements that the text executes.
@@ -39,6 +43,7 @@ impl Analysis {
         let access = Access { action: Action::SqlUnparsed, resource: SqlResource::Database.into() };
         Self {
             facts: Facts { accesses: vec![access], detail: Some(Detail::Sql(sql)), barred: None },
+            parameters: None,
             prepares: Vec::new(),
             executes: Vec::new(),
             fetches: Vec::new(),

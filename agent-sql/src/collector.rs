@@ -1,14 +1,12 @@
 //! Gathers the facts of a text while its tree is walked, and sorts them into their canonical form.
 
-use agent_core::{
-    facts::{Access, Action, Detail, Facts, Relation, SqlFacts, SqlResource},
-    postgres::{decides_reading, keeps_reading},
-};
+use agent_core::facts::{Access, Action, Detail, Facts, Relation, SqlFacts, SqlResource};
 use pg_raw_parse::{list::NodeList, nodes::RangeVar};
 
 use crate::{
     analysis::{Analysis, DEALLOCATES_MAX, FACTS_MAX},
-    reading::altered_reading,
+    parameters::{ByParameters, SetConfig},
+    settings::{Settings, Value},
 };
 
 /// The length at which the server cuts names, in bytes (`NAMEDATALEN`).
@@ -20,23 +18,16 @@ const TEMPORARY: u8 = b't';
 /// it, is certainly temporary.
 pub(crate) const TEMPORARY_SCHEMA: &str = "pg_temp";
 
-/// What a setting is changed to.
-pub(crate) enum Value<'a> {
-    /// The value that it had when the session began.
-    Initial,
-    /// This value.
-    Text(&'a str),
-    /// A value that the text does not tell, such as a parameter's.
-    Unknown,
-}
-
 /// The facts gathered so far.
 #[derive(Clone, Default)]
 pub(crate) struct Collector {
     pub(crate) accesses: Vec<Access>,
     pub(crate) functions: Vec<Box<str>>,
-    pub(crate) settings: Vec<Box<str>>,
-    pub(crate) alters_reading: Option<Box<str>>,
+    pub(crate) settings: Settings,
+    /// Calls of `set_config` that parameters decide.
+    pub(crate) calls: Vec<SetConfig>,
+    /// The number of each parameter, as often as it is referred to.
+    pub(crate) parameters: Vec<i32>,
     pub(crate) statements: u32,
     /// How many of the statements begin, end or divide a transaction.
     pub(crate) transaction_statements: u32,
@@ -91,21 +82,17 @@ impl Collector {
         }
     }
 
-    /// A change of a setting. The server ignores the case of settings' names, even of quoted ones.
-    pub(crate) fn setting(&mut self, name: &str, value: Value<'_>) {
-        let name: Box<str> = name.to_ascii_lowercase().into();
+    /// A change of a setting.
+    pub(crate) fn setting(&mut self, name: &str, value: &Value<'_>) {
         self.database(Action::SqlSet);
-        if decides_reading(&name) {
-            match value {
-                // The value at the session's beginning was checked then.
-                Value::Initial => return,
-                Value::Text(text) if keeps_reading(&name, text) => return,
-                Value::Text(_) | Value::Unknown => self.alters_reading = Some(name.clone()),
-            }
-        } else if &*name == "?" {
-            self.alters_reading = Some(name.clone());
+        self.settings.change(name, value);
+    }
+
+    /// The parameters that decide calls of `set_config` are not known here, nor ever.
+    pub(crate) fn settle_calls(&mut self) {
+        for call in std::mem::take(&mut self.calls) {
+            call.change(&mut self.settings, |_| None);
         }
-        self.settings.push(name);
     }
 
     /// A call of a function or operator, by the parts of its name, with `prefix` before them.
@@ -136,8 +123,7 @@ impl Collector {
     pub(crate) fn absorb(&mut self, inner: Self) {
         self.accesses.extend(inner.accesses);
         self.functions.extend(inner.functions);
-        self.settings.extend(inner.settings);
-        self.alters_reading = self.alters_reading.take().or(inner.alters_reading);
+        self.settings.absorb(inner.settings);
         self.reaches_every_row |= inner.reaches_every_row;
         self.nested_write |= inner.nested_write;
         self.table_lock |= inner.table_lock;
@@ -146,18 +132,18 @@ impl Collector {
         self.fetches.extend(inner.fetches);
     }
 
-    /// Takes the facts gathered, in their canonical form.
+    /// Takes the facts gathered, in their canonical form, but for calls that parameters decide.
     pub(crate) fn take_facts(&mut self, statements: u32) -> Facts {
-        let sql = SqlFacts {
+        let mut sql = SqlFacts {
             statements,
             non_transaction_statements: statements.saturating_sub(self.transaction_statements),
             has_where: !self.reaches_every_row,
             functions: canonical(&mut self.functions),
-            settings: canonical(&mut self.settings),
             writes_in_cte: self.nested_write,
             locks_tables: self.table_lock,
+            ..SqlFacts::default()
         };
-        let barred = self.alters_reading.take().map(|setting| altered_reading(&setting));
+        let barred = std::mem::take(&mut self.settings).put(&mut sql);
         Facts { accesses: canonical(&mut self.accesses), detail: Some(Detail::Sql(sql)), barred }
     }
 
@@ -166,7 +152,14 @@ impl Collector {
         if self.statements == 0 {
             self.database(Action::SqlEmpty);
         }
-        let facts = self.take_facts(self.statements);
+        let mut facts = self.take_facts(self.statements);
+        let mut parameters = None;
+        if !self.calls.is_empty() {
+            let calls = std::mem::take(&mut self.calls);
+            let by_parameters = ByParameters::new(facts, calls, &self.parameters);
+            facts = by_parameters.bound(|_| None);
+            parameters = Some(Box::new(by_parameters));
+        }
         let too_many = |facts: &Facts| facts.weight().items() > FACTS_MAX;
         if too_many(&facts) || self.prepares.iter().any(|(_, facts)| too_many(facts)) {
             return Analysis::unparsed("the text names too many relations and functions: send it in parts");
@@ -177,6 +170,7 @@ impl Collector {
             && self.deallocates.iter().all(|name| is_plain(name));
         Analysis {
             facts,
+            parameters,
             prepares: self.prepares,
             executes: canonical(&mut self.executes),
             fetches: canonical(&mut self.fetches),

@@ -7,10 +7,10 @@
 use agent_core::facts::{Action, Relation};
 use pg_raw_parse::{
     Node,
-    list::NodeList,
+    list::{CastNodeList, NodeList},
     nodes::{
-        AlterTableStmt, Constraint, CreateStmt, CreateTrigStmt, DropStmt, GrantStmt, IndexStmt, RangeVar,
-        RuleStmt,
+        AlterTableStmt, Constraint, CreateStmt, CreateTrigStmt, DefElem, DropStmt, GrantStmt, IndexStmt,
+        RangeVar, RuleStmt,
     },
     raw::{GrantTargetType, ObjectType},
 };
@@ -84,14 +84,12 @@ impl<'a> Walk<'a, '_> {
             | Node::DefineStmt(_) => Action::SqlCreate,
             Node::AlterCollationStmt(_)
             | Node::AlterDatabaseRefreshCollStmt(_)
-            | Node::AlterDatabaseSetStmt(_)
             | Node::AlterDatabaseStmt(_)
             | Node::AlterEnumStmt(_)
             | Node::AlterEventTrigStmt(_)
             | Node::AlterExtensionStmt(_)
             | Node::AlterFdwStmt(_)
             | Node::AlterForeignServerStmt(_)
-            | Node::AlterFunctionStmt(_)
             | Node::AlterOpFamilyStmt(_)
             | Node::AlterOperatorStmt(_)
             | Node::AlterStatsStmt(_)
@@ -108,7 +106,6 @@ impl<'a> Walk<'a, '_> {
             | Node::DropUserMappingStmt(_)
             | Node::DropdbStmt(_) => Action::SqlDrop,
             Node::AlterDefaultPrivilegesStmt(_)
-            | Node::AlterRoleSetStmt(_)
             | Node::AlterRoleStmt(_)
             | Node::CreateRoleStmt(_)
             | Node::DropRoleStmt(_)
@@ -158,9 +155,14 @@ impl<'a> Walk<'a, '_> {
                     self.push(parameter.defexpr(), Position::NESTED);
                 }
                 self.push(function.sql_body(), Position::NESTED);
+                self.options_set(function.options());
             }
             Node::CreateSchemaStmt(schema) => {
                 self.facts.database(Action::SqlCreate);
+                // Names in its elements are looked for in the new schema first.
+                if !schema.schema_elts().is_empty() {
+                    self.facts.settings.look_in(schema.schemaname());
+                }
                 self.push_all(schema.schema_elts(), Position::NESTED);
             }
             Node::CreateDomainStmt(domain) => {
@@ -186,6 +188,15 @@ impl<'a> Walk<'a, '_> {
         let schema = view.and_then(|view| made_relation(view).schema);
         if schema.as_deref() == Some(TEMPORARY_SCHEMA) {
             self.facts.database(Action::SqlCreate);
+        }
+    }
+
+    /// The settings among a function's options.
+    fn options_set(&mut self, options: &'a CastNodeList<DefElem>) {
+        for option in options {
+            if let Node::VariableSetStmt(set) = option.arg() {
+                self.set_for_later(Some(set));
+            }
         }
     }
 
@@ -255,6 +266,18 @@ impl<'a> Walk<'a, '_> {
             }
             Node::RefreshMatViewStmt(refresh) => {
                 self.facts.table_or_database(Action::SqlAlter, refresh.relation());
+            }
+            Node::AlterDatabaseSetStmt(alter) => {
+                self.facts.database(Action::SqlAlter);
+                self.set_for_later(alter.setstmt());
+            }
+            Node::AlterRoleSetStmt(alter) => {
+                self.facts.database(Action::SqlGrant);
+                self.set_for_later(alter.setstmt());
+            }
+            Node::AlterFunctionStmt(alter) => {
+                self.facts.database(Action::SqlAlter);
+                self.options_set(alter.actions());
             }
             Node::AlterDomainStmt(alter) => {
                 self.facts.database(Action::SqlAlter);

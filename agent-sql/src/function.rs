@@ -1,10 +1,10 @@
-//! Functions and operators: which ones a statement calls, and which setting a call of `set_config` changes.
+//! Functions and operators: which ones a statement calls.
 
-use pg_raw_parse::{ConstValue, Node, list::NodeList, nodes::FuncCall, raw::SQLValueFunctionOp};
+use pg_raw_parse::{Node, list::NodeList, nodes::FuncCall, raw::SQLValueFunctionOp};
 
-use crate::{collector::Value, walk::Walk};
+use crate::{set_config::is_set_config, walk::Walk};
 
-impl Walk<'_, '_> {
+impl<'a> Walk<'a, '_> {
     /// Adds an operator, unless it is one of PostgreSQL's own: anybody can make an operator of any function.
     pub(crate) fn operator(&mut self, name: &NodeList) {
         let schema = name.iter().rev().nth(1).and_then(Node::as_str);
@@ -14,11 +14,10 @@ impl Walk<'_, '_> {
     }
 
     /// Adds a function that is called.
-    pub(crate) fn call(&mut self, call: &FuncCall) {
+    pub(crate) fn call(&mut self, call: &'a FuncCall) {
         self.facts.function("", call.funcname());
-        let name = call.funcname().iter().next_back().and_then(Node::as_str);
-        if name == Some("set_config") {
-            self.facts.setting(changed_setting(call.args()).unwrap_or("?"), Value::Unknown);
+        if is_set_config(call) {
+            self.set_config(call);
         }
     }
 
@@ -45,20 +44,5 @@ impl Walk<'_, '_> {
             _ => "?",
         };
         self.facts.functions.push(name.into());
-    }
-}
-
-/// The setting that a call of `set_config` changes, if it is named by a constant.
-fn changed_setting(arguments: &NodeList) -> Option<&str> {
-    let named = arguments.iter().find_map(|argument| match argument {
-        Node::NamedArgExpr(named) if named.name() == Some("setting_name") => Some(named.arg()),
-        _ => None,
-    });
-    match named.or_else(|| arguments.first())? {
-        Node::A_Const(constant) => match constant.val()? {
-            ConstValue::String(name) => Some(name),
-            _ => None,
-        },
-        _ => None,
     }
 }

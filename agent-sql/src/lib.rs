@@ -10,7 +10,9 @@
 //!
 //! - `walk` walks a statement's tree; `query`, `function`, `utility`, `definition` and `session` say what the
 //!   nodes mean; `collector` gathers the facts into an [`Analysis`].
-//! - `reading` has the settings that decide how text is read.
+//! - `settings` has what changes of settings add; `set_config` reads calls of that function, `parameters`
+//!   those that a Bind message decides, `search_path` the values of that setting.
+//! - `reading` has the words for changes of how text is read.
 //! - `redact`, `fingerprint` and `names` work on any text, by the tokens of `lexer`.
 //! - `shape` makes the key by which analyses are remembered.
 
@@ -22,11 +24,15 @@ mod function;
 mod lexer;
 mod names;
 mod nodes;
+mod parameters;
 mod query;
 mod reading;
 mod redact;
 mod scope;
+mod search_path;
 mod session;
+mod set_config;
+mod settings;
 mod shape;
 mod utility;
 mod walk;
@@ -38,8 +44,9 @@ pub use crate::{
     analysis::{Analysis, DEALLOCATES_MAX, FACTS_MAX},
     fingerprint::fingerprint,
     names::keeps_names,
-    reading::altered_reading,
+    parameters::ByParameters,
     redact::redact,
+    search_path::search_path,
     shape::{SHAPE_BYTES_MAX, shape},
 };
 

@@ -16,7 +16,6 @@ pub(crate) fn names_nothing(node: Node<'_>) -> bool {
             | Node::Float(_)
             | Node::Integer(_)
             | Node::JsonFormat(_)
-            | Node::ParamRef(_)
             | Node::ReturningOption(_)
             | Node::SetToDefault(_)
             | Node::String(_)

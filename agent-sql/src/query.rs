@@ -9,8 +9,8 @@ use pg_raw_parse::{
 };
 
 use crate::{
-    collector::Value,
     scope::Scope,
+    settings::{UNTOLD, Value},
     walk::{Position, Walk},
 };
 
@@ -59,6 +59,7 @@ impl<'a> Walk<'a, '_> {
     /// `SELECT`, `VALUES`, `TABLE`, and those joined by `UNION` and its like.
     pub(crate) fn select(&mut self, select: &'a SelectStmt, position: Position) {
         let scope = self.with(select.with_clause(), position);
+        self.equate(select);
         let locks = !select.locking_clause().is_empty();
         if locks && select.from_clause().is_empty() {
             self.facts.database(Action::SqlLock);
@@ -74,7 +75,7 @@ impl<'a> Walk<'a, '_> {
         self.facts.nested_write |= position.nested;
         self.facts.table_or_database(action, table);
         if table.and_then(|table| table.relname()) == Some(SETTINGS_VIEW) {
-            self.facts.setting("?", Value::Unknown);
+            self.facts.setting(UNTOLD, &Value::Unknown);
         }
     }
 

@@ -6,7 +6,11 @@ use std::borrow::Cow;
 use agent_core::facts::Action;
 use pg_raw_parse::{ConstValue, Node, nodes::VariableSetStmt, raw::VariableSetKind};
 
-use crate::{collector::Value, nodes::is_transaction_control, walk::Walk};
+use crate::{
+    nodes::is_transaction_control,
+    settings::{UNTOLD, Value},
+    walk::Walk,
+};
 
 impl<'a> Walk<'a, '_> {
     /// Adds the facts of a statement about the session; false if `node` is not one.
@@ -38,7 +42,7 @@ impl<'a> Walk<'a, '_> {
     /// `SET` and `RESET`: which setting is changed, and to what.
     fn set(&mut self, set: &'a VariableSetStmt) {
         match (set.kind, set.name()) {
-            (VariableSetKind::VAR_RESET_ALL, _) => self.facts.setting("all", Value::Initial),
+            (VariableSetKind::VAR_RESET_ALL, _) => self.facts.setting("all", &Value::Initial),
             (VariableSetKind::VAR_SET_MULTI, Some("TRANSACTION" | "TRANSACTION SNAPSHOT")) => {
                 self.facts.database(Action::SqlTransaction);
             }
@@ -46,21 +50,29 @@ impl<'a> Walk<'a, '_> {
                 for mode in set.args() {
                     match mode {
                         Node::DefElem(mode) => {
-                            let name = mode.defname().unwrap_or("?");
-                            self.facts.setting(&format!("default_{name}"), Value::Unknown);
+                            let name = mode.defname().unwrap_or(UNTOLD);
+                            self.facts.setting(&format!("default_{name}"), &Value::Unknown);
                         }
-                        _ => self.facts.setting("?", Value::Unknown),
+                        _ => self.facts.setting(UNTOLD, &Value::Unknown),
                     }
                 }
             }
-            (VariableSetKind::VAR_SET_MULTI, _) | (_, None) => self.facts.setting("?", Value::Unknown),
+            (VariableSetKind::VAR_SET_MULTI, _) | (_, None) => self.facts.setting(UNTOLD, &Value::Unknown),
             (VariableSetKind::VAR_SET_VALUE, Some(name)) => {
-                let mut arguments = set.args().iter();
-                let value = arguments.next().and_then(constant).filter(|_| arguments.next().is_none());
-                self.facts.setting(name, value.as_deref().map_or(Value::Unknown, Value::Text));
+                let words: Option<Vec<_>> = set.args().iter().map(constant).collect();
+                self.facts.setting(name, &words.map_or(Value::Unknown, Value::Words));
             }
-            (_, Some(name)) => self.facts.setting(name, Value::Initial),
+            (_, Some(name)) => self.facts.setting(name, &Value::Initial),
         }
+    }
+
+    /// `SET` as a part of a definition: it is in force for later sessions, or while a function runs. Text
+    /// that this session sends is read as before.
+    pub(crate) fn set_for_later(&mut self, set: Option<&'a VariableSetStmt>) {
+        let Some(set) = set else { return };
+        let before = self.facts.settings.alters_reading.take();
+        self.set(set);
+        self.facts.settings.alters_reading = before;
     }
 }
 

@@ -14,6 +14,9 @@ use crate::{
     walk::{Position, Walk, collect},
 };
 
+/// The weakest mode of `LOCK TABLE` (`lockdefs.h`).
+const ACCESS_SHARE_LOCK: i32 = 1;
+
 impl<'a> Walk<'a, '_> {
     /// Adds the facts of any node that is not part of a query. A node that no file handles is `sql:other`.
     pub(crate) fn utility(&mut self, node: Node<'a>, position: Position) {
@@ -48,9 +51,12 @@ impl<'a> Walk<'a, '_> {
                 }
             }
             Node::LockStmt(lock) => {
-                self.facts.table_lock = true;
+                // A query takes the same lock on what it reads.
+                let reads = lock.mode == ACCESS_SHARE_LOCK;
+                let action = if reads { Action::SqlSelect } else { Action::SqlLock };
+                self.facts.table_lock |= !reads;
                 for table in lock.relations() {
-                    self.target(Action::SqlLock, table);
+                    self.target(action, table);
                 }
             }
             Node::VacuumStmt(vacuum) => {
@@ -130,6 +136,7 @@ impl<'a> Walk<'a, '_> {
         let runs = explain.options().iter().any(|option| is_analyze(option) && !is_off(option));
         let mut inner = Collector { planned_only: !runs, ..Collector::default() };
         collect(&mut inner, explain.query());
+        inner.settle_calls();
         self.facts.absorb(inner);
     }
 
@@ -138,6 +145,8 @@ impl<'a> Walk<'a, '_> {
         self.facts.database(Action::SqlPrepare);
         let mut inner = Collector::default();
         collect(&mut inner, prepare.query());
+        // Its parameters are not those of a Bind message.
+        inner.settle_calls();
         self.facts.absorb(inner.clone());
         let facts = inner.take_facts(1);
         self.facts.prepares.push((prepare.name().unwrap_or_default().into(), facts));

@@ -13,6 +13,7 @@ use agent_core::facts::Action;
 use pg_raw_parse::{
     Node,
     list::NodeList,
+    nodes::FuncCall,
     walk::{Recurse, walk_manual},
 };
 
@@ -54,6 +55,8 @@ pub(crate) struct Walk<'a, 'c> {
     /// The nodes still to be visited.
     pending: Vec<(Node<'a>, Position)>,
     pub(crate) scopes: Scopes<'a>,
+    /// Calls of `set_config` whose setting is a column, each with the constant that the column is equal to.
+    pub(crate) equated: Vec<(*const FuncCall, &'a str)>,
 }
 
 /// Adds the facts of one top-level statement.
@@ -67,16 +70,50 @@ pub(crate) fn collect(facts: &mut Collector, statement: Node<'_>) {
     if matches!(statement, Node::SelectStmt(_)) && !facts.has_since(mark, Action::SqlSelect) {
         facts.database(Action::SqlSelect);
     }
+    // In other statements, `$1` may be a parameter of the statement's own, such as a function's.
+    if !is_query(statement) {
+        facts.settle_calls();
+    }
+    if !runs_at_once(statement) {
+        facts.settings.bar_awaited();
+    }
     // A statement is never without an access, but for one that is only explained: EXPLAIN has its own.
     if facts.accesses.len() == mark && !facts.planned_only {
         facts.database(Action::SqlOther);
     }
 }
 
+/// Whether a statement is a query or changes data.
+fn is_query(statement: Node<'_>) -> bool {
+    matches!(
+        statement,
+        Node::SelectStmt(_)
+            | Node::InsertStmt(_)
+            | Node::UpdateStmt(_)
+            | Node::DeleteStmt(_)
+            | Node::MergeStmt(_)
+    )
+}
+
+/// Whether the functions in a statement are called when it runs, or when `EXECUTE` runs it, which has its
+/// facts. Those in a view or a cursor are called by other statements.
+fn runs_at_once(statement: Node<'_>) -> bool {
+    is_query(statement)
+        || matches!(
+            statement,
+            Node::CopyStmt(_)
+                | Node::ExecuteStmt(_)
+                | Node::ExplainStmt(_)
+                | Node::PrepareStmt(_)
+                | Node::VariableSetStmt(_)
+        )
+}
+
 impl<'a, 'c> Walk<'a, 'c> {
     /// Visits `node` and everything below it.
     pub(crate) fn run(facts: &'c mut Collector, node: Node<'a>, position: Position) {
-        let mut walk = Self { facts, pending: vec![(node, position)], scopes: Scopes::default() };
+        let pending = vec![(node, position)];
+        let mut walk = Self { facts, pending, scopes: Scopes::default(), equated: Vec::new() };
         while let Some((node, position)) = walk.pending.pop() {
             walk.visit(node, position);
         }
@@ -139,6 +176,7 @@ impl<'a, 'c> Walk<'a, 'c> {
             Node::SQLValueFunction(function) => {
                 self.value_function(function.op);
             }
+            Node::ParamRef(parameter) => self.facts.parameters.push(parameter.number),
             Node::MergeSupportFunc(_) => self.facts.functions.push("merge_action".into()),
             Node::A_Expr(expression) => {
                 self.operator(expression.name());

@@ -33,9 +33,8 @@ fn check_settings(sql: &str, expect: &[&str]) {
 fn a_text_that_alters_how_later_texts_are_read_is_barred() {
     let check = |sql: &str, expect: Option<&str>| {
         let expect = expect.map(|setting| match setting {
-            "?" => {
-                "which setting it changes can't be told, and some decide how statements are read".to_owned()
-            }
+            "?" => "which setting it will change can't be told, and some decide how statements are read"
+                .to_owned(),
             name => format!("{name} decides how statements are read, and may not be changed"),
         });
         assert_eq!(analyze(sql.as_bytes()).facts.barred.as_deref(), expect.as_deref(), "{sql}");
@@ -65,11 +64,130 @@ fn a_text_that_alters_how_later_texts_are_read_is_barred() {
     check("SET backslash_quote = on", Some("backslash_quote"));
     // It only switches a warning on and off.
     check("SET escape_string_warning = off", None);
-    check("SELECT set_config('client_encoding', 'UTF8', false)", Some("client_encoding"));
-    check("SELECT 1; SELECT set_config($1, 'off', false)", Some("?"));
-    check("PREPARE p AS SELECT set_config('a' || $1, 'off', false)", Some("?"));
-    check("EXPLAIN ANALYZE SELECT set_config(lower('X'), 'off', false)", Some("?"));
-    check("UPDATE pg_settings SET setting = 'off'", Some("?"));
+    check("SELECT set_config('client_encoding', 'UTF8', false)", None);
+    check("SELECT set_config('client_encoding', 'SJIS', false)", Some("client_encoding"));
+    check("SELECT set_config('client_encoding', $1, false)", Some("client_encoding"));
+    check("WITH a AS (SELECT set_config('backslash_quote', 'on', true)) TABLE a", Some("backslash_quote"));
+    check(
+        "SELECT set_config(name, 'off', false) FROM pg_settings WHERE name = 'standard_conforming_strings'",
+        Some("standard_conforming_strings"),
+    );
+    // What is kept for later calls it where nobody looks.
+    check("DECLARE c CURSOR FOR SELECT set_config($1, 'off', false)", Some("?"));
+    check("CREATE VIEW v AS SELECT set_config(lower('X'), 'off', false)", Some("?"));
+    check("CREATE TABLE t (a text DEFAULT set_config(current_user, 'off', false))", Some("?"));
+    check("CREATE FUNCTION f(text) RETURNS text RETURN set_config($1, 'off', false)", Some("?"));
+}
+
+#[test]
+fn a_setting_that_cannot_be_told_is_awaited() {
+    let check = |sql: &str, expect: bool| {
+        let analysis = analyze(sql.as_bytes());
+        let sql_facts = analysis.facts.sql().unwrap();
+        assert_eq!(sql_facts.awaits_settings, expect, "{sql}");
+        assert_eq!(analysis.facts.barred, None, "{sql}");
+    };
+    check("SELECT 1; SELECT set_config($1, 'off', false)", true);
+    check("PREPARE p AS SELECT set_config('a' || $1, 'off', false)", true);
+    check("EXPLAIN ANALYZE SELECT set_config(lower('X'), 'off', false)", true);
+    check("COPY (SELECT set_config(a, 'off', false) FROM t) TO STDOUT", true);
+    check("UPDATE pg_settings SET setting = 'off'", true);
+    check("SELECT set_config(name, 'x', false) FROM pg_settings WHERE name = 'role'", true);
+    check("SELECT set_config('work_mem'::text, $1, false)", true);
+    check("SELECT set_config('work_mem', $1, false)", false);
+    check("SELECT set_config('work_mem'::varchar, lower('X'), false)", false);
+}
+
+#[test]
+fn a_column_that_is_equal_to_a_constant_tells_the_setting() {
+    let told = |condition: &str, expect: &str| {
+        let sql =
+            format!("SELECT set_config(name, 'view, foreign-table', false) FROM pg_settings {condition}");
+        check_settings(&sql, &[expect]);
+    };
+    told("WHERE name = 'restrict_nonsystem_relation_kind'", "restrict_nonsystem_relation_kind");
+    told("AS s WHERE true AND ('work_mem' OPERATOR(pg_catalog.=) name AND setting > 'a')", "work_mem");
+    told("", "?");
+    told("WHERE name = 'work_mem' OR name = 'role'", "?");
+    told("WHERE NOT name = 'work_mem'", "?");
+    told("WHERE name OPERATOR(evil.=) 'work_mem'", "?");
+    told("WHERE name ~= 'work_mem'", "?");
+    told("WHERE name = ANY ('{work_mem}')", "?");
+    told("WHERE name IN ('work_mem')", "?");
+    told("WHERE name COLLATE \"x\" = 'work_mem'", "?");
+    told("WHERE name = 'work_mem' COLLATE \"x\"", "?");
+    told("WHERE name = 'wörk_mem'", "?");
+    told("WHERE lower(name) = 'work_mem'", "?");
+    told("WHERE setting = 'work_mem'", "?");
+    told("WHERE pg_settings.name = 'work_mem'", "?");
+    told("WHERE (SELECT name = 'work_mem')", "?");
+    check_settings(
+        "SELECT (SELECT set_config(name, 'x', false)) FROM pg_settings WHERE name = 'work_mem'",
+        &["?"],
+    );
+    check_settings("SELECT set_config(name || '', 'x', false) FROM s WHERE name = 'work_mem'", &["?"]);
+    check_settings("SELECT 1 FROM s WHERE name = 'work_mem' AND set_config(name, 'x', false) = ''", &["?"]);
+    check_settings(
+        "SELECT set_config(name, 'x', false) FROM a UNION SELECT name FROM s WHERE name = 'work_mem'",
+        &["?"],
+    );
+}
+
+#[test]
+fn parameters_tell_settings_once_they_are_bound() {
+    let check = |sql: &str, values: &[Option<&str>], expect: &[&str]| {
+        let analysis = analyze(sql.as_bytes());
+        let by_parameters = analysis.parameters.unwrap();
+        let bound = by_parameters.bound(|number| values[usize::try_from(number).unwrap() - 1]);
+        let settings: Vec<_> = bound.sql().unwrap().settings.iter().map(|name| &**name).collect();
+        assert_eq!(settings, expect, "{sql} {values:?}");
+        let prepared = by_parameters.prepared();
+        assert!(spelled(prepared).contains(&"set".to_owned()), "{sql}");
+        assert_eq!(bound.accesses, prepared.accesses);
+        bound
+    };
+    let all = "SELECT set_config($1, $2, false)";
+    let bound = check(all, &[Some("Work_Mem"), Some("1MB")], &["work_mem"]);
+    assert!(!bound.sql().unwrap().awaits_settings);
+    let bound = check(all, &[None, Some("1MB")], &["?"]);
+    assert!(bound.sql().unwrap().awaits_settings);
+    check(all, &[Some("client_encoding"), Some("utf-8")], &[]);
+    let bound = check(all, &[Some("client_encoding"), Some("sjis")], &["client_encoding"]);
+    assert!(bound.barred.is_some());
+    check("SELECT set_config($1::varchar, $2::varchar, $3)", &[Some("role"), None, None], &["role"]);
+    // The parameter may be of a type that is cast with other rules.
+    check(all, &[Some("role "), Some("x")], &["?"]);
+    check(all, &[Some(&"x".repeat(63)), Some("x")], &["?"]);
+    check("SELECT $1::box, set_config($1, $2, false)", &[Some("work_mem"), Some("x")], &["?"]);
+    check_settings("SELECT set_config($1::varchar(4), $2, false)", &["?"]);
+    let path = "SELECT set_config('search_path', $1, $2), set_config('work_mem', '1MB', true)";
+    let bound = check(path, &[Some("a, \"B\""), None], &["search_path", "work_mem"]);
+    assert_eq!(bound.sql().unwrap().search_path, [Some("B".into()), Some("a".into())]);
+    assert_eq!(analyze(path.as_bytes()).facts.sql().unwrap().search_path, [None]);
+    assert_eq!(analyze(b"SELECT set_config('work_mem', $1, false)").parameters, None);
+}
+
+#[test]
+fn the_schemas_of_a_search_path_are_told() {
+    let check = |sql: &str, expect: &[Option<&str>]| {
+        let analysis = analyze(sql.as_bytes());
+        let found: Vec<_> = analysis.facts.sql().unwrap().search_path.iter().map(Option::as_deref).collect();
+        assert_eq!(found, expect, "{sql}");
+    };
+    check("SET search_path = B, \"A\", '$user'", &[Some("$user"), Some("A"), Some("b")]);
+    // One schema, whose name has a comma.
+    check("SET LOCAL search_path TO 'a, b'", &[Some("a, b")]);
+    check("SET search_path = ''", &[]);
+    check("SET SCHEMA 'hr'", &[Some("hr")]);
+    check("SELECT pg_catalog.set_config('search_path', '', false)", &[]);
+    check("SELECT set_config('Search_Path', 'a, b', true)", &[Some("a"), Some("b")]);
+    check("SELECT set_config('search_path', a, true) FROM t", &[None]);
+    check("SELECT set_config(a, 'b', true) FROM t", &[None]);
+    check("CREATE SCHEMA hr CREATE VIEW v AS SELECT FROM t", &[Some("hr")]);
+    check("CREATE SCHEMA AUTHORIZATION app CREATE TABLE t ()", &[None]);
+    check("CREATE SCHEMA hr", &[]);
+    check("RESET search_path; SET search_path TO DEFAULT; RESET ALL; DISCARD ALL", &[]);
+    check("CREATE FUNCTION f() RETURNS int LANGUAGE sql SET search_path = hr AS 'SELECT 1'", &[Some("hr")]);
 }
 
 #[test]
@@ -148,7 +266,16 @@ fn settings_are_named_in_lower_case() {
     );
     check_settings("SELECT set_config('ro' || 'le', 'x', false)", &["?"]);
     check_settings("SELECT set_config($1, 'x', false)", &["?"]);
-    check_settings("SELECT set_config('role'::text, 'x', false)", &["?"]);
+    check_settings("SELECT set_config('role'::text, 'x', false)", &["role"]);
+    check_settings("SELECT set_config('role'::name, 'x', false)", &["?"]);
+    check_settings("SELECT set_config(NULL, 'x', false)", &["?"]);
+    check_settings("ALTER ROLE app SET \"Role\" = admin", &["role"]);
+    check_settings("ALTER DATABASE shop SET row_security = off", &["row_security"]);
+    check_settings("ALTER FUNCTION f() RESET ALL", &["all"]);
+    check_settings(
+        "CREATE FUNCTION f() RETURNS int LANGUAGE sql SET work_mem = 1 SET role = a AS 'SELECT 1'",
+        &["role", "work_mem"],
+    );
     check_settings("SELECT * FROM t WHERE set_config(U&'r\\006fle', 'x', false) = ''", &["role"]);
     check_settings("EXPLAIN SELECT set_config('role', 'x', false)", &["role"]);
     check_settings("PREPARE p AS SELECT set_config('role', $1, false)", &["role"]);
@@ -257,7 +384,9 @@ fn a_lock_of_tables_is_told_from_a_lock_of_rows() {
     let check = |sql: &str, expect| {
         assert_eq!(analyze(sql.as_bytes()).facts.sql().unwrap().locks_tables, expect, "{sql}");
     };
-    check("LOCK TABLE t IN ACCESS SHARE MODE", true);
+    check("LOCK TABLE t IN ROW SHARE MODE", true);
+    // It is a read: a query takes the same lock.
+    check("LOCK TABLE t IN ACCESS SHARE MODE", false);
     check("SELECT * FROM t FOR UPDATE; LOCK t", true);
     check("SELECT * FROM t FOR UPDATE", false);
     check("EXPLAIN ANALYZE SELECT * FROM t FOR SHARE", false);

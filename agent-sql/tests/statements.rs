@@ -220,6 +220,8 @@ fn writes_have_accesses_to_their_targets_and_to_what_they_read() {
         ("TRUNCATE t, s.u RESTART IDENTITY", "truncate t, truncate s.u"),
         // It empties what the text does not name.
         ("TRUNCATE t, s.u CASCADE", "truncate, truncate t, truncate s.u"),
+        ("LOCK TABLE t, s.u IN ACCESS SHARE MODE", "select t, select s.u"),
+        ("LOCK TABLE ONLY t IN ROW SHARE MODE", "lock t"),
         ("LOCK TABLE t, s.u IN ACCESS EXCLUSIVE MODE", "lock t, lock s.u"),
     ]);
 }
@@ -396,7 +398,7 @@ fn definitions_have_accesses_to_their_subject_and_to_what_they_mention() {
         ("ALTER POLICY p ON t USING (EXISTS (TABLE u))", "alter t, select u"),
         ("ALTER SEQUENCE q RESTART", "alter q"),
         ("ALTER SCHEMA s RENAME TO y", "alter"),
-        ("ALTER DATABASE d SET x.y = 1", "alter"),
+        ("ALTER DATABASE d SET x.y = 1", "alter, set"),
         ("ALTER DATABASE d REFRESH COLLATION VERSION", "alter"),
         ("ALTER EXTENSION e ADD TABLE t", "alter, alter t"),
         ("ALTER TRIGGER g ON t RENAME TO h", "alter t"),
@@ -427,7 +429,7 @@ fn definitions_have_accesses_to_their_subject_and_to_what_they_mention() {
         ("CREATE ROLE r SUPERUSER", "grant"),
         ("CREATE USER r PASSWORD 'x'", "grant"),
         ("ALTER ROLE r SUPERUSER", "grant"),
-        ("ALTER ROLE r SET x.y = 1", "grant"),
+        ("ALTER ROLE r SET x.y = 1", "grant, set"),
         ("ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO r", "grant"),
         ("REASSIGN OWNED BY a TO b", "grant"),
         ("VACUUM", "maintenance"),

@@ -10,6 +10,8 @@ pub enum Bound {
     Certificates,
     /// Idle sessions whose upstream connections are being closed at the same time.
     Closings,
+    /// Cgroups of jobs in which packets are seen.
+    CoveredCgroups,
     /// Control connections: of all users together, and of one user.
     ControlConnections,
     /// Cached decisions of a session.
@@ -39,10 +41,11 @@ pub enum Bound {
 
 impl Bound {
     /// Every bound.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::AcceptedConnections,
         Self::Certificates,
         Self::Closings,
+        Self::CoveredCgroups,
         Self::ControlConnections,
         Self::Decisions,
         Self::Jobs,
@@ -63,6 +66,7 @@ impl Bound {
             Self::AcceptedConnections => "accepted_connections",
             Self::Certificates => "certificates",
             Self::Closings => "closings",
+            Self::CoveredCgroups => "covered_cgroups",
             Self::ControlConnections => "control_connections",
             Self::Decisions => "decisions",
             Self::Jobs => "jobs",

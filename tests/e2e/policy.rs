@@ -126,7 +126,7 @@ fn policy_explain_names_the_deciding_policy() {
 fn settings_in_a_startup_message_are_decided_like_set_statements() {
     let script = r#"
 import os, psycopg
-for options in ["-c r\\ole=shop_owner", "--search-path=evil", "-c client_encoding=LATIN1", "-F",
+for options in ["-c r\\ole=shop_owner", "--synchronous-commit=off", "-c client_encoding=LATIN1", "-F",
                 "-c statement_timeout=5min --datestyle=ISO"]:
     try:
         with psycopg.connect(options=options) as connection:

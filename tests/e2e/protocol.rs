@@ -113,6 +113,16 @@ fn what_was_sent_before_the_end_is_done_and_answered() {
 }
 
 #[test]
+fn a_server_that_ends_a_session_is_heard_by_a_client_that_is_still_sending() {
+    let script = format!("{WIRE}{}", include_str!("wire/server_ends.py"));
+    let mut direct = Command::new(PYTHON);
+    direct.args(["-c", &script]);
+    let direct = finish(&mut lab().inside(&direct)).unwrap();
+    assert_eq!(lines(&direct), ["True"; 6], "{direct:?}");
+    check_wire(include_str!("wire/server_ends.py"), &lines(&direct));
+}
+
+#[test]
 fn statements_that_sql_deallocates_never_add_up() {
     check_wire(include_str!("wire/deallocated.py"), &["DEALLOCATE"]);
 }

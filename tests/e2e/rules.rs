@@ -201,6 +201,27 @@ fn processes_started_before_the_agent_or_while_it_was_down_are_followed() {
 }
 
 #[test]
+fn a_chain_of_forks_is_followed_or_the_agent_does_not_start() {
+    // Each process forks and ends: a search of /proc may meet none of them. The last one connects.
+    let unit = unit();
+    let mut lab = lab(&unit, String::new());
+    let config = lab.agent_options().config();
+    lab.take_agent().unwrap().stop().unwrap();
+    lines(&lab.ask(&["detach", "--config", config.to_str().unwrap()]).unwrap());
+    let (port, end) = (lab.postgres.port().to_string(), lab.directory().join("end"));
+    let chain = [env!("CARGO_BIN_EXE_chain"), "120", &port, end.to_str().unwrap()];
+    let mut chain = in_unit(&lab, &unit, "", &chain);
+    assert_eq!(chain.line(PATIENCE).unwrap(), "running");
+    let started = lab.start_agent();
+    fs::write(&end, "").unwrap();
+    let said = chain.line(PATIENCE).unwrap();
+    match started {
+        Ok(()) => assert!(said.contains("lineal"), "{said}"),
+        Err(error) => assert!(format!("{error:#}").contains("still forked"), "{error:#}"),
+    }
+}
+
+#[test]
 fn a_job_whose_root_has_ended_is_adopted_by_the_next_agent() {
     let unit = unit();
     let mut lab = lab(&unit, String::new());

@@ -10,7 +10,7 @@ use std::{
 
 use lineal_tests::{
     Lab, LabOptions,
-    command::{Finished, finish},
+    command::{Finished, PATIENCE, finish},
     forwarder::Forwarder,
     paths,
     postgres::{AGENT_PASSWORD, AGENT_USER},
@@ -65,24 +65,32 @@ impl Drop for Namespace {
 /// The database's address in the agent's network namespace, which the job also gives itself in its own.
 const DATABASE: &str = "10.77.0.1";
 
-/// The job adds the database's address to its loopback device, listens there, and connects to it. Prints the
-/// user of the session it got, and whether the agent's connection came to its own listener.
-const IMPOSTOR: &str = r#"
-import os, psycopg, socket, sys
+/// Adds the database's address to the loopback device, and connects to it. Prints the user of the session it
+/// got.
+const DIVERTER: &str = r#"
+import os, psycopg, sys
 os.system(f"ip addr add {sys.argv[1]}/32 dev lo")
-impostor = socket.create_server((sys.argv[1], int(sys.argv[2])))
-impostor.setblocking(False)
 try:
     with psycopg.connect(host=sys.argv[1], port=sys.argv[2], password="worthless", sslmode="disable",
                          connect_timeout=3) as connection:
         print(connection.execute("SELECT current_user").fetchone()[0])
 except psycopg.OperationalError as error:
     print("no session")
-try:
-    impostor.accept()
-    print("diverted")
-except BlockingIOError:
-    print("not diverted")
+"#;
+
+/// Listens at every address and the database's port, in the job's network namespace and outside the job: to
+/// its own listener the job may connect without the agent. For each line says whether somebody came.
+const IMPOSTOR: &str = r#"
+import socket, sys
+impostor = socket.create_server(("0.0.0.0", int(sys.argv[1])))
+impostor.setblocking(False)
+print("listening", flush=True)
+for _ in sys.stdin:
+    try:
+        impostor.accept()
+        print("diverted", flush=True)
+    except BlockingIOError:
+        print("not diverted", flush=True)
 "#;
 
 #[test]
@@ -114,6 +122,15 @@ fn a_job_that_controls_its_network_namespace_cannot_divert_the_agents_login() {
         jobs.shell(
             "ip addr add 10.77.1.2/24 dev inner\nip link set inner up\nip route add default via 10.77.1.1",
         );
+        let port = database.address().port().to_string();
+        let mut impostor = Command::new("nsenter");
+        impostor.arg(format!("--net={}", jobs.path())).args([PYTHON, "-c", IMPOSTOR, &port]);
+        let mut impostor = lab.converse("impostor", &lab.inside(&impostor)).unwrap();
+        assert_eq!(impostor.line(PATIENCE).unwrap(), "listening");
+        let mut came = || {
+            impostor.say("").unwrap();
+            impostor.line(PATIENCE).unwrap()
+        };
         let attempt = |lab: &mut Lab, leg: &str| -> Finished {
             lab.set_upstreams(&format!(
                 "[[upstream]]\nname = \"far\"\nprotocol = \"postgres\"\naddresses = [\"{}\"]\n{leg}\n",
@@ -125,17 +142,19 @@ fn a_job_that_controls_its_network_namespace_cannot_divert_the_agents_login() {
             job.arg(format!("--net={}", jobs.path())).arg(paths::lineal().unwrap());
             job.args(["run", "--token-file"])
                 .arg(lab.token_file())
-                .args(["--", PYTHON, "-c", IMPOSTOR, DATABASE]);
+                .args(["--", PYTHON, "-c", DIVERTER, DATABASE]);
             job.arg(database.address().port().to_string()).env("LINEAL_CONTROL", control);
             finish(&mut lab.inside(&job)).unwrap()
         };
         // Without a password to protect, the agent dials in the job's network namespace: the job may have a
         // database of its own there.
         let done = attempt(&mut lab, "tls.mode = \"disable\"");
-        assert_eq!(done.stdout, "no session\ndiverted\n", "{done:?}");
+        assert_eq!(done.stdout, "no session\n", "{done:?}");
+        assert_eq!(came(), "diverted");
         assert_eq!(database.connections(), 0);
         let done = attempt(&mut lab, "tls.mode = \"disable\"\ncredential = \"shop\"");
-        assert_eq!(done.stdout, format!("{AGENT_USER}\nnot diverted\n"), "{done:?}");
+        assert_eq!(done.stdout, format!("{AGENT_USER}\n"), "{done:?}");
+        assert_eq!(came(), "not diverted");
         assert_eq!(database.connections(), 1);
     };
     thread::scope(|scope| scope.spawn(everything).join()).unwrap();

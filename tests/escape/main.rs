@@ -12,5 +12,7 @@
 
 mod control;
 mod credential;
+mod datagrams;
 mod egress;
 mod shared;
+mod takeover;

@@ -11,6 +11,7 @@ pub mod guard;
 pub mod http;
 pub mod issuer;
 pub mod lab;
+pub mod network;
 pub mod notify;
 pub mod package;
 pub mod paths;

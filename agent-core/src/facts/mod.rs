@@ -81,6 +81,21 @@ impl Facts {
         }
     }
 
+    /// Adds each access to a relation without a schema once more for each of `schemas`: the relation that the
+    /// name stands for may be in one of them.
+    pub fn in_schemas<'a>(&mut self, schemas: impl IntoIterator<Item = &'a str> + Clone) {
+        let mut more = Vec::new();
+        for Access { action, resource } in &self.accesses {
+            if let Some(SqlResource::Table(Relation { schema: None, name })) = resource.sql() {
+                more.extend(schemas.clone().into_iter().map(|schema| {
+                    let relation = Relation { schema: Some(schema.into()), name: name.clone() };
+                    Access { action: *action, resource: relation.into() }
+                }));
+            }
+        }
+        list::join(&mut self.accesses, &more);
+    }
+
     /// How large the facts are: the one walk over them that all bounds are checked against.
     pub fn weight(&self) -> Weight {
         let mut weight = Weight { accesses: self.accesses.len(), ..Weight::default() };
@@ -170,6 +185,25 @@ mod tests {
     }
 
     #[test]
+    fn a_relation_without_a_schema_may_be_in_each_schema() {
+        let mut facts = select("orders");
+        let bare = Relation { schema: None, name: "salaries".into() };
+        facts.accesses.push(Access { action: Action::SqlSelect, resource: bare.into() });
+        facts.in_schemas(["hr", "public"]);
+        let spelled: Vec<_> = facts
+            .accesses
+            .iter()
+            .filter_map(|access| match access.resource.sql()? {
+                SqlResource::Table(Relation { schema, name }) => {
+                    Some(format!("{}.{name}", schema.as_deref().unwrap_or("?")))
+                }
+                SqlResource::Database => None,
+            })
+            .collect();
+        assert_eq!(spelled, ["?.salaries", "hr.salaries", "public.orders", "public.salaries"]);
+    }
+
+    #[test]
     fn the_first_reason_to_bar_a_command_stays() {
         let barred = |reason: &str| Facts { barred: Some(reason.into()), ..select("orders") };
         let mut facts = select("orders");
@@ -186,10 +220,11 @@ mod tests {
         let Some(Detail::Sql(sql)) = &mut facts.detail else { panic!("SQL has a detail") };
         sql.functions = vec!["now".into(), "count".into()];
         sql.settings = vec!["role".into()];
+        sql.search_path = vec![None, Some("hr".into())];
         let weight = facts.weight();
-        let name_bytes = "publicordersnowcountrole".len();
-        assert_eq!(weight, Weight { accesses: 2, resource_names: 1, detail_names: 3, name_bytes });
-        assert_eq!((weight.items(), weight.names()), (5, 4));
-        assert_eq!(weight.memory_bytes(), 64 + 2 * 64 + 3 * 32 + name_bytes);
+        let name_bytes = "publicordersnowcountrolehr".len();
+        assert_eq!(weight, Weight { accesses: 2, resource_names: 1, detail_names: 5, name_bytes });
+        assert_eq!((weight.items(), weight.names()), (7, 6));
+        assert_eq!(weight.memory_bytes(), 64 + 2 * 64 + 5 * 32 + name_bytes);
     }
 }

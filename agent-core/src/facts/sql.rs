@@ -7,7 +7,8 @@ use super::list::join;
 /// A relation as a statement spells it, after PostgreSQL's own folding and unquoting.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Relation {
-    /// The schema, if the statement gives one. Nothing resolves unqualified names yet.
+    /// The schema, if the statement gives one. [`Facts::in_schemas`](super::Facts::in_schemas) adds those
+    /// that a name without one can stand in.
     pub schema: Option<Box<str>>,
     /// The relation's own name.
     pub name: Box<str>,
@@ -47,13 +48,20 @@ pub struct SqlFacts {
     /// unique. In addition `.name` for each `x.name` and `(x).name`: if `x` has no such column, PostgreSQL
     /// calls the function (manual, "Function Calls").
     pub functions: Vec<Box<str>>,
-    /// Settings changed by `SET`, `RESET` or `set_config`; `?` for a name that is not a constant; sorted,
-    /// unique.
+    /// Settings changed by `SET`, `RESET` or `set_config`; `?` for a name that can't be told from the text or
+    /// its parameters; sorted, unique.
     pub settings: Vec<Box<str>>,
+    /// Schemas that a change of `search_path` names, `$user` among them as it is written; `None` for a value
+    /// that can't be told; sorted, unique.
+    pub search_path: Vec<Option<Box<str>>>,
+    /// Only the server can tell what became of the settings: nothing may follow the command before the
+    /// server has answered, and so reported them.
+    pub awaits_settings: bool,
     /// True if an `INSERT`, `UPDATE`, `DELETE` or `MERGE` stands inside a `WITH` or in any other nested
     /// place, rather than being the statement itself.
     pub writes_in_cte: bool,
-    /// True if the text holds a `LOCK TABLE`. `SELECT … FOR UPDATE` and its like lock rows.
+    /// True if the text holds a `LOCK TABLE` in a mode above `ACCESS SHARE`, which is a read. `SELECT … FOR
+    /// UPDATE` and its like lock rows.
     pub locks_tables: bool,
 }
 
@@ -64,6 +72,15 @@ impl SqlFacts {
         Self { statements: 1, non_transaction_statements: 1, has_where: true, ..Self::default() }
     }
 
+    /// The schemas that a change of `search_path` adds to those where a relation without a schema may be, in
+    /// a session of this role. Two are not among them: the server searches them even if the path does not
+    /// name them.
+    pub fn schemas<'a>(&'a self, role: &'a str) -> impl Iterator<Item = &'a str> {
+        let named = self.search_path.iter().flatten().map(|name| &**name);
+        let named = named.map(move |name| if name == "$user" { role } else { name });
+        named.filter(|name| !["pg_catalog", "pg_temp"].contains(name))
+    }
+
     /// Adds what `more` does. The numbers of statements stay those of `self`.
     pub(super) fn join(&mut self, more: &Self) {
         self.has_where &= more.has_where;
@@ -71,10 +88,13 @@ impl SqlFacts {
         self.locks_tables |= more.locks_tables;
         join(&mut self.functions, &more.functions);
         join(&mut self.settings, &more.settings);
+        join(&mut self.search_path, &more.search_path);
+        self.awaits_settings |= more.awaits_settings;
     }
 
-    /// The functions and settings.
+    /// The functions, settings and schemas.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.functions.iter().chain(&self.settings).map(|name| &**name)
+        let schemas = self.search_path.iter().map(|schema| schema.as_deref().unwrap_or_default());
+        self.functions.iter().chain(&self.settings).map(|name| &**name).chain(schemas)
     }
 }

@@ -10,7 +10,7 @@ use super::{
     fault::{Violation, fatal_error},
     meanings::Meanings,
     startup::EncryptionRequests,
-    state::{Asked, Phase, Remainder, Session},
+    state::{Asked, AwaitedSettings, Phase, Remainder, Session, Subject},
     step::{ClientNext, ClientStep, UpstreamNext, UpstreamStep},
 };
 use crate::onward::{Forward, Replace};
@@ -75,6 +75,7 @@ impl Session {
                     question: pending.question(buf.get(self.ready_bytes..).unwrap_or_default()),
                     meanings: Meanings::of(self),
                     ready_bytes: self.ready_bytes,
+                    settings_awaited: self.awaited_settings.is_some(),
                 },
                 None => ClientStep::Wait,
             },
@@ -139,6 +140,19 @@ impl Session {
     /// Like [`Self::sql_prepared`], for SQL `DECLARE` and the names of portals.
     pub fn sql_declared(&mut self, name: Option<&[u8]>) {
         self.portals.note_sql(name);
+    }
+
+    /// The statement that awaits its ruling, of this number, may change settings that decide how the server
+    /// reads text. To be called before the ruling, and only if it lets the statement pass. No command follows
+    /// it then before the upstream is ready again, and so has reported its settings; one of the same segment
+    /// is asked about, with [`ClientStep::Judge`] saying that it may not pass.
+    pub fn settings_awaited(&mut self, command: u64) {
+        let Some(pending) = &self.pending else { return };
+        let segment = match pending.subject {
+            Subject::Query { .. } | Subject::FunctionCall { .. } => None,
+            _ => Some(self.segment),
+        };
+        self.awaited_settings = Some(AwaitedSettings { command, segment });
     }
 
     /// Whether what was handed out for the client so far ends where a message ends, so that a message of

@@ -52,6 +52,9 @@ pub struct Session {
     pub(super) statement_ids: u64,
     /// How many Syncs the client has sent. A segment is what lies between two of them.
     pub(super) segment: u64,
+    /// A command on its way that may change how the server reads text: until the upstream has reported its
+    /// settings after it, no command follows.
+    pub(super) awaited_settings: Option<AwaitedSettings>,
     /// Poison was sent in this segment: the upstream will do nothing more before the next Sync.
     pub(super) denied_segment: bool,
     /// The client waits until fewer replies are awaited; a Flush has been sent.
@@ -87,6 +90,7 @@ impl Session {
             commands: 0,
             statement_ids: 0,
             segment: 0,
+            awaited_settings: None,
             denied_segment: false,
             throttled: false,
             composed: Vec::new(),
@@ -170,6 +174,15 @@ pub(super) struct ReportedSettings {
     pub(super) client_encoding: bool,
     pub(super) standard_conforming_strings: bool,
     pub(super) server_encoding: Encoding,
+}
+
+/// A command after which the upstream's settings are awaited: it reports them before it is ready.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AwaitedSettings {
+    pub(super) command: u64,
+    /// The segment that must be ended by a Sync before the upstream reports; `None` if the command itself
+    /// makes it report.
+    pub(super) segment: Option<u64>,
 }
 
 /// A message that awaits its ruling. It starts behind the ready bytes of the client's buffer.

@@ -43,24 +43,44 @@ impl Drop for Kept {
     }
 }
 
-/// The text of a Parse message. Cheap to clone.
+/// The text of a Parse message, and the types that it declares. Cheap to clone.
 #[derive(Clone)]
-pub struct Statement(Arc<(u64, Kept)>);
+pub struct Statement(Arc<Parsed>);
+
+struct Parsed {
+    id: u64,
+    text: Kept,
+    /// The parameters' types, as in the message.
+    types: Kept,
+}
 
 impl Statement {
-    pub(super) fn new(id: u64, text: &[u8], meter: &Meter) -> Self {
-        Self(Arc::new((id, meter.keep(text))))
+    pub(super) fn new(id: u64, text: &[u8], types: &[u8], meter: &Meter) -> Self {
+        Self(Arc::new(Parsed { id, text: meter.keep(text), types: meter.keep(types) }))
+    }
+
+    /// Whether a Parse message has this text and declares these types.
+    pub(super) fn is(&self, text: &[u8], types: &[u8]) -> bool {
+        self.text() == text && *self.0.types.bytes == *types
     }
 
     /// A number for this text, unique in the session: what was found out about the text can be cached under
     /// it. One text may have several numbers; one number has one text.
     pub fn id(&self) -> u64 {
-        self.0.0
+        self.0.id
     }
 
     /// The text as sent: without NUL, not necessarily UTF-8.
     pub fn text(&self) -> &[u8] {
-        &self.0.1.bytes
+        &self.0.text.bytes
+    }
+
+    /// The OID of the type that the message declares of a parameter, by its number from 1; 0 if it declares
+    /// none.
+    pub fn parameter_type(&self, number: i32) -> u32 {
+        let at = usize::try_from(number).ok().and_then(|number| number.checked_sub(1)?.checked_mul(4));
+        let oid = at.and_then(|at| self.0.types.bytes.get(at..)?.first_chunk());
+        oid.map_or(0, |oid| u32::from_be_bytes(*oid))
     }
 }
 
@@ -175,12 +195,19 @@ mod tests {
     #[test]
     fn bytes_count_until_their_last_holder_drops_them() {
         let meter = Meter::default();
-        let statement = Statement::new(1, b"select 1", &meter);
+        let statement = Statement::new(1, b"select 1", b"", &meter);
         let held = statement.clone();
         drop(statement);
         assert_eq!(meter.bytes(), 8);
         drop(held);
         assert_eq!(meter.bytes(), 0);
+    }
+
+    #[test]
+    fn a_parameter_has_the_type_that_its_parse_declares() {
+        let statement = Statement::new(1, b"select $1, $2", &[0, 0, 0, 25, 0, 0, 4, 19], &Meter::default());
+        let types = [0, 1, 2, 3, -1, i32::MAX].map(|number| statement.parameter_type(number));
+        assert_eq!(types, [0, 25, 1043, 0, 0, 0]);
     }
 
     #[test]
@@ -209,7 +236,7 @@ mod tests {
     fn debug_output_holds_no_text_and_no_value() {
         let meter = Meter::default();
         let portal = Portal {
-            statement: Some(Statement::new(1, b"select 'hunter2'", &meter)),
+            statement: Some(Statement::new(1, b"select 'hunter2'", b"", &meter)),
             sql_statement: None,
             parameters: Some(Parameters::new(b"hunter2", &meter)),
         };

@@ -50,6 +50,9 @@ pub enum ClientStep<'a> {
         meanings: Meanings<'a>,
         /// How many bytes of the buffer stand in front of the message. They may be sent whatever the ruling.
         ready_bytes: usize,
+        /// The command may only be denied: one before it may change how the server reads text, and the server
+        /// has not yet reported its settings.
+        settings_awaited: bool,
     },
     /// The connection carries a CancelRequest, and nothing else. Pass the request on if the key is one of
     /// this job's. Close the connection in any case, without an answer.

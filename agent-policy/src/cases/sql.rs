@@ -21,6 +21,7 @@ pub(super) struct SqlKeys {
     locks_tables: bool,
     functions: Vec<String>,
     settings: Vec<String>,
+    search_path: Vec<String>,
 }
 
 impl Default for SqlKeys {
@@ -33,6 +34,7 @@ impl Default for SqlKeys {
             locks_tables: false,
             functions: vec![],
             settings: vec![],
+            search_path: vec![],
         }
     }
 }
@@ -68,7 +70,13 @@ pub(super) fn detail(keys: Option<&SqlKeys>, accesses: &[Access]) -> Result<Opti
         has_where: keys.has_where,
         functions: boxed(&keys.functions),
         settings: boxed(&keys.settings),
+        search_path: keys
+            .search_path
+            .iter()
+            .map(|name| (name != "?").then(|| name.as_str().into()))
+            .collect(),
         writes_in_cte: keys.writes_in_cte,
         locks_tables: keys.locks_tables,
+        awaits_settings: false,
     })))
 }

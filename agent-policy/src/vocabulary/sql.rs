@@ -116,12 +116,7 @@ impl SqlScope<'_> {
             (Key::Table, Some(&*relation.name)),
         ];
         let (schema_path, _) = table_path.split_at(3);
-        let name = match relation.schema.as_deref() {
-            None => LEFT_OUT,
-            // Told from a schema that the statement leaves out.
-            Some(LEFT_OUT) => "\"?\"",
-            Some(name) => name,
-        };
+        let name = schema_attribute(relation.schema.as_deref());
         let mut ancestors = HashSet::from([upstream, self.uid(&SqlResource::Database)]);
         let schema = entity(
             uid(&self.types.schema, &self.spell_schema(relation)),
@@ -141,7 +136,7 @@ fn schema_name(relation: &Relation) -> Cow<'_, str> {
 }
 
 /// `context.sql`. An SQL command without SQL facts (`None`) counts as very many statements, without `WHERE`,
-/// with a nested write, and with a function and a setting called `?`.
+/// with a nested write, and with a function, a setting and a schema called `?`.
 pub(super) fn context(facts: Option<&SqlFacts>, role: &str) -> Result<RestrictedExpression, EngineError> {
     let unknown = SqlFacts {
         statements: u32::MAX,
@@ -149,13 +144,17 @@ pub(super) fn context(facts: Option<&SqlFacts>, role: &str) -> Result<Restricted
         has_where: false,
         functions: vec!["?".into()],
         settings: vec!["?".into()],
+        search_path: vec![None],
         writes_in_cte: true,
         locks_tables: true,
+        awaits_settings: true,
     };
     let facts = facts.unwrap_or(&unknown);
     let bare = facts.functions.iter().map(|name| name.rsplit('.').next().unwrap_or(name));
     // PostgreSQL compares the names of settings without regard to case (guc_name_compare).
     let settings: BTreeSet<_> = facts.settings.iter().map(|name| name.to_ascii_lowercase()).collect();
+    let groups: BTreeSet<_> = settings.iter().map(|name| setting_group(name)).collect();
+    let schemas = facts.search_path.iter().map(|schema| schema_attribute(schema.as_deref()));
     record(vec![
         ("user", string(role)),
         ("statements", RestrictedExpression::new_long(facts.statements.into())),
@@ -166,7 +165,24 @@ pub(super) fn context(facts: Option<&SqlFacts>, role: &str) -> Result<Restricted
         ("functions", strings(facts.functions.iter().map(|name| &**name))),
         ("functionNames", strings(bare)),
         ("settings", strings(settings.iter().map(String::as_str))),
+        ("settingGroups", strings(groups.iter().map(|group| &**group))),
+        ("searchPath", strings(schemas)),
     ])
+}
+
+/// A setting's name, or what stands for all names with its first part.
+fn setting_group(name: &str) -> Cow<'_, str> {
+    name.split_once('.').map_or(Cow::Borrowed(name), |(prefix, _)| Cow::Owned(format!("{prefix}.*")))
+}
+
+/// A schema's name as an attribute has it.
+fn schema_attribute(name: Option<&str>) -> &str {
+    match name {
+        None => LEFT_OUT,
+        // Told from a schema that is not known.
+        Some(LEFT_OUT) => "\"?\"",
+        Some(name) => name,
+    }
 }
 
 #[cfg(test)]

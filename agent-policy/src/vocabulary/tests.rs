@@ -38,9 +38,11 @@ fn policies_can_read_all_that_the_schema_promises() {
             non_transaction_statements: 1,
             has_where: true,
             functions: vec!["now".into(), "public.dblink".into()],
-            settings: vec!["Search_Path".into()],
+            settings: vec!["Search_Path".into(), "app.user".into(), "app.Org".into()],
+            search_path: vec![None, Some("$user".into()), Some("?".into())],
             writes_in_cte: true,
             locks_tables: true,
+            awaits_settings: false,
         };
         let decision = decider(&bundle, &["ci"])
             .decide(&facts(&["sql:select public.customers"], sql), NOON, &["dba"])
@@ -71,7 +73,9 @@ fn policies_can_read_all_that_the_schema_promises() {
         "context.sql.functions.containsAll([\"now\", \"public.dblink\"])",
         "context.sql.functionNames.containsAll([\"now\", \"dblink\"])",
         // PostgreSQL ignores the case of settings.
-        "context.sql.settings == [\"search_path\"]",
+        "context.sql.settings == [\"search_path\", \"app.user\", \"app.org\"]",
+        "context.sql.settingGroups == [\"search_path\", \"app.*\"]",
+        "context.sql.searchPath == [\"?\", \"$user\", \"\\\"?\\\"\"]",
     ] {
         check(condition, true);
         check(&format!("!({condition})"), false);

@@ -46,6 +46,16 @@ impl Agent {
         error.to_string()
     }
 
+    /// Has each packet seen that leaves the cgroups of these processes. Where that fails, they may do less.
+    pub(super) fn cover(&self, processes: impl IntoIterator<Item = u32>) {
+        for pid in processes {
+            if let Err(error) = self.kernel.cover(pid) {
+                let error = self.refusal(&error);
+                tracing::warn!(error, pid, "UDP in this process's cgroup is refused, to own sockets, too");
+            }
+        }
+    }
+
     /// Reads the list of revocations and the policy bundle again. Returns the version of the bundle in force.
     pub(super) fn reload(&self) -> Result<String, String> {
         // Both are read, even if the first cannot be.

@@ -52,7 +52,9 @@ impl Agent {
                 return self.enrol_tree(enrolment, peer);
             }
             let enrolled = self.registry.enrol(enrolment, || peer.alive());
-            enrolled.map(|job| (job, 1)).map_err(|error| self.refusal(&error))
+            let job = enrolled.map_err(|error| self.refusal(&error))?;
+            self.cover([peer.pid]);
+            Ok((job, 1))
         })?;
         tracing::info!(
             job = %job.id,
@@ -104,6 +106,7 @@ impl Agent {
             // In pieces, so that others get the registry's lock in between.
             for piece in found.chunks(TAKEN_AT_ONCE) {
                 self.registry.take_in(job, piece).map_err(|error| self.refusal(&error))?;
+                self.cover(piece.iter().map(|member| member.pid));
             }
             taken += found.len();
             if !tree.grow(&followed).map_err(|error| self.refusal(&error))? {

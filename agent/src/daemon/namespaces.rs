@@ -16,6 +16,7 @@ impl Agent {
         for (job, processes) in &adopted.jobs {
             tracing::info!(job = %job.id, processes = processes.len(), "adopted");
             self.serve(job, processes);
+            self.cover(processes.iter().copied());
         }
         if adopted.strays > 0 {
             tracing::error!(processes = adopted.strays, "processes of unknown jobs are shut off");

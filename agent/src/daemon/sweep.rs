@@ -14,7 +14,8 @@ const SWEEP_PAUSE: Duration = Duration::from_millis(50);
 
 impl Agent {
     /// Puts running processes that a rule matches into jobs, each with all its descendants, until a search
-    /// finds none. If one cannot be followed, the agent does not start: the process would run free.
+    /// finds none and none has forked meanwhile: a process that forks and ends may be seen by no search. If
+    /// one cannot be followed, the agent does not start: the process would run free.
     pub(super) fn sweep(&self) -> anyhow::Result<()> {
         if self.rules.is_empty() {
             return Ok(());
@@ -22,6 +23,7 @@ impl Agent {
         let mut unfollowed = String::new();
         for _ in 0..SWEEPS_MAX {
             let mut found = false;
+            let forks = self.kernel.matched_forks();
             for pid in processes().context("the processes of this host cannot be read")? {
                 // The real user id, as the kernel side compares it.
                 let matched = user_of(pid).and_then(|[uid, ..]| Ok((uid, self.rules.of_process(pid, uid)?)));
@@ -51,13 +53,16 @@ impl Agent {
                     }
                 }
             }
-            if !found {
+            if !found && self.kernel.matched_forks() == forks {
                 return Ok(());
             }
             std::thread::park_timeout(SWEEP_PAUSE);
         }
         anyhow::ensure!(unfollowed.is_empty(), unfollowed);
-        anyhow::bail!("processes that rules match were still found after {SWEEPS_MAX} searches")
+        anyhow::bail!(
+            "processes that rules match were still found, or still forked, after {SWEEPS_MAX} searches: \
+             end those that do nothing but fork"
+        )
     }
 
     fn enrol_running(&self, pid: u32, uid: u32, rule: &str) -> Result<(Arc<Job>, usize), String> {

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use agent_abi::EventKind;
+use agent_abi::{EventKind, Refusal};
 use agent_core::audit::record::{BundleRecord, BundleState, Record};
 use tokio::time::interval;
 
@@ -24,10 +24,15 @@ pub(super) async fn follow(agent: Arc<Agent>, events: EventStream) {
     let handled = events
         .run(|event| {
             if event.kind == EventKind::Refused as u32 {
-                agent.proxy.on_refused(event);
+                let logged = agent.proxy.on_refused(event);
+                if logged && event.detail == Refusal::Datagram as u64 {
+                    // The process may have moved to a cgroup where its packets are not seen.
+                    agent.cover([event.tgid]);
+                }
             } else {
                 agent.registry.on_event(event, Instant::now());
                 let begins = event.kind == EventKind::Enrol as u32;
+                agent.cover(begins.then_some(event.tgid));
                 if begins || event.kind == EventKind::Fork as u32 {
                     let job = agent.registry.job(Id(event.job));
                     // The root may have ended by now. Then its first child shows which network namespace the

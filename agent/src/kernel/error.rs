@@ -86,6 +86,12 @@ pub enum KernelError {
         /// The bound.
         most: u32,
     },
+    /// Packets are seen in as many cgroups as may be.
+    #[error("packets are seen in {most} cgroups already: remove some in which no job is any more")]
+    TooManyCgroups {
+        /// The bound.
+        most: usize,
+    },
     /// Jobs are in as many network namespaces as may be.
     #[error(
         "jobs in {most} network namespaces are followed on this host already, \
@@ -133,6 +139,7 @@ impl Bounded for KernelError {
     fn bound(&self) -> Option<Bound> {
         match self {
             Self::TooManyProcesses { .. } => Some(Bound::Processes),
+            Self::TooManyCgroups { .. } => Some(Bound::CoveredCgroups),
             Self::TooManyNamespaces { .. } => Some(Bound::Namespaces),
             _ => None,
         }

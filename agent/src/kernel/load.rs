@@ -10,14 +10,15 @@ use aya::Btf;
 use super::{
     cgroups::cgroup_root,
     config::KernelConfig,
+    cover::Cover,
     error::KernelError,
     events::EventStream,
     maps::Kernel,
     object::load_object,
     pins::Pins,
     programs::{
-        CGROUP_PROGRAMS, CGROUP_TRACEPOINTS, PROCESS_TRACEPOINTS, attach_to_cgroup, attach_tracing,
-        load_program, loaded,
+        CGROUP_PROGRAMS, CGROUP_TRACEPOINTS, COVER_PROGRAMS, PROCESS_TRACEPOINTS, attach_to_cgroup,
+        attach_tracing, load_program, loaded,
     },
     rules::Rules,
 };
@@ -33,7 +34,7 @@ pub fn load(config: &KernelConfig, rules: &Rules) -> Result<(Kernel, EventStream
         .map_err(|source| KernelError::Cgroup { path: cgroup_path.clone(), source })?;
     let pins = Pins::hold(config.bpffs.as_deref())?;
     match attach(config, rules, &pins, &cgroup) {
-        Ok((kernel, events)) => Ok((kernel.keep(pins, cgroup_path), events)),
+        Ok((kernel, events, cover)) => Ok((kernel.keep(pins, cgroup_path, cover), events)),
         Err(error) => {
             // What an earlier agent has attached stays, and refuses.
             if !pins.inherited() {
@@ -49,11 +50,16 @@ fn attach(
     rules: &Rules,
     pins: &Pins,
     cgroup: &File,
-) -> Result<(Kernel, EventStream), KernelError> {
+) -> Result<(Kernel, EventStream, Cover), KernelError> {
     let mut ebpf = load_object(config, Some(pins), rules.kinds())?;
     rules.fill(&mut ebpf)?;
     let (kernel, events) = Kernel::new(&mut ebpf, config)?;
     let btf = Btf::from_sys_fs().map_err(|error| KernelError::Object(error.to_string()))?;
+    // Before the hooks on calls, which leave to these programs what they let through.
+    for (program, _) in COVER_PROGRAMS {
+        load_program(&mut ebpf, program)?;
+    }
+    let cover = Cover::take_over(&ebpf, pins)?;
     for program in CGROUP_PROGRAMS {
         load_program(&mut ebpf, program)?;
         if !pins.update(program, loaded(&ebpf, program)?, cgroup)? {
@@ -71,5 +77,5 @@ fn attach(
     }
     pins.stop_other_layouts_enrolling();
     let log = aya_log::EbpfLogger::init(&mut ebpf).ok();
-    Ok((kernel, events.with_log(log)))
+    Ok((kernel, events.with_log(log), cover))
 }

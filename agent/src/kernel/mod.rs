@@ -8,6 +8,7 @@ mod addresses;
 mod btf;
 mod cgroups;
 mod config;
+mod cover;
 mod error;
 mod events;
 mod load;

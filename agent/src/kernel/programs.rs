@@ -14,7 +14,11 @@ use aya::{
     },
 };
 
-use super::{error::KernelError, pins::Link, sys};
+use super::{
+    error::KernelError,
+    pins::Link,
+    sys::{self, AttachType},
+};
 
 /// The programs that match new cgroups with rules and forget removed cgroups, each with its tracepoint.
 pub(super) const CGROUP_TRACEPOINTS: [(&str, &str); 2] =
@@ -43,9 +47,15 @@ pub(super) const CGROUP_PROGRAMS: [&str; 11] = [
     "lineal_connect6",
 ];
 
+/// The programs attached to the cgroups of jobs, in this order: `lineal_cover` says that `lineal_egress` is
+/// there.
+pub(super) const COVER_PROGRAMS: [(&str, AttachType); 2] =
+    [("lineal_egress", AttachType::Egress), ("lineal_cover", AttachType::SockCreate)];
+
 /// Every program, with its tracepoint if it has one.
 pub(super) fn all() -> impl Iterator<Item = (&'static str, Option<&'static str>)> {
-    CGROUP_PROGRAMS.into_iter().map(|program| (program, None)).chain(
+    let covers = COVER_PROGRAMS.into_iter().map(|(program, _)| program);
+    CGROUP_PROGRAMS.into_iter().chain(covers).map(|program| (program, None)).chain(
         CGROUP_TRACEPOINTS
             .into_iter()
             .chain(PROCESS_TRACEPOINTS)
@@ -59,6 +69,7 @@ pub(super) fn load_program(ebpf: &mut Ebpf, program: &'static str) -> Result<(),
         Some(Program::CgroupSock(sock)) => sock.load(),
         Some(Program::CgroupSockAddr(addr)) => addr.load(),
         Some(Program::CgroupSockopt(option)) => option.load(),
+        Some(Program::CgroupSkb(packets)) => packets.load(),
         Some(Program::SockOps(ops)) => ops.load(),
         _ => return Err(KernelError::Missing(program)),
     };
@@ -89,9 +100,16 @@ pub(super) fn attach_to_cgroup(
         Some(Program::SockOps(ops)) => {
             ops.attach(cgroup, mode).and_then(|id| ops.take_link(id)).map(FdLink::try_from)
         }
+        Some(Program::CgroupSkb(packets)) => match *packets.expected_attach_type() {
+            Some(side) => {
+                packets.attach(cgroup, side, mode).and_then(|id| packets.take_link(id)).map(FdLink::try_from)
+            }
+            None => return Err(KernelError::Missing(program)),
+        },
         Some(Program::CgroupSockopt(option)) => {
             let option = option.fd().map_err(KernelError::program(program, "loading"))?.as_fd();
-            let link = sys::link_setsockopt(option, cgroup.as_fd());
+            // aya can attach such a program, too, but hands out no link that could be pinned.
+            let link = sys::link(option, cgroup.as_fd(), AttachType::Setsockopt);
             return link.map(Link::Raw).map_err(KernelError::program(program, "attaching"));
         }
         _ => return Err(KernelError::Missing(program)),

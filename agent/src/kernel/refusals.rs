@@ -3,8 +3,14 @@
 use agent_abi::Refusal;
 
 /// Every reason, in the order of their counters.
-pub const ALL: [Refusal; 5] =
-    [Refusal::SocketKind, Refusal::Datagram, Refusal::NoListener, Refusal::NoLease, Refusal::NoStorage];
+pub const ALL: [Refusal; 6] = [
+    Refusal::SocketKind,
+    Refusal::Datagram,
+    Refusal::NoListener,
+    Refusal::NoLease,
+    Refusal::NoStorage,
+    Refusal::Receiver,
+];
 
 /// The reason behind an event's `detail`; `None` for a number that this agent does not know.
 pub fn of_detail(detail: u64) -> Option<Refusal> {
@@ -19,6 +25,7 @@ pub const fn label(refusal: Refusal) -> &'static str {
         Refusal::NoListener => "no_listener",
         Refusal::NoLease => "no_lease",
         Refusal::NoStorage => "no_storage",
+        Refusal::Receiver => "receiver",
     }
 }
 
@@ -27,11 +34,13 @@ pub const fn words(refusal: Refusal) -> &'static str {
     match refusal {
         Refusal::SocketKind => "this kind of socket, or this socket option, would bypass the redirect",
         Refusal::Datagram => {
-            "UDP is allowed only to the destinations in kernel.resolvers, and only while the job has access"
+            "UDP is allowed only to the job's own sockets on this host, and to the destinations in \
+             kernel.resolvers while the job has access"
         }
         Refusal::NoListener => "the agent does not listen in this network namespace",
         Refusal::NoLease => "the agent's lease has lapsed: it was stopped or could not renew it in time",
         Refusal::NoStorage => "the kernel had no memory to mark the socket",
+        Refusal::Receiver => "only a socket of the same job may receive it",
     }
 }
 

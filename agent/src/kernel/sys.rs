@@ -19,8 +19,14 @@ const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_LINK_UPDATE: libc::c_long = 29;
 const BPF_LINK_DETACH: libc::c_long = 34;
-/// Attach type: `enum bpf_attach_type` of linux/bpf.h.
-const BPF_CGROUP_SETSOCKOPT: u32 = 22;
+/// Where a program is attached: `enum bpf_attach_type` of linux/bpf.h.
+#[derive(Clone, Copy)]
+#[repr(u32)]
+pub enum AttachType {
+    Egress = 1,
+    SockCreate = 2,
+    Setsockopt = 22,
+}
 
 /// Runs a command, and returns what the system call returns: a new descriptor if the command makes or opens
 /// an object, otherwise 0. `attribute` is the member of `union bpf_attr` that the command takes; whatever
@@ -50,10 +56,9 @@ pub fn pinned(path: &Path) -> io::Result<Option<OwnedFd>> {
     }
 }
 
-/// Attaches a `setsockopt` program to a cgroup, and returns the link. The kernel detaches the program when
-/// the link's last descriptor is closed, unless the link is pinned. aya can attach such a program, too, but
-/// hands out no link that could be pinned.
-pub fn link_setsockopt(program: BorrowedFd<'_>, cgroup: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+/// Attaches a program to a cgroup, and returns the link. The kernel detaches the program when the link's last
+/// descriptor is closed, unless the link is pinned.
+pub fn link(program: BorrowedFd<'_>, cgroup: BorrowedFd<'_>, attach_type: AttachType) -> io::Result<OwnedFd> {
     #[repr(C)]
     struct Create {
         prog_fd: i32,
@@ -64,7 +69,7 @@ pub fn link_setsockopt(program: BorrowedFd<'_>, cgroup: BorrowedFd<'_>) -> io::R
     let mut create = Create {
         prog_fd: program.as_raw_fd(),
         target_fd: cgroup.as_raw_fd(),
-        attach_type: BPF_CGROUP_SETSOCKOPT,
+        attach_type: attach_type as u32,
         flags: 0,
     };
     // SAFETY: a fresh descriptor that nobody else knows.

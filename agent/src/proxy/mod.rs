@@ -123,13 +123,14 @@ impl Proxy {
         tokio::time::timeout(patience, none_left).await.is_ok()
     }
 
-    /// Logs what the kernel side refused on its own.
-    pub fn on_refused(&self, event: &Event) {
-        let Some(left_out) = self.refusals_logged.admit(Instant::now()) else { return };
+    /// Logs what the kernel side refused on its own; false if this is left out because so much is logged.
+    pub fn on_refused(&self, event: &Event) -> bool {
+        let Some(left_out) = self.refusals_logged.admit(Instant::now()) else { return false };
         let to = address_of(event.address, event.port);
         let reason = refusals::of_detail(event.detail).map_or("for an unknown reason", refusals::words);
         let job = crate::ids::Id(event.job);
         tracing::info!(%job, pid = event.tgid, %to, reason, left_out, "refused in the kernel");
+        true
     }
 
     /// Counts one more session, unless as many are open as may be.

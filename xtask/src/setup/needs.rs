@@ -68,7 +68,8 @@ const LAB: [Need; 6] = [
 pub(super) const NODE: Need = ("nodejs", "runs the lab's OpenID provider");
 /// pip, for the tests and where no npm is installed.
 pub(super) const PIP: Need = ("python3-pip", "fetches npm, which fetches the OpenID provider; frameworks");
-const TEST: [Need; 7] = [
+const TEST: [Need; 8] = [
+    ("iproute2", "devices and routes in the tests' own network namespaces"),
     ("python3-asyncpg", "a driver under test"),
     ("openjdk-17-jdk-headless", "runs a driver under test"),
     ("libpostgresql-jdbc-java", "a driver under test"),

@@ -55,21 +55,21 @@ impl Session {
         }
         let text = fields.string().ok_or(malformed(b'P', "its text does not end"))?;
         let types = fields.int16().and_then(|count| fields.bytes(usize::from(count) * 4));
-        if types.is_none() || !fields.is_empty() {
+        let Some(types) = types.filter(|_| fields.is_empty()) else {
             return Err(malformed(b'P', "its parameter types do not fit its length").into());
-        }
+        };
         if !self.statements.has_room(name) {
             return Ok(self.ask(excess(Excess::Statements), bytes));
         }
         let statement = match self.statements.look_up(name, self.segment) {
             // Drivers parse one text again and again: keep the number that the executor knows it by.
-            Lookup::Known { value, .. } if value.text() == text => value.clone(),
-            _ if self.meter.bytes().saturating_add(text.len()) > self.limits.kept_bytes_max => {
+            Lookup::Known { value, .. } if value.is(text, types) => value.clone(),
+            _ if self.meter.bytes().saturating_add(text.len() + types.len()) > self.limits.kept_bytes_max => {
                 return Ok(self.ask(excess(Excess::KeptBytes), bytes));
             }
             _ => {
                 self.statement_ids += 1;
-                Statement::new(self.statement_ids, text, &self.meter)
+                Statement::new(self.statement_ids, text, types, &self.meter)
             }
         };
         Ok(self.ask(Subject::Parse { name: name_range, statement }, bytes))

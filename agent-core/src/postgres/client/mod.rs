@@ -114,6 +114,10 @@ impl Session {
             self.client_rest = Remainder { bytes, dropped: true };
             return Ok(None);
         }
+        // COPY's messages are not read as text, and the upstream reports its settings only after a Sync.
+        if !matches!(tag, b'd' | b'c' | b'f' | b'H' | b'S' | b'X') && self.waits_for_settings() {
+            return Ok(Some(self.flush_or(ClientNext::Wait)));
+        }
         if let Some(next) = self.throttle(tag) {
             return Ok(Some(next));
         }
@@ -130,6 +134,12 @@ impl Session {
         }
         self.forward(bytes);
         Ok(None)
+    }
+
+    /// Whether a command must wait for the upstream to report its settings. It can't within the segment of
+    /// the command that changes them, because its Sync is still to come.
+    fn waits_for_settings(&self) -> bool {
+        self.awaited_settings.is_some_and(|awaited| awaited.segment != Some(self.segment))
     }
 
     /// Looks at a message whose fields have to be read.

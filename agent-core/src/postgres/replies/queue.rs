@@ -34,6 +34,11 @@ impl Replies {
         self.queue.front()?.command()
     }
 
+    /// Whether the answer to this command has not ended yet.
+    pub(in crate::postgres) fn awaits(&self, command: u64) -> bool {
+        self.queue.iter().any(|expect| expect.command() == Some(command))
+    }
+
     /// The denial that the client is to be told instead, if the upstream's next message is an error.
     pub(in crate::postgres) fn poison(&self) -> Option<&Denial> {
         match self.queue.front()? {

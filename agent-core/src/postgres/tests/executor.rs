@@ -181,9 +181,10 @@ impl Executor {
                     seen.asked.push("tls".to_owned());
                     consumed
                 }
-                Ok(ClientStep::Judge { command, question, meanings, .. }) => {
+                Ok(ClientStep::Judge { command, question, meanings, settings_awaited, .. }) => {
                     let before = allowed.len();
                     let (ruling, notes) = judge(&question, &meanings, seen, allowed, by_sql);
+                    let ruling = if settings_awaited { ruling.refused(allowed, before) } else { ruling };
                     if allowed.len() > before {
                         commands.push(command);
                     }
@@ -204,7 +205,7 @@ impl Executor {
                 }
             };
             if let Some((command, ruling, notes)) = ruled {
-                notes.tell(session, command);
+                notes.tell(session, command, &ruling);
                 ruling.tell(session, command).unwrap();
             }
             buffer.drain(..consumed);
@@ -212,17 +213,21 @@ impl Executor {
     }
 }
 
-/// The names that a text gives a meaning by SQL: "prepare NAME …" and "declare NAME …", anywhere in it; and
-/// the one that "deallocate NAME" takes it from.
+/// The names that a text gives a meaning by SQL: "prepare NAME …" and "declare NAME …", anywhere in it; the
+/// one that "deallocate NAME" takes it from; and whether it may change settings: "unsettle".
 #[derive(Default)]
 struct Notes {
+    unsettles: bool,
     prepared: Option<String>,
     declared: Option<String>,
     deallocated: Option<String>,
 }
 
 impl Notes {
-    fn tell(&self, session: &mut Session, command: u64) {
+    fn tell(&self, session: &mut Session, command: u64, ruling: &Ruling) {
+        if self.unsettles && matches!(ruling, Ruling::Allow) {
+            session.settings_awaited(command);
+        }
         if let Some(name) = &self.prepared {
             session.sql_prepared(Some(name.as_bytes()));
         }
@@ -249,7 +254,13 @@ fn notes(question: &Question<'_>, executed: Option<&str>) -> Notes {
         let mut words = text.split(' ').skip_while(|word| *word != verb);
         words.next().and_then(|_| words.next()).map(|name| name.trim_end_matches(';').to_owned())
     };
-    Notes { prepared: after("prepare"), declared: after("declare"), deallocated: after("deallocate") }
+    let unsettles = text.contains("unsettle");
+    Notes {
+        unsettles,
+        prepared: after("prepare"),
+        declared: after("declare"),
+        deallocated: after("deallocate"),
+    }
 }
 
 /// What a test's policy says.
@@ -263,6 +274,13 @@ enum Ruling {
 }
 
 impl Ruling {
+    /// A denial in place of what may have been allowed, unless it can't be told yet what that would be: no
+    /// more than `before` are allowed.
+    fn refused(self, allowed: &mut Vec<Allowed>, before: usize) -> Self {
+        allowed.truncate(before);
+        if matches!(self, Self::Postpone) { self } else { denial() }
+    }
+
     fn tell(self, session: &mut Session, command: u64) -> Result<(), Violation> {
         match self {
             Self::Allow => session.allow(permit(command)),
@@ -318,10 +336,14 @@ fn sql_prepares(question: &Question<'_>) -> Vec<String> {
     text.split(';').filter_map(prepared).collect()
 }
 
+fn denial() -> Ruling {
+    Ruling::Deny(Denial::new("lineal: denied by policy test: no"))
+}
+
 /// The policy. It also denies an Execute without any candidate. What it allows is added to `allowed`.
 fn rule(question: &Question<'_>, allowed: &mut Vec<Allowed>) -> Ruling {
     let has = |text: &[u8], word: &str| String::from_utf8_lossy(text).contains(word);
-    let denial = Ruling::Deny(Denial::new("lineal: denied by policy test: no"));
+    let denial = denial();
     let allow = match question {
         Question::Startup(startup) => {
             return match &*startup.user {

@@ -11,5 +11,6 @@ mod hostile;
 mod model;
 mod notation;
 mod script;
+mod settings;
 mod simple;
 mod startup;

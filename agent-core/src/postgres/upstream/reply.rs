@@ -78,6 +78,9 @@ impl Session {
             // Portals end with their transaction. Cursors WITH HOLD outlive it, but only SQL makes them.
             self.portals.forget_all();
         }
+        // The upstream reports changed settings before it is ready (ReportChangedGUCOptions). An unwanted one
+        // has ended the session.
+        self.awaited_settings.take_if(|awaited| !self.replies.awaits(awaited.command));
         self.events.push_back(Event::Ready(transaction));
         Ok(Pass::Forward)
     }

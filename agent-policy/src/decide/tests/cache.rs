@@ -74,6 +74,7 @@ fn any_facts() -> impl Strategy<Value = Facts> {
                 settings: settings.into_iter().map(Into::into).collect(),
                 writes_in_cte,
                 locks_tables,
+                ..SqlFacts::default()
             }
         });
         let Facts { accesses, .. } = facts(&accesses, SqlFacts::default());

@@ -15,7 +15,9 @@ pub struct Read {
 pub fn read(protocol: Protocol, text: &str) -> Option<Read> {
     match protocol {
         Protocol::Postgres => {
-            let analysis = agent_sql::analyze(text.as_bytes());
+            let mut analysis = agent_sql::analyze(text.as_bytes());
+            let sql = analysis.facts.sql().cloned().unwrap_or_default();
+            analysis.facts.in_schemas(sql.schemas("$user").collect::<Vec<_>>());
             Some(Read { facts: analysis.facts, unparsed: analysis.unparsed })
         }
         Protocol::Tcp => None,

@@ -35,8 +35,17 @@ impl Kernel {
 
     /// Marks a socket as the agent's listener: connections are redirected to no other.
     pub fn mark_listener(&self, socket: &impl AsRawFd) -> Result<(), KernelError> {
-        let tag =
-            SocketTag { job: 0, node: 0, tgid: 0, uid: 0, state: SOCKET_LISTENS, port: 0, address: [0; 4] };
+        let tag = SocketTag {
+            job: 0,
+            node: 0,
+            tgid: 0,
+            uid: 0,
+            state: SOCKET_LISTENS,
+            port: 0,
+            address: [0; 4],
+            flags: 0,
+            reserved: 0,
+        };
         locked(&self.sockets).insert(socket, tag, 0).map_err(KernelError::map("add to", "SOCKETS"))
     }
 

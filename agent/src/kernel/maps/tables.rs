@@ -19,8 +19,8 @@ use aya::{
 };
 
 use super::super::{
-    addresses::words_of, config::KernelConfig, error::KernelError, events::EventStream, marks::Marks,
-    pins::Pins,
+    addresses::words_of, cgroups::cgroup_of, config::KernelConfig, cover::Cover, error::KernelError,
+    events::EventStream, marks::Marks, pins::Pins,
 };
 
 /// How far this agent's first id lies beyond the last one that an earlier agent's programs gave out: more
@@ -50,7 +50,7 @@ pub struct Kernel {
     next_id: AtomicU64,
     pub(super) cgroup: PathBuf,
     pub(super) move_jobs: bool,
-    pins: Option<Pins>,
+    attached: Option<(Pins, Cover)>,
 }
 
 impl Kernel {
@@ -88,15 +88,15 @@ impl Kernel {
             next_id: (first_id | 1).into(),
             cgroup: PathBuf::new(),
             move_jobs: config.move_jobs,
-            pins: None,
+            attached: None,
         };
         Ok((kernel, EventStream::new(events)))
     }
 
-    /// Holds on to the pins, which keep the programs attached, and notes the cgroup that they are attached
+    /// Holds on to the pins, which keep the programs attached, and notes the cgroups that they are attached
     /// to.
-    pub(in super::super) fn keep(mut self, pins: Pins, cgroup: PathBuf) -> Self {
-        self.pins = Some(pins);
+    pub(in super::super) fn keep(mut self, pins: Pins, cgroup: PathBuf, cover: Cover) -> Self {
+        self.attached = Some((pins, cover));
         self.cgroup = cgroup;
         self
     }
@@ -111,18 +111,30 @@ impl Kernel {
         self.next_id.fetch_add(2, Ordering::Relaxed)
     }
 
+    /// Has each packet seen that leaves the cgroup of process `pid`, from sockets that are made from now on.
+    /// Nothing is done about a process outside [`Self::cgroup`].
+    pub fn cover(&self, pid: u32) -> Result<(), KernelError> {
+        let Some((pins, cover)) = &self.attached else { return Ok(()) };
+        // A process that has ended needs nothing.
+        let Ok(Some(cgroup)) = cgroup_of(pid) else { return Ok(()) };
+        if cgroup.starts_with(&self.cgroup) { cover.cover(pins, &cgroup) } else { Ok(()) }
+    }
+
     /// Detaches everything, as if this agent had never started. If an earlier agent had left programs
     /// attached, they stay, and refuse.
     pub fn back_out(&self) {
-        if let Some(pins) = self.pins.as_ref().filter(|pins| !pins.inherited()) {
+        if let Some((pins, _)) = self.attached.as_ref().filter(|(pins, _)| !pins.inherited()) {
             pins.remove_own();
         }
     }
 
-    /// Removes the programs that agents with other layouts left, once they follow no process any more.
-    /// Returns how many processes such programs still follow, and refuse.
+    /// Forgets removed cgroups, and removes the programs that agents with other layouts left, once they
+    /// follow no process any more. Returns how many processes such programs still follow, and refuse.
     pub fn sweep_pins(&self) -> usize {
-        self.pins.as_ref().map_or(0, Pins::sweep)
+        self.attached.as_ref().map_or(0, |(pins, cover)| {
+            cover.sweep(pins);
+            pins.sweep()
+        })
     }
 }
 

@@ -66,6 +66,11 @@ impl Kernel {
         locked(&self.words).set(word::TASKS, tasks, 0).map_err(KernelError::map("write", "WORDS"))
     }
 
+    /// How often a process that is not followed has forked although a rule by user or cgroup matches it.
+    pub fn matched_forks(&self) -> u64 {
+        locked(&self.words).get(&word::MATCHED_FORKS, 0).unwrap_or_default()
+    }
+
     /// The tag of a process; `None` if it is not followed.
     pub fn tag_of(&self, tgid: u32) -> Option<TaskTag> {
         locked(&self.tasks).get(&tgid, 0).ok()

@@ -9,13 +9,13 @@ use agent_core::{
     target::{Scope, Target},
 };
 use agent_policy::{Bundle, Decider, Judgement, Protocol, decide_undeclared};
-use tokio::{io::copy_bidirectional, net::TcpStream};
+use tokio::net::TcpStream;
 
 use crate::{
     clock::unix_now,
     proxy::{
         session::{Session, ended::Ended, standing::changed},
-        stream::reset,
+        stream::{copy_both_ways, reset},
     },
 };
 
@@ -39,9 +39,13 @@ async fn carry(session: &mut Session, client: StdStream) -> Ended {
             return ended;
         }
     };
-    let Ok(mut client) = client.set_nonblocking(true).and_then(|()| TcpStream::from_std(client)) else {
-        return Ended::ClientFailed;
-    };
+    // What either end writes is passed on at once, as without lineal: when to wait for more is for the end
+    // to choose.
+    let client = client
+        .set_nonblocking(true)
+        .and_then(|()| client.set_nodelay(true))
+        .and_then(|()| TcpStream::from_std(client));
+    let Ok(mut client) = client else { return Ended::ClientFailed };
     let mut upstream = match session.dial(&admission).await {
         Ok(upstream) => upstream,
         Err(error) => {
@@ -52,7 +56,7 @@ async fn carry(session: &mut Session, client: StdStream) -> Ended {
     let mut stopped = pin!(Session::stopped(session.proxy.parts.drain.clone()));
     let mut out_of_standing = pin!(Session::out_of_standing(session.grounds.clone()));
     let ended = {
-        let mut copied = pin!(copy_bidirectional(&mut client, &mut upstream));
+        let mut copied = pin!(copy_both_ways(&mut client, &mut upstream));
         loop {
             tokio::select! {
                 biased;
@@ -68,8 +72,8 @@ async fn carry(session: &mut Session, client: StdStream) -> Ended {
             }
         }
     };
-    if !matches!(ended, Ended::Closed | Ended::Broken) {
-        // Nothing that is on its way may arrive any more.
+    if ended != Ended::Closed {
+        // What was cut short must not look complete, and of what may not go on nothing more may arrive.
         reset(&client);
         reset(&upstream);
     }

@@ -1,11 +1,13 @@
 //! Bytes between a client and an upstream: buffers within bounds, and how a connection is kept alive and
 //! closed. Nothing here knows what the bytes say.
 
+mod copy;
 mod linger;
 mod side;
 
 use std::time::Duration;
 
+pub use copy::copy_both_ways;
 pub use linger::{linger, reset};
 pub use side::{BUFFER_BYTES, Client, Side, Upstream};
 use socket2::{SockRef, TcpKeepalive};

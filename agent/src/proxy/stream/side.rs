@@ -50,6 +50,8 @@ pub struct Side<S> {
     pub ended: bool,
     /// Our direction has been shut down: it has been told that nothing more comes.
     closed: bool,
+    /// It takes nothing more: a write failed.
+    pub deaf: bool,
 }
 
 /// What was read from the client, taken out of its side while the machine looks at it.
@@ -115,6 +117,7 @@ impl<S> Side<S> {
             read_bytes: BUFFER_BYTES,
             ended: false,
             closed: false,
+            deaf: false,
         }
     }
 
@@ -137,6 +140,14 @@ impl<S> Side<S> {
     pub fn drop_output(&mut self) {
         self.output.clear();
         self.written = 0;
+    }
+
+    /// A write has failed. What waits to be written is dropped; what the other end sent before can be read.
+    pub fn give_up_writing(&mut self) {
+        self.drop_output();
+        self.unflushed = false;
+        self.closed = true;
+        self.deaf = true;
     }
 
     /// Whether at least this many bytes wait in the input.

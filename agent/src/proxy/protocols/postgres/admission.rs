@@ -1,7 +1,7 @@
 //! Whether a client gets its session: decided and recorded before anything is dialled, then the upstream is
 //! dialled and, where the agent has a login of its own for it, logged in to.
 
-use std::collections::BTreeSet;
+use std::{borrow::Cow, collections::BTreeSet};
 
 use agent_core::{
     facts::{Action, Detail, Facts, SqlFacts},
@@ -16,6 +16,7 @@ use super::{
     login::{LoginError, login},
     names::joined,
     route::Route,
+    schemas::Schemas,
     statements::Statements,
 };
 use crate::{
@@ -103,20 +104,29 @@ fn decide(
             format!("the startup option {setting} is not carried: it changes how statements are read");
         return Err(Refusal::new(Ended::ForbiddenOption, words));
     }
-    let (judge, admission) =
-        Judge::begin(session, upstream, target.scope, beginning(&settings), lends_login)?;
-    Ok((Statements::new(session, judge), admission))
+    let mut schemas = Schemas::new(role);
+    let beginning = beginning(&settings, &schemas);
+    schemas.add(&beginning.whole);
+    let (judge, admission) = Judge::begin(session, upstream, target.scope, beginning, lends_login)?;
+    Ok((Statements::new(session, judge, schemas), admission))
 }
 
 /// What a session's beginning does: the connection, and each setting that its startup message makes, as
 /// `SET`.
-fn beginning(settings: &[Setting]) -> Beginning {
+fn beginning(settings: &[Setting], schemas: &Schemas) -> Beginning {
     let mut parts = vec![Facts::connect()];
     let set = settings.iter().filter(|(name, _)| !decides_reading(name));
     let names: BTreeSet<Box<str>> = set.map(|(name, _)| name.clone()).collect();
     if !names.is_empty() {
-        let sql = SqlFacts { settings: names.into_iter().collect(), ..SqlFacts::one_statement() };
-        parts.push(Facts { detail: Some(Detail::Sql(sql)), ..Facts::of_sql(Action::SqlSet) });
+        let paths = settings.iter().filter(|(name, _)| **name == *"search_path");
+        let search_path: BTreeSet<_> = paths.flat_map(|(_, value)| agent_sql::search_path(value)).collect();
+        let sql = SqlFacts {
+            settings: names.into_iter().collect(),
+            search_path: search_path.into_iter().collect(),
+            ..SqlFacts::one_statement()
+        };
+        let facts = Facts { detail: Some(Detail::Sql(sql)), ..Facts::of_sql(Action::SqlSet) };
+        parts.push(schemas.locate(Cow::Owned(facts)).into_owned());
     }
     Beginning { whole: joined(&parts), parts }
 }

@@ -14,6 +14,7 @@
 
 mod admission;
 mod cancel;
+mod changes;
 mod dial;
 mod executed;
 mod greet;
@@ -24,6 +25,7 @@ mod pump;
 mod reading;
 mod refusal;
 mod route;
+mod schemas;
 mod statements;
 
 use std::{sync::Arc, time::Duration};

@@ -40,6 +40,7 @@ impl Reading {
     pub fn of(facts: Facts) -> Self {
         let analysis = Analysis {
             facts,
+            parameters: None,
             prepares: vec![],
             executes: vec![],
             fetches: vec![],

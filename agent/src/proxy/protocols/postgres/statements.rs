@@ -13,9 +13,11 @@ use agent_core::{
 };
 
 use super::{
+    changes,
     executed::{Executed, Whole},
     names::{Names, joined},
     reading::{Reader, Reading},
+    schemas::Schemas,
 };
 use crate::{
     audit::{AuditError, Literals},
@@ -26,8 +28,9 @@ use crate::{
     },
 };
 
-/// The function `set_config`, by its OID (`pg_proc.dat`).
-const SET_CONFIG: u32 = 2078;
+/// Why a command may not follow another that may change how the server reads text.
+const BEHIND_SETTINGS: &str =
+    "which setting a command before it changes can't be told: send Sync, and then this one";
 
 /// Rules on one session's statements.
 pub struct Statements {
@@ -36,6 +39,10 @@ pub struct Statements {
     reader: Reader,
     /// What SQL's `PREPARE` named.
     prepared: Names,
+    /// Where relations may be.
+    schemas: Schemas,
+    /// A command before this one may change how the server reads text, and the server has not reported yet.
+    settings_awaited: bool,
 }
 
 /// A command as the trail shows it.
@@ -80,11 +87,16 @@ pub struct Ruled {
     pub declares: bool,
     /// The names that the text deallocates, in its order.
     pub deallocates: Vec<Box<str>>,
+    /// Nothing may follow the command before the server has reported its settings.
+    pub awaits_settings: bool,
+    /// What the client can do about a denial.
+    pub hint: Option<&'static str>,
 }
 
 impl Ruled {
     fn of(ruling: Ruling<Grant>, recorded: bool) -> Self {
-        Self { ruling, recorded, prepares: Vec::new(), declares: false, deallocates: Vec::new() }
+        let (prepares, deallocates) = (Vec::new(), Vec::new());
+        Self { ruling, recorded, prepares, declares: false, deallocates, awaits_settings: false, hint: None }
     }
 
     /// Denied without a record.
@@ -103,6 +115,16 @@ impl Ruled {
         }
     }
 
+    fn passes(&self) -> bool {
+        matches!(self.ruling, Ruling::Allow(_))
+    }
+
+    /// Says what the client can do, if this denies a command with these facts.
+    fn hinting(self, facts: &Facts) -> Self {
+        let hint = if self.passes() { None } else { changes::hint(facts) };
+        Self { hint, ..self }
+    }
+
     /// Takes note of what a text, with all that it runs, does to names.
     fn with_names_of(mut self, reading: &Reading, prepares: bool, declares: bool) -> Self {
         let calls = reading.analysis.facts.accesses.iter().any(|access| access.action == Action::SqlCall);
@@ -117,8 +139,9 @@ impl Ruled {
 }
 
 impl Statements {
-    /// A session that has sent no statement yet; its judge has admitted it.
-    pub fn new(session: &Session, judge: Judge) -> Self {
+    /// A session that has sent no statement yet; its judge has admitted it. `schemas` are those of its
+    /// startup message.
+    pub fn new(session: &Session, judge: Judge, schemas: Schemas) -> Self {
         let parts = &session.proxy.parts;
         let overflows = parts.metrics.bound(Bound::Names);
         Self {
@@ -126,10 +149,13 @@ impl Statements {
             literals: parts.literals,
             reader: Reader::new(parts.literals, parts.metrics.bound(Bound::Readings)),
             prepared: Names::new(overflows),
+            schemas,
+            settings_awaited: false,
         }
     }
 
     /// Rules on what the machine asks. Where this lets something run, the trail holds the decision.
+    /// `settings_awaited` says that it may not let anything pass.
     ///
     /// # Errors
     /// It can't be told yet what would run.
@@ -139,8 +165,10 @@ impl Statements {
         number: u64,
         question: &Question<'_>,
         meanings: &Meanings<'_>,
+        settings_awaited: bool,
     ) -> Result<Ruled, Unsettled> {
         self.judge.look(session);
+        self.settings_awaited = settings_awaited;
         Ok(match question {
             Question::Startup(_) => Ruled::denied("a session begins once only"),
             Question::Simple { text } => {
@@ -148,23 +176,23 @@ impl Statements {
                 let Whole { facts, prepares, declares } = self.whole(number, &reading, meanings)?;
                 let text = &reading.shown(text);
                 let shown = Shown { number, facts: &facts, reading: &reading, text, parameters: &[] };
-                self.settle(session, &shown).with_names_of(&reading, prepares, declares)
+                self.settle_run(session, &shown).with_names_of(&reading, prepares, declares)
             }
             Question::Prepare { name, statement } => {
                 self.prepare(session, number, name, statement, meanings)?
             }
-            Question::Bind { candidates, parameters, .. }
-            | Question::Execute { candidates, parameters, .. } => {
-                self.run(session, number, *candidates, *parameters, meanings)?
+            Question::Bind { candidates, parameters, .. } => {
+                self.run(session, number, *candidates, *parameters, meanings, Self::settle)?
+            }
+            Question::Execute { candidates, parameters, .. } => {
+                self.run(session, number, *candidates, *parameters, meanings, Self::settle_run)?
             }
             Question::Function { oid } => {
-                // Its arguments are not read, so which setting it changes is not known.
-                let barred = (*oid == SET_CONFIG).then(|| agent_sql::altered_reading("?"));
-                let reading = Reading::of(Facts { barred, ..Facts::of_sql(Action::SqlCall) });
+                let reading = Reading::of(changes::function_call(*oid));
                 let text = format!("(FunctionCall of function {oid})");
                 let facts = &reading.analysis.facts;
                 let shown = Shown { number, facts, reading: &reading, text: &text, parameters: &[] };
-                self.settle(session, &shown).with_names_of(&reading, false, false)
+                self.settle_run(session, &shown).with_names_of(&reading, false, false)
             }
             Question::Excess { excess, bytes } => {
                 let bound = match excess {
@@ -193,36 +221,52 @@ impl Statements {
         meanings: &Meanings<'_>,
     ) -> Result<Ruled, Unsettled> {
         let reading = self.reader.read_statement(statement, meanings.encoding());
-        let Whole { facts, .. } = self.whole(number, &reading, meanings)?;
+        // Planning calls no function that changes settings: those that parameters decide are decided with
+        // the values. SQL's EXECUTE brings none that are read.
+        let facts = match &reading.analysis.parameters {
+            Some(by_parameters) => self.schemas.locate(Cow::Borrowed(by_parameters.prepared())),
+            None => self.whole(number, &reading, meanings)?.facts,
+        };
+        let text = &reading.shown(statement.text());
+        let shown = Shown { number, facts: &facts, reading: &reading, text, parameters: &[] };
+        if self.settings_awaited {
+            return Ok(self.settle(session, &shown));
+        }
         let judgement = self.judge.decide(&facts);
         if name.is_empty()
             && let Some(preparation) = Preparation::of(number, judgement.decision())
         {
             return Ok(Ruled::of(Ruling::Allow(Grant::Prepare(preparation)), false));
         }
-        let text = &reading.shown(statement.text());
-        let shown = Shown { number, facts: &facts, reading: &reading, text, parameters: &[] };
-        Ok(Ruled::recorded(Judge::record(session, &shown.command(), &judgement)))
+        let ruled = Ruled::recorded(Judge::record(session, &shown.command(), &judgement));
+        Ok(ruled.hinting(&facts))
     }
 
     /// Decides what a portal can stand for: an Execute of it, or the Bind that gives it a name, by which SQL
-    /// `FETCH` can run it. The server runs one of the candidates: each must be allowed.
+    /// `FETCH` can run it. The server runs one of the candidates: each must be allowed. `settle` decides.
     fn run(
         &mut self,
         session: &Session,
         number: u64,
         candidates: Candidates<'_>,
-        parameters: Option<&Parameters>,
+        values: Option<&Parameters>,
         meanings: &Meanings<'_>,
+        settle: fn(&mut Self, &Session, &Shown<'_>) -> Ruled,
     ) -> Result<Ruled, Unsettled> {
-        let parameters = parameters.map(|parameters| self.parameters(parameters)).unwrap_or_default();
+        let parameters = values.map(|values| self.parameters(values)).unwrap_or_default();
         let encoding = meanings.encoding();
         let parsed = match candidates.parsed {
             Some(statement) => Some((self.reader.read_statement(statement, encoding), statement)),
             None => None,
         };
         let whole = match &parsed {
-            Some((reading, _)) => Some(self.whole(number, reading, meanings)?),
+            Some((reading, statement)) => Some(match &reading.analysis.parameters {
+                Some(by_parameters) => {
+                    let facts = Cow::Owned(changes::bound(by_parameters, statement, values));
+                    Whole { facts: self.schemas.locate(facts), prepares: false, declares: false }
+                }
+                None => self.whole(number, reading, meanings)?,
+            }),
             None => None,
         };
         let (prepares, declares) =
@@ -242,13 +286,13 @@ impl Statements {
                     texts.insert(0, parsed.shown(statement.text()));
                     reading = Some(Arc::clone(parsed));
                 }
-                let facts = joined(&facts);
+                let facts = self.schemas.locate(Cow::Owned(joined(&facts))).into_owned();
                 let reading = reading.unwrap_or_else(|| Arc::new(Reading::of(facts.clone())));
                 (Cow::Owned(facts), texts.join(" or ").into(), reading)
             }
         };
         let shown = Shown { number, facts: &facts, reading: &reading, text: &text, parameters: &parameters };
-        Ok(self.settle(session, &shown).with_names_of(&reading, prepares, declares))
+        Ok(settle(self, session, &shown).with_names_of(&reading, prepares, declares))
     }
 
     /// What a portal can stand for that Parse didn't make: facts, and words for the trail.
@@ -281,8 +325,9 @@ impl Statements {
         reading: &'r Arc<Reading>,
         meanings: &Meanings<'_>,
     ) -> Result<Whole<'r>, Unsettled> {
-        let Self { reader, prepared, .. } = self;
-        Executed { reader, prepared, meanings: *meanings, command }.whole(reading)
+        let Self { reader, prepared, schemas, .. } = self;
+        let whole = Executed { reader, prepared, meanings: *meanings, command }.whole(reading)?;
+        Ok(Whole { facts: schemas.locate(whole.facts), ..whole })
     }
 
     /// The upstream confirmed that a command dropped the prepared statement of this name, or all of them.
@@ -297,7 +342,23 @@ impl Statements {
 
     /// Decides and records.
     fn settle(&mut self, session: &Session, shown: &Shown<'_>) -> Ruled {
-        Ruled::recorded(self.judge.rule(session, &shown.command()))
+        let command = &shown.command();
+        let ruling = if self.settings_awaited {
+            self.judge.deny(session, command, BEHIND_SETTINGS)
+        } else {
+            self.judge.rule(session, command)
+        };
+        Ruled::recorded(ruling).hinting(shown.facts)
+    }
+
+    /// Decides and records a command that runs if it passes.
+    fn settle_run(&mut self, session: &Session, shown: &Shown<'_>) -> Ruled {
+        let mut ruled = self.settle(session, shown);
+        if ruled.passes() {
+            self.schemas.add(shown.facts);
+            ruled.awaits_settings = shown.facts.sql().is_some_and(|sql| sql.awaits_settings);
+        }
+        ruled
     }
 
     /// A portal's parameters, as the trail keeps them.

@@ -32,7 +32,8 @@ impl Pump {
         loop {
             let mut progress = false;
             if matches!(self.upstream.poll_flush(cx), Poll::Ready(Err(_))) {
-                return Poll::Ready(Ok(Ended::UpstreamBroken));
+                // A server that ends a session says why, and then takes nothing more: that must be read.
+                self.upstream.give_up_writing();
             }
             if matches!(self.client.poll_flush(cx), Poll::Ready(Err(_))) {
                 return Poll::Ready(Ok(Ended::ClientLeft));
@@ -78,12 +79,15 @@ impl Pump {
         }
     }
 
-    /// How the session ends, once the client has said that it ends, or its last byte has been taken.
+    /// How the session ends, once nothing more can go to the upstream: the client has said that it ends, its
+    /// last byte has been taken, or the upstream takes nothing more.
     pub(super) fn closing(&self) -> Option<Ended> {
         if self.client_over {
             Some(Ended::Closed)
+        } else if self.client.ended && !self.client.holds(self.client_needs) {
+            Some(Ended::ClientLeft)
         } else {
-            (self.client.ended && !self.client.holds(self.client_needs)).then_some(Ended::ClientLeft)
+            self.upstream.deaf.then_some(Ended::UpstreamBroken)
         }
     }
 
@@ -108,8 +112,9 @@ impl Pump {
                     self.client.answer(client);
                     done += consumed;
                 }
-                Ok(ClientStep::Judge { command, question, meanings, .. }) => {
-                    let ruled = self.statements.rule(session, command, &question, &meanings);
+                Ok(ClientStep::Judge { command, question, meanings, settings_awaited, .. }) => {
+                    let ruled =
+                        self.statements.rule(session, command, &question, &meanings, settings_awaited);
                     let told = match ruled {
                         Ok(ruled) => self.carry_out(command, ruled),
                         Err(Unsettled) => self.machine.postpone(command),
@@ -131,7 +136,7 @@ impl Pump {
 
     /// Tells the machine the ruling on a command, and notes that the command is on its way.
     fn carry_out(&mut self, command: u64, ruled: Ruled) -> Result<(), Violation> {
-        let Ruled { ruling, recorded, prepares, declares, deallocates } = ruled;
+        let Ruled { ruling, recorded, prepares, declares, deallocates, awaits_settings, hint } = ruled;
         for name in &prepares {
             self.machine.sql_prepared(name.as_deref().map(str::as_bytes));
         }
@@ -141,13 +146,17 @@ impl Pump {
         if matches!(ruling, Ruling::Allow(_)) {
             let names = deallocates.into_iter().map(|name| name.into_boxed_bytes());
             self.machine.sql_deallocates(command, names);
+            if awaits_settings {
+                self.machine.settings_awaited(command);
+            }
         }
         self.sent.push_back(Sent { command, at: Instant::now(), recorded });
         match ruling {
             Ruling::Allow(Grant::Run(permit)) => self.machine.allow(permit),
             Ruling::Allow(Grant::Prepare(preparation)) => self.machine.allow_preparation(preparation),
             Ruling::Deny(denied) => {
-                let denial = Denial::new(format!("lineal: {}", denied.words()));
+                let mut denial = Denial::new(format!("lineal: {}", denied.words()));
+                denial.hint = hint.map(Into::into);
                 self.machine.deny(command, denial)
             }
         }
