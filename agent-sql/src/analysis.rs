@@ -37,7 +37,7 @@ impl Analysis {
     /// The analysis of a text that is `sql:unparsed` for this reason. Nothing is known of its content, so
     /// every flag has the value that policies are more likely to deny.
     pub fn unparsed(reason: &str) -> Self {
-        let sql = SqlFacts { writes_in_cte: true, ..SqlFacts::default() };
+        let sql = SqlFacts { writes_in_cte: true, locks_tables: true, ..SqlFacts::default() };
         let access = Access { action: Action::SqlUnparsed, resource: SqlResource::Database.into() };
         Self {
             facts: Facts { accesses: vec![access], detail: Some(Detail::Sql(sql)), barred: None },

@@ -13,6 +13,12 @@ use crate::{
 /// The length at which the server cuts names, in bytes (`NAMEDATALEN`).
 const NAME_BYTES: usize = 64;
 
+/// `RELPERSISTENCE_TEMP`: how the tree marks what `TEMP` and `TEMPORARY` make.
+const TEMPORARY: u8 = b't';
+/// The alias of the session's schema for temporary objects. Only what a statement makes there, or names by
+/// it, is certainly temporary.
+pub(crate) const TEMPORARY_SCHEMA: &str = "pg_temp";
+
 /// The facts gathered so far.
 #[derive(Clone, Default)]
 pub(crate) struct Collector {
@@ -24,10 +30,14 @@ pub(crate) struct Collector {
     /// The number of each parameter, as often as it is referred to.
     pub(crate) parameters: Vec<i32>,
     pub(crate) statements: u32,
+    /// How many of the statements begin, end or divide a transaction.
+    pub(crate) transaction_statements: u32,
     /// An `UPDATE` or `DELETE` changes every row: it has no condition that can tell rows apart.
     pub(crate) reaches_every_row: bool,
     /// A write is nested in another statement.
     pub(crate) nested_write: bool,
+    /// A table is locked, and not only rows of it.
+    pub(crate) table_lock: bool,
     /// The statement is planned and not run. Whatever it would do to a relation, it only reads it.
     pub(crate) planned_only: bool,
     pub(crate) prepares: Vec<(Box<str>, Facts)>,
@@ -65,6 +75,14 @@ impl Collector {
         }
     }
 
+    /// `sql:create` on the relation that a statement makes, or on the database if the tree names none.
+    pub(crate) fn creates(&mut self, table: Option<&RangeVar>) {
+        match table {
+            Some(table) => self.relation(Action::SqlCreate, made_relation(table)),
+            None => self.database(Action::SqlCreate),
+        }
+    }
+
     /// A change of a setting.
     pub(crate) fn setting(&mut self, name: &str, value: &Value<'_>) {
         self.database(Action::SqlSet);
@@ -80,8 +98,10 @@ impl Collector {
 
     /// A call of a function or operator, by the parts of its name, with `prefix` before them.
     pub(crate) fn function(&mut self, prefix: &str, name: &NodeList) {
+        // Before the schema, a name can only have that of the session's own database.
+        let database = name.len().saturating_sub(2);
         let mut joined = prefix.to_owned();
-        for (at, part) in name.iter().enumerate() {
+        for (at, part) in name.iter().skip(database).enumerate() {
             if at > 0 {
                 joined.push('.');
             }
@@ -107,6 +127,7 @@ impl Collector {
         self.settings.absorb(inner.settings);
         self.reaches_every_row |= inner.reaches_every_row;
         self.nested_write |= inner.nested_write;
+        self.table_lock |= inner.table_lock;
         self.prepares.extend(inner.prepares);
         self.executes.extend(inner.executes);
         self.fetches.extend(inner.fetches);
@@ -116,9 +137,11 @@ impl Collector {
     pub(crate) fn take_facts(&mut self, statements: u32) -> Facts {
         let mut sql = SqlFacts {
             statements,
+            non_transaction_statements: statements.saturating_sub(self.transaction_statements),
             has_where: !self.reaches_every_row,
             functions: canonical(&mut self.functions),
             writes_in_cte: self.nested_write,
+            locks_tables: self.table_lock,
             ..SqlFacts::default()
         };
         let barred = std::mem::take(&mut self.settings).put(&mut sql);
@@ -169,6 +192,16 @@ fn canonical<T: Ord>(items: &mut Vec<T>) -> Vec<T> {
     items.sort_unstable();
     items.dedup();
     items
+}
+
+/// The relation that a statement makes. Without a schema a temporary one is in `pg_temp`, whatever the search
+/// path is.
+pub(crate) fn made_relation(table: &RangeVar) -> Relation {
+    let mut made = relation(table);
+    if u8::try_from(table.relpersistence) == Ok(TEMPORARY) && made.schema.is_none() {
+        made.schema = Some(TEMPORARY_SCHEMA.into());
+    }
+    made
 }
 
 /// A relation, as the tree names it. A database's name before it can only be that of the session's own

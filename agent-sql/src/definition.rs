@@ -16,7 +16,7 @@ use pg_raw_parse::{
 };
 
 use crate::{
-    collector::{named, relation},
+    collector::{TEMPORARY_SCHEMA, made_relation, named, relation},
     walk::{Position, Walk},
 };
 
@@ -122,15 +122,16 @@ impl<'a> Walk<'a, '_> {
         match node {
             Node::CreateStmt(create) => self.create_table(create),
             Node::CreateTableAsStmt(create) => {
-                self.facts.table_or_database(Action::SqlCreate, create.into().and_then(|into| into.rel()));
+                self.facts.creates(create.into().and_then(|into| into.rel()));
                 self.push(create.query(), Position::NESTED);
             }
             Node::ViewStmt(view) => {
-                self.facts.table_or_database(Action::SqlCreate, view.view());
+                self.facts.creates(view.view());
+                self.create_lasting(view.view());
                 self.push(view.query(), Position::NESTED);
             }
             Node::CreateSeqStmt(create) => {
-                self.facts.table_or_database(Action::SqlCreate, create.sequence());
+                self.facts.creates(create.sequence());
             }
             Node::IndexStmt(index) => self.create_index(index),
             Node::CreateStatsStmt(create) => {
@@ -181,6 +182,15 @@ impl<'a> Walk<'a, '_> {
         true
     }
 
+    /// A temporary view changes the tables below it when it is written to, under its own name. So it counts
+    /// as more than a temporary object.
+    fn create_lasting(&mut self, view: Option<&'a RangeVar>) {
+        let schema = view.and_then(|view| made_relation(view).schema);
+        if schema.as_deref() == Some(TEMPORARY_SCHEMA) {
+            self.facts.database(Action::SqlCreate);
+        }
+    }
+
     /// The settings among a function's options.
     fn options_set(&mut self, options: &'a CastNodeList<DefElem>) {
         for option in options {
@@ -191,7 +201,7 @@ impl<'a> Walk<'a, '_> {
     }
 
     fn create_table(&mut self, create: &'a CreateStmt) {
-        self.facts.table_or_database(Action::SqlCreate, create.relation());
+        self.facts.creates(create.relation());
         self.push_all(create.table_elts(), Position::NESTED);
         for constraint in create.constraints() {
             self.push(Node::Constraint(constraint), Position::NESTED);

@@ -1,8 +1,7 @@
-//! The nodes that have no facts of their own. Every node of the grammar is here, or is handled in
-//! [`crate::walk`] or
-//! [`crate::utility`], or is `sql:other`.
+//! The kinds of nodes, where the kind alone matters: mostly of nodes that have no facts of their own. Every
+//! node of the grammar is here, or is handled in [`crate::walk`] or [`crate::utility`], or is `sql:other`.
 
-use pg_raw_parse::Node;
+use pg_raw_parse::{Node, raw::TransactionStmtKind};
 
 /// Whether neither `node` nor anything below it names a relation or a function.
 pub(crate) fn names_nothing(node: Node<'_>) -> bool {
@@ -76,5 +75,20 @@ pub(crate) fn is_transparent(node: Node<'_>) -> bool {
             | Node::WindowDef(_)
             | Node::XmlExpr(_)
             | Node::XmlSerialize(_)
+    )
+}
+
+/// Whether a statement begins, ends or divides a transaction of the session.
+pub(crate) fn is_transaction_control(statement: Node<'_>) -> bool {
+    let Node::TransactionStmt(transaction) = statement else { return false };
+    matches!(
+        transaction.kind,
+        TransactionStmtKind::TRANS_STMT_BEGIN
+            | TransactionStmtKind::TRANS_STMT_START
+            | TransactionStmtKind::TRANS_STMT_COMMIT
+            | TransactionStmtKind::TRANS_STMT_ROLLBACK
+            | TransactionStmtKind::TRANS_STMT_SAVEPOINT
+            | TransactionStmtKind::TRANS_STMT_RELEASE
+            | TransactionStmtKind::TRANS_STMT_ROLLBACK_TO
     )
 }

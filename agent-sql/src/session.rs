@@ -4,13 +4,10 @@
 use std::borrow::Cow;
 
 use agent_core::facts::Action;
-use pg_raw_parse::{
-    ConstValue, Node,
-    nodes::VariableSetStmt,
-    raw::{TransactionStmtKind, VariableSetKind},
-};
+use pg_raw_parse::{ConstValue, Node, nodes::VariableSetStmt, raw::VariableSetKind};
 
 use crate::{
+    nodes::is_transaction_control,
     settings::{UNTOLD, Value},
     walk::Walk,
 };
@@ -21,19 +18,9 @@ impl<'a> Walk<'a, '_> {
         match node {
             Node::VariableSetStmt(set) => self.set(set),
             Node::VariableShowStmt(_) => self.facts.database(Action::SqlShow),
-            Node::TransactionStmt(transaction) => {
-                self.facts.database(match transaction.kind {
-                    TransactionStmtKind::TRANS_STMT_BEGIN
-                    | TransactionStmtKind::TRANS_STMT_START
-                    | TransactionStmtKind::TRANS_STMT_COMMIT
-                    | TransactionStmtKind::TRANS_STMT_ROLLBACK
-                    | TransactionStmtKind::TRANS_STMT_SAVEPOINT
-                    | TransactionStmtKind::TRANS_STMT_RELEASE
-                    | TransactionStmtKind::TRANS_STMT_ROLLBACK_TO => Action::SqlTransaction,
-                    // Two-phase commit: it acts on transactions that outlive the session.
-                    _ => Action::SqlOther,
-                });
-            }
+            node if is_transaction_control(node) => self.facts.database(Action::SqlTransaction),
+            // Two-phase commit: it acts on transactions that outlive the session.
+            Node::TransactionStmt(_) => self.facts.database(Action::SqlOther),
             Node::ConstraintsSetStmt(_) => self.facts.database(Action::SqlTransaction),
             Node::FetchStmt(fetch) => {
                 self.facts.database(Action::SqlFetch);

@@ -6,6 +6,7 @@ use agent_core::facts::{Action, SqlResource};
 use pg_raw_parse::{
     Node,
     nodes::{CopyStmt, DefElem, ExplainStmt, PrepareStmt, RangeVar},
+    raw::DropBehavior,
 };
 
 use crate::{
@@ -44,11 +45,16 @@ impl<'a> Walk<'a, '_> {
                 for table in truncate.relations() {
                     self.target(Action::SqlTruncate, table);
                 }
+                // CASCADE empties tables that the text does not name.
+                if truncate.behavior == DropBehavior::DROP_CASCADE {
+                    self.facts.database(Action::SqlTruncate);
+                }
             }
             Node::LockStmt(lock) => {
                 // A query takes the same lock on what it reads.
                 let reads = lock.mode == ACCESS_SHARE_LOCK;
                 let action = if reads { Action::SqlSelect } else { Action::SqlLock };
+                self.facts.table_lock |= !reads;
                 for table in lock.relations() {
                     self.target(action, table);
                 }

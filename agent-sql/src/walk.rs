@@ -19,7 +19,7 @@ use pg_raw_parse::{
 
 use crate::{
     collector::Collector,
-    nodes::{is_transparent, names_nothing},
+    nodes::{is_transaction_control, is_transparent, names_nothing},
     scope::{Scope, Scopes},
 };
 
@@ -63,6 +63,9 @@ pub(crate) struct Walk<'a, 'c> {
 pub(crate) fn collect(facts: &mut Collector, statement: Node<'_>) {
     let mark = facts.accesses.len();
     facts.statements = facts.statements.saturating_add(1);
+    if is_transaction_control(statement) {
+        facts.transaction_statements = facts.transaction_statements.saturating_add(1);
+    }
     Walk::run(facts, statement, Position::default());
     if matches!(statement, Node::SelectStmt(_)) && !facts.has_since(mark, Action::SqlSelect) {
         facts.database(Action::SqlSelect);
@@ -150,7 +153,7 @@ impl<'a, 'c> Walk<'a, 'c> {
             Node::DeleteStmt(delete) => self.delete(delete, position),
             Node::MergeStmt(merge) => self.merge(merge, position),
             Node::RangeVar(table) => self.read(table, position),
-            Node::IntoClause(into) => self.facts.table_or_database(Action::SqlCreate, into.rel()),
+            Node::IntoClause(into) => self.facts.creates(into.rel()),
 
             Node::FuncCall(call) => {
                 self.call(call);

@@ -372,6 +372,43 @@ fn writes_nested_in_another_statement_are_marked() {
 }
 
 #[test]
+fn statements_that_only_divide_transactions_are_counted_apart() {
+    let check = |sql: &str, expect| {
+        let analysis = analyze(sql.as_bytes());
+        let sql_facts = analysis.facts.sql().unwrap();
+        assert_eq!((sql_facts.statements, sql_facts.non_transaction_statements), expect, "{sql}");
+    };
+    check("RELEASE a; SAVEPOINT a; UPDATE t SET x = 1 WHERE y = 2", (3, 1));
+    check("BEGIN; UPDATE t SET x = 1; DELETE FROM t; COMMIT", (4, 2));
+    check("START TRANSACTION; ROLLBACK TO a; ROLLBACK", (3, 0));
+    check("PREPARE TRANSACTION 'x'; COMMIT PREPARED 'x'", (2, 2));
+    check("SET TRANSACTION READ ONLY; SELECT 1", (2, 2));
+}
+
+#[test]
+fn a_function_is_spelled_without_the_database_that_it_can_only_be_in() {
+    for sql in ["SELECT cron.schedule('a', 'b')", "SELECT shop.cron.schedule('a', 'b')"] {
+        let analysis = analyze(sql.as_bytes());
+        assert_eq!(analysis.facts.sql().unwrap().functions, ["cron.schedule".into()], "{sql}");
+    }
+}
+
+#[test]
+fn a_lock_of_tables_is_told_from_a_lock_of_rows() {
+    let check = |sql: &str, expect| {
+        assert_eq!(analyze(sql.as_bytes()).facts.sql().unwrap().locks_tables, expect, "{sql}");
+    };
+    check("LOCK TABLE t IN ROW SHARE MODE", true);
+    // It is a read: a query takes the same lock.
+    check("LOCK TABLE t IN ACCESS SHARE MODE", false);
+    check("SELECT * FROM t FOR UPDATE; LOCK t", true);
+    check("SELECT * FROM t FOR UPDATE", false);
+    check("EXPLAIN ANALYZE SELECT * FROM t FOR SHARE", false);
+    check("UPDATE t SET x = 1", false);
+    check("not SQL", true);
+}
+
+#[test]
 fn prepared_statements_are_known_by_name() {
     let analysis = check(
         "PREPARE \"P\" AS DELETE FROM t; EXECUTE \"P\"; DEALLOCATE p",

@@ -132,6 +132,11 @@ impl Lab {
         self.change_bundle("upstreams.toml", &text)
     }
 
+    /// Makes these the host's tags of resources, as TOML; returns when they are in force.
+    pub fn set_resources(&mut self, text: &str) -> anyhow::Result<()> {
+        self.change_bundle("resources.toml", text)
+    }
+
     /// The shop as an upstream, as TOML: reached without TLS.
     pub fn shop(&self) -> String {
         shop(&self.postgres.address(), "tls.mode = \"disable\"")

@@ -39,6 +39,8 @@ enum Tier {
     Pure,
     /// Real eBPF, real servers, real clients.
     E2e,
+    /// Ordinary frameworks and tools under the shipped policies.
+    Frameworks,
     /// What a hostile job tries.
     Escape,
     /// The agent killed at random moments under load.
@@ -48,7 +50,7 @@ enum Tier {
 }
 
 /// The tiers that raise labs, in the order in which they run.
-const LAB_TIERS: [Tier; 4] = [Tier::E2e, Tier::Escape, Tier::Crash, Tier::Regress];
+const LAB_TIERS: [Tier; 5] = [Tier::E2e, Tier::Frameworks, Tier::Escape, Tier::Crash, Tier::Regress];
 
 impl fmt::Display for Tier {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -56,6 +58,7 @@ impl fmt::Display for Tier {
             Self::Tidy => "tidy",
             Self::Pure => "pure",
             Self::E2e => "e2e",
+            Self::Frameworks => "frameworks",
             Self::Escape => "escape",
             Self::Crash => "crash",
             Self::Regress => "regress",

@@ -39,6 +39,8 @@ impl SqlResource {
 pub struct SqlFacts {
     /// How many statements the text holds.
     pub statements: u32,
+    /// How many of them are no transaction control, such as `BEGIN`, `COMMIT` and `SAVEPOINT`.
+    pub non_transaction_statements: u32,
     /// False if any `UPDATE` or `DELETE` in the text, at any depth, has no `WHERE`, or one that cannot tell
     /// rows apart (`WHERE true`); likewise for what a `MERGE` updates or deletes.
     pub has_where: bool,
@@ -58,13 +60,16 @@ pub struct SqlFacts {
     /// True if an `INSERT`, `UPDATE`, `DELETE` or `MERGE` stands inside a `WITH` or in any other nested
     /// place, rather than being the statement itself.
     pub writes_in_cte: bool,
+    /// True if the text holds a `LOCK TABLE` in a mode above `ACCESS SHARE`, which is a read. `SELECT … FOR
+    /// UPDATE` and its like lock rows.
+    pub locks_tables: bool,
 }
 
 impl SqlFacts {
     /// The detail of one statement that calls no function, changes no setting and writes nothing without
     /// `WHERE`.
     pub fn one_statement() -> Self {
-        Self { statements: 1, has_where: true, ..Self::default() }
+        Self { statements: 1, non_transaction_statements: 1, has_where: true, ..Self::default() }
     }
 
     /// The schemas that a change of `search_path` adds to those where a relation without a schema may be, in
@@ -76,10 +81,11 @@ impl SqlFacts {
         named.filter(|name| !["pg_catalog", "pg_temp"].contains(name))
     }
 
-    /// Adds what `more` does. The number of statements stays that of `self`.
+    /// Adds what `more` does. The numbers of statements stay those of `self`.
     pub(super) fn join(&mut self, more: &Self) {
         self.has_where &= more.has_where;
         self.writes_in_cte |= more.writes_in_cte;
+        self.locks_tables |= more.locks_tables;
         join(&mut self.functions, &more.functions);
         join(&mut self.settings, &more.settings);
         join(&mut self.search_path, &more.search_path);

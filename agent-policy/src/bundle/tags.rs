@@ -63,19 +63,30 @@ impl Tags {
         Ok(all)
     }
 
-    /// The tags of the resource at a path.
+    /// The tags of the resource at a path: those that it has, and those that it may have.
     pub(crate) fn of(&self, path: &Path<'_>) -> BTreeSet<&str> {
-        let entries = self.entries.iter().filter(|entry| entry.covers(path));
+        self.where_covered(path, true)
+    }
+
+    /// The tags that the resource at a path has, whichever of those it could be it is: a rule that permits by
+    /// tag must not be reached by leaving a name open.
+    pub(crate) fn certainly_of(&self, path: &Path<'_>) -> BTreeSet<&str> {
+        self.where_covered(path, false)
+    }
+
+    /// The tags of the entries that cover a path; `open` says whether a name left open is any name or none.
+    fn where_covered(&self, path: &Path<'_>, open: bool) -> BTreeSet<&str> {
+        let entries = self.entries.iter().filter(|entry| entry.covers(path, open));
         entries.flat_map(|entry| entry.tags.iter().map(String::as_str)).collect()
     }
 }
 
 impl Entry {
-    /// True if the entry names the resource at the path, or a resource above it.
-    fn covers(&self, path: &Path<'_>) -> bool {
+    /// True if the entry names the resource at the path, or a resource above it; `open` for a name left open.
+    fn covers(&self, path: &Path<'_>, open: bool) -> bool {
         self.names.iter().all(|(key, name)| {
             let found = path.iter().find(|(level, _)| level == key);
-            found.is_some_and(|(_, found)| found.is_none_or(|found| found == name))
+            found.is_some_and(|(_, found)| found.map_or(open, |found| found == name))
         })
     }
 }
@@ -125,11 +136,8 @@ mod tests {
              tags = [\"pii\"]\n",
         )
         .unwrap();
-        // Upstream, database, schema and table; `?` is left open.
         let check = |path: &[&str], expect: &[&str]| {
-            let names = path.iter().map(|name| (*name != "?").then_some(*name));
-            let keys = [Key::Upstream, Key::Database, Key::Schema, Key::Table];
-            let found = tags.of(&keys.into_iter().zip(names).collect::<Vec<_>>());
+            let found = tags.of(&keyed(path));
             assert_eq!(found.into_iter().collect::<Vec<_>>(), expect, "{path:?}");
         };
         check(&["other"], &["all"]);
@@ -143,6 +151,31 @@ mod tests {
         check(&["shop", "shop", "?", "customers"], &["all", "pii", "prod", "restricted"]);
         check(&["shop", "shop", "?", "orders"], &["all", "prod", "restricted"]);
         check(&["other", "shop", "?", "customers"], &["all", "restricted"]);
+    }
+
+    #[test]
+    fn a_name_left_open_certainly_has_the_tags_alone_that_any_name_would_have() {
+        let tags = tags(
+            "[[resource]]\ndatabase = \"test\"\ntags = [\"whole\"]\n\
+             [[resource]]\nschema = \"scratch\"\ntags = [\"one-schema\"]\n\
+             [[resource]]\ntable = \"posts\"\ntags = [\"any-schema\"]\n",
+        )
+        .unwrap();
+        let check = |path: &[&str], expect: &[&str]| {
+            let found = tags.certainly_of(&keyed(path));
+            assert_eq!(found.into_iter().collect::<Vec<_>>(), expect, "{path:?}");
+        };
+        check(&["shop", "test", "?", "posts"], &["any-schema", "whole"]);
+        check(&["shop", "test", "?", "orders"], &["whole"]);
+        check(&["shop", "shop", "?", "orders"], &[]);
+        check(&["shop", "shop", "scratch", "orders"], &["one-schema"]);
+        check(&["shop", "shop"], &[]);
+    }
+
+    /// Upstream, database, schema and table; `?` is left open.
+    fn keyed<'a>(path: &[&'a str]) -> Vec<(Key, Option<&'a str>)> {
+        let names = path.iter().map(|name| (*name != "?").then_some(*name));
+        [Key::Upstream, Key::Database, Key::Schema, Key::Table].into_iter().zip(names).collect()
     }
 
     #[test]

@@ -14,8 +14,11 @@ const DEFAULT_NAME: &str = "app";
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub(super) struct SqlKeys {
     statements: u32,
+    /// All of them, unless it is given.
+    non_transaction_statements: Option<u32>,
     has_where: bool,
     writes_in_cte: bool,
+    locks_tables: bool,
     functions: Vec<String>,
     settings: Vec<String>,
     search_path: Vec<String>,
@@ -25,8 +28,10 @@ impl Default for SqlKeys {
     fn default() -> Self {
         Self {
             statements: 1,
+            non_transaction_statements: None,
             has_where: true,
             writes_in_cte: false,
+            locks_tables: false,
             functions: vec![],
             settings: vec![],
             search_path: vec![],
@@ -61,6 +66,7 @@ pub(super) fn detail(keys: Option<&SqlKeys>, accesses: &[Access]) -> Result<Opti
     let boxed = |names: &[String]| names.iter().map(|name| name.as_str().into()).collect();
     Ok(Some(Detail::Sql(SqlFacts {
         statements: keys.statements,
+        non_transaction_statements: keys.non_transaction_statements.unwrap_or(keys.statements),
         has_where: keys.has_where,
         functions: boxed(&keys.functions),
         settings: boxed(&keys.settings),
@@ -70,6 +76,7 @@ pub(super) fn detail(keys: Option<&SqlKeys>, accesses: &[Access]) -> Result<Opti
             .map(|name| (name != "?").then(|| name.as_str().into()))
             .collect(),
         writes_in_cte: keys.writes_in_cte,
+        locks_tables: keys.locks_tables,
         awaits_settings: false,
     })))
 }

@@ -72,8 +72,7 @@ fn no_policy_reads_the_time_or_the_approvals() {
 #[test]
 fn administration_is_denied_to_every_group() {
     let decider = decider(&pack(), &["ci", "contractors", "migrations"]);
-    for name in ["sql:unparsed", "sql:other", "sql:call", "sql:server", "sql:grant", "sql:set", "sql:notify"]
-    {
+    for name in ["sql:unparsed", "sql:other", "sql:call", "sql:server", "sql:grant", "sql:set"] {
         // `SET` of a setting that already has the value comes without settings, and is allowed.
         let sql = SqlFacts { settings: ["synchronous_commit".into()].into(), ..plain_sql() };
         assert_eq!(decision(&decider, &facts(&[name], sql)).effect, Effect::Deny, "{name}");

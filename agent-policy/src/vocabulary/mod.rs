@@ -144,10 +144,12 @@ impl Resources<'_> {
     /// it.
     pub(crate) fn of_session(&self) -> Result<Vec<Entity>, EngineError> {
         let upstream = self.uid(&Resource::Upstream);
+        let path = [(Key::Upstream, Some(&*self.upstream.name))];
         let attributes = vec![
             ("name", string(&self.upstream.name)),
             ("protocol", string(self.upstream.protocol.name())),
-            ("tags", strings(self.tags.of(&[(Key::Upstream, Some(&self.upstream.name))]))),
+            ("tags", strings(self.tags.of(&path))),
+            ("certainTags", strings(self.tags.certainly_of(&path))),
         ];
         let mut entities = vec![entity(upstream.clone(), attributes, HashSet::new())?];
         match self.scope {

@@ -10,7 +10,7 @@ use agent_core::facts::{Relation, SqlFacts, SqlResource};
 use cedar_policy::{Entity, EntityTypeName, EntityUid, RestrictedExpression};
 
 use super::{
-    key::Key,
+    key::{Key, Path},
     spelling::{LEFT_OUT, part},
     value::{EngineError, entity, entity_type, record, string, strings, uid},
 };
@@ -75,8 +75,19 @@ impl SqlScope<'_> {
     /// The database, which stands in the `upstream`.
     pub(super) fn database(&self, upstream: EntityUid) -> Result<Entity, EngineError> {
         let path = [(Key::Upstream, Some(self.upstream)), (Key::Database, Some(self.database))];
-        let attributes = vec![("name", string(self.database)), ("tags", strings(self.tags.of(&path)))];
+        let attributes = self.attributes(vec![("name", string(self.database))], &path);
         entity(self.uid(&SqlResource::Database), attributes, HashSet::from([upstream]))
+    }
+
+    /// The attributes of the resource at a path: its names and its tags.
+    fn attributes(
+        &self,
+        mut attributes: Vec<(&'static str, RestrictedExpression)>,
+        path: &Path<'_>,
+    ) -> Vec<(&'static str, RestrictedExpression)> {
+        attributes.push(("tags", strings(self.tags.of(path))));
+        attributes.push(("certainTags", strings(self.tags.certainly_of(path))));
+        attributes
     }
 
     /// The entities that a resource adds to the session's: of a table, itself and its schema; of the
@@ -109,16 +120,12 @@ impl SqlScope<'_> {
         let mut ancestors = HashSet::from([upstream, self.uid(&SqlResource::Database)]);
         let schema = entity(
             uid(&self.types.schema, &self.spell_schema(relation)),
-            vec![("name", string(name)), ("tags", strings(self.tags.of(schema_path)))],
+            self.attributes(vec![("name", string(name))], schema_path),
             ancestors.clone(),
         )?;
         ancestors.insert(schema.uid());
-        let tags = strings(self.tags.of(&table_path));
-        let table = entity(
-            self.uid(resource),
-            vec![("name", string(&relation.name)), ("schema", string(name)), ("tags", tags)],
-            ancestors,
-        )?;
+        let names = vec![("name", string(&relation.name)), ("schema", string(name))];
+        let table = entity(self.uid(resource), self.attributes(names, &table_path), ancestors)?;
         Ok(vec![schema, table])
     }
 }
@@ -133,11 +140,13 @@ fn schema_name(relation: &Relation) -> Cow<'_, str> {
 pub(super) fn context(facts: Option<&SqlFacts>, role: &str) -> Result<RestrictedExpression, EngineError> {
     let unknown = SqlFacts {
         statements: u32::MAX,
+        non_transaction_statements: u32::MAX,
         has_where: false,
         functions: vec!["?".into()],
         settings: vec!["?".into()],
         search_path: vec![None],
         writes_in_cte: true,
+        locks_tables: true,
         awaits_settings: true,
     };
     let facts = facts.unwrap_or(&unknown);
@@ -149,8 +158,10 @@ pub(super) fn context(facts: Option<&SqlFacts>, role: &str) -> Result<Restricted
     record(vec![
         ("user", string(role)),
         ("statements", RestrictedExpression::new_long(facts.statements.into())),
+        ("nonTransactionStatements", RestrictedExpression::new_long(facts.non_transaction_statements.into())),
         ("hasWhere", RestrictedExpression::new_bool(facts.has_where)),
         ("writesInCte", RestrictedExpression::new_bool(facts.writes_in_cte)),
+        ("locksTables", RestrictedExpression::new_bool(facts.locks_tables)),
         ("functions", strings(facts.functions.iter().map(|name| &**name))),
         ("functionNames", strings(bare)),
         ("settings", strings(settings.iter().map(String::as_str))),

@@ -35,11 +35,13 @@ fn policies_can_read_all_that_the_schema_promises() {
         let bundle = bundle_of(&[("x.cedar", &policies), ("resources.toml", tags)]);
         let sql = SqlFacts {
             statements: 2,
+            non_transaction_statements: 1,
             has_where: true,
             functions: vec!["now".into(), "public.dblink".into()],
             settings: vec!["Search_Path".into(), "app.user".into(), "app.Org".into()],
             search_path: vec![None, Some("$user".into()), Some("?".into())],
             writes_in_cte: true,
+            locks_tables: true,
             awaits_settings: false,
         };
         let decision = decider(&bundle, &["ci"])
@@ -58,6 +60,7 @@ fn policies_can_read_all_that_the_schema_promises() {
         "resource in Upstream::\"shop\" && !(resource in Upstream::\"other\")",
         "resource.name == \"customers\" && resource.schema == \"public\"",
         "resource.tags.containsAll([\"pii\", \"prod\"])",
+        "resource.certainTags.containsAll([\"pii\", \"prod\"])",
         "context.process.exe == \"/usr/bin/psql\" && context.process.depth == 2",
         "context.process.uid == 1000 && context.process.container == \"c0ffee\"",
         "context.process.ancestry.contains(\"/usr/bin/python3\")",
@@ -65,7 +68,8 @@ fn policies_can_read_all_that_the_schema_promises() {
         "context.time.hour == 12 && context.time.minute == 0",
         "context.approvals.contains(\"dba\")",
         "context.sql.user == \"app\" && context.sql.statements == 2",
-        "context.sql.hasWhere && context.sql.writesInCte",
+        "context.sql.nonTransactionStatements == 1",
+        "context.sql.hasWhere && context.sql.writesInCte && context.sql.locksTables",
         "context.sql.functions.containsAll([\"now\", \"public.dblink\"])",
         "context.sql.functionNames.containsAll([\"now\", \"dblink\"])",
         // PostgreSQL ignores the case of settings.
@@ -110,7 +114,9 @@ fn an_sql_action_without_sql_facts_is_taken_for_the_worst() {
     check("true", Effect::Allow);
     check("context.sql.hasWhere", Effect::Deny);
     check("context.sql.statements <= 1000", Effect::Deny);
+    check("context.sql.nonTransactionStatements <= 1000", Effect::Deny);
     check("!context.sql.writesInCte", Effect::Deny);
+    check("!context.sql.locksTables", Effect::Deny);
     check("[\"timezone\"].containsAll(context.sql.settings)", Effect::Deny);
     check("[\"now\"].containsAll(context.sql.functionNames)", Effect::Deny);
 }

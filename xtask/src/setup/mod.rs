@@ -5,6 +5,7 @@ mod linker;
 mod needs;
 mod node;
 mod packages;
+mod python;
 
 pub(crate) use needs::Purpose;
 
@@ -20,7 +21,7 @@ pub(crate) fn setup(purpose: Purpose) -> anyhow::Result<()> {
     if purpose.raises_labs() && !node::is_recent_enough() {
         needs.push(needs::NODE);
     }
-    if purpose.raises_labs() && !node::has_npm()? {
+    if purpose.runs_tests() || (purpose.raises_labs() && !node::has_npm()?) {
         needs.push(needs::PIP);
     }
     packages::install(&needs)?;
@@ -36,6 +37,9 @@ pub(crate) fn setup(purpose: Purpose) -> anyhow::Result<()> {
     }
     if purpose.runs_tests() {
         node::install_modules("clients/node", "node-postgres, a driver under test")?;
+        node::fetch_pinned()?;
+        node::install_modules("frameworks/node", "frameworks under test")?;
+        python::install_packages("frameworks/python", "frameworks under test")?;
     }
     Ok(())
 }

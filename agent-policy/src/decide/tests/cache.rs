@@ -62,15 +62,20 @@ const ACCESSES: &[&str] = &[
 fn any_facts() -> impl Strategy<Value = Facts> {
     let names = (subsequence(vec!["f", "now"], 0..=2), subsequence(vec!["role", "timezone"], 0..=2));
     let barred = select(vec![None, Some("for one reason"), Some("for another")]);
-    let sql = (1..3_u32, any::<bool>(), any::<bool>(), names);
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>());
+    let sql = (1..3_u32, flags, names);
     (subsequence(ACCESSES, 1..=2), proptest::option::of(sql), barred).prop_map(|(accesses, sql, barred)| {
-        let sql = sql.map(|(statements, has_where, writes_in_cte, (functions, settings))| SqlFacts {
-            statements,
-            has_where,
-            functions: functions.into_iter().map(Into::into).collect(),
-            settings: settings.into_iter().map(Into::into).collect(),
-            writes_in_cte,
-            ..SqlFacts::default()
+        let sql = sql.map(|(statements, (has_where, writes_in_cte, locks_tables), (functions, settings))| {
+            SqlFacts {
+                statements,
+                non_transaction_statements: statements,
+                has_where,
+                functions: functions.into_iter().map(Into::into).collect(),
+                settings: settings.into_iter().map(Into::into).collect(),
+                writes_in_cte,
+                locks_tables,
+                ..SqlFacts::default()
+            }
         });
         let Facts { accesses, .. } = facts(&accesses, SqlFacts::default());
         Facts { accesses, detail: sql.map(Detail::Sql), barred: barred.map(Into::into) }

@@ -1,0 +1,2 @@
+// Prisma reads its configuration from a file of this name.
+export default { schema: "schema.prisma" };
