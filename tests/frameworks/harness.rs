@@ -34,7 +34,6 @@ pub(crate) fn lab() -> &'static Lab {
     LAB.get_or_init(|| {
         let mut lab = Lab::start(&LabOptions::default()).unwrap();
         lab.set_resources(FIXTURES).unwrap();
-            .unwrap();
         for group in ["contractors", "ci", "migrations"] {
             let claims = json!({ "client": "nightly", "claims": { "groups": [group] } });
             fs::write(token(&lab, group), lab.issuer.mint(&claims).unwrap()).unwrap();
