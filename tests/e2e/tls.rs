@@ -86,6 +86,20 @@ fn a_client_that_uses_channel_binding_is_refused_with_both_remedies() {
 }
 
 #[test]
+fn a_job_is_told_to_bind_no_login_only_where_one_is_relayed_between_two_tls_connections() {
+    let mut lab = own_lab();
+    let mut told = |leg: &str| {
+        lab.set_leg(leg).unwrap();
+        let done = lab.run("binding", &["sh", "-c", "echo \"${PGCHANNELBINDING-unset}\""]).unwrap();
+        lines(&done)[0].to_owned()
+    };
+    assert_eq!(told("tls.mode = \"require\""), "disable");
+    // Go's lib/pq connects nowhere if the variable is set.
+    assert_eq!(told("tls.mode = \"disable\""), "unset");
+    assert_eq!(told("tls.mode = \"require\"\ntls.offer = false"), "unset");
+}
+
+#[test]
 fn the_servers_certificate_is_verified_as_the_upstream_configures() {
     let mut lab = own_lab();
     let mut check = |leg: &str, refusal: Option<&str>| {

@@ -11,5 +11,6 @@
 
 mod debian;
 mod harness;
+mod migrations;
 mod node;
 mod python;

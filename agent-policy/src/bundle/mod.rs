@@ -20,7 +20,7 @@ use self::{
     policies::{Policies, PolicyInfo},
     source::{BundleError, Kind, Source},
     tags::Tags,
-    upstreams::{Mode, Undeclared, Upstream, Upstreams},
+    upstreams::{Mode, Protocol, Undeclared, Upstream, Upstreams},
 };
 use crate::vocabulary::{Vocabulary, schema_text};
 
@@ -91,6 +91,12 @@ impl Bundle {
     /// Every declared upstream, in the order of the files.
     pub fn upstreams(&self) -> impl Iterator<Item = &Upstream> {
         self.upstreams.iter()
+    }
+
+    /// Whether a login may be relayed between a client's TLS and a server's. It must not be bound to either.
+    pub fn relays_logins_over_tls(&self) -> bool {
+        self.upstreams()
+            .any(|upstream| upstream.protocol == Protocol::Postgres && upstream.leg.relays_logins_over_tls())
     }
 
     /// The upstream of this name; `None` if the bundle declares none.

@@ -72,9 +72,19 @@ fn no_policy_reads_the_time_or_the_approvals() {
 #[test]
 fn administration_is_denied_to_every_group() {
     let decider = decider(&pack(), &["ci", "contractors", "migrations"]);
-    for name in ["sql:unparsed", "sql:other", "sql:call", "sql:server", "sql:grant", "sql:set"] {
+    for name in ["sql:unparsed", "sql:other", "sql:server", "sql:grant", "sql:set"] {
         // `SET` of a setting that already has the value comes without settings, and is allowed.
         let sql = SqlFacts { settings: ["synchronous_commit".into()].into(), ..plain_sql() };
         assert_eq!(decision(&decider, &facts(&[name], sql)).effect, Effect::Deny, "{name}");
+    }
+}
+
+#[test]
+fn only_who_may_create_functions_may_run_code_that_no_policy_sees() {
+    for (groups, effect) in [(["ci", "contractors"], Effect::Deny), (["ci", "migrations"], Effect::Allow)] {
+        let decider = decider(&pack(), &groups);
+        for name in ["sql:call", "sql:create"] {
+            assert_eq!(decision(&decider, &facts(&[name], plain_sql())).effect, effect, "{groups:?} {name}");
+        }
     }
 }

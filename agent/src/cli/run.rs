@@ -30,6 +30,10 @@ const AUTHORITY_VARIABLES: [&str; 2] = ["PGSSLROOTCERT", "NODE_EXTRA_CA_CERTS"];
 /// requests.
 const TRUST_VARIABLES: [&str; 3] = ["SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE"];
 
+/// Keeps libpq from binding its login to the agent's certificate, which the server does not know. It is set
+/// only where a login is relayed so: Go's lib/pq connects nowhere with this variable, as it knows no binding.
+const BINDING_VARIABLE: &str = "PGCHANNELBINDING";
+
 /// What to run, and as whom.
 #[derive(Args)]
 pub struct RunArgs {
@@ -52,6 +56,9 @@ pub fn run(control: &Path, args: RunArgs) -> Outcome {
         command.env_remove(variable);
     }
     command.envs(trust_variables(enrolled.trust, |name| std::env::var_os(name)));
+    if enrolled.relays_logins_over_tls && std::env::var_os(BINDING_VARIABLE).is_none() {
+        command.env(BINDING_VARIABLE, "disable");
+    }
     let error = command.exec();
     tell(&format!("cannot start {}: {error}", program.to_string_lossy()));
     Ok(ExitCode::from(match error.kind() {
@@ -60,15 +67,13 @@ pub fn run(control: &Path, args: RunArgs) -> Outcome {
     }))
 }
 
-/// The variables that make usual clients trust this host's authority. PGCHANNELBINDING keeps libpq from
-/// binding its proof to the agent's certificate, which the server does not know. A variable that is `set`
-/// keeps its value, unless ours trusts everything that it does.
+/// The variables that make usual clients trust this host's authority. A variable that is `set` keeps its
+/// value, unless ours trusts everything that it does.
 fn trust_variables(
     TrustFiles { authority, all }: TrustFiles,
     set: impl Fn(&str) -> Option<OsString>,
 ) -> impl Iterator<Item = (&'static str, PathBuf)> {
-    let binding = set("PGCHANNELBINDING").is_none().then(|| ("PGCHANNELBINDING", "disable".into()));
-    let chosen = AUTHORITY_VARIABLES
+    AUTHORITY_VARIABLES
         .map(|name| (name, vec![authority.clone(), all.clone()]))
         .into_iter()
         .chain(TRUST_VARIABLES.map(|name| (name, vec![all.clone()])))
@@ -76,8 +81,7 @@ fn trust_variables(
             let set = set(name);
             let fits = |file: &PathBuf| set.as_ref().is_none_or(|set| is_covered(Path::new(set), file));
             Some((name, files.into_iter().find(fits)?))
-        });
-    chosen.chain(binding)
+        })
 }
 
 /// Whether all authorities in the chosen file are in the other as well, so that nothing is lost by taking the

@@ -34,6 +34,15 @@ pub struct Enrolled {
     pub processes: usize,
     /// The certificate files that its clients are to trust.
     pub trust: TrustFiles,
+    /// Whether a login of its clients' may be relayed between two TLS connections, so that they must bind it
+    /// to neither.
+    #[serde(default = "yes")]
+    pub relays_logins_over_tls: bool,
+}
+
+/// What an agent that does not tell would say.
+fn yes() -> bool {
+    true
 }
 
 /// Files of certificate authorities.

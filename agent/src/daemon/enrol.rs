@@ -64,7 +64,12 @@ impl Agent {
             "enrolled"
         );
         let Trust { authority, all } = self.authority.trust();
-        Ok(Enrolled { id: job.id.to_string(), processes, trust: TrustFiles { authority, all } })
+        Ok(Enrolled {
+            id: job.id.to_string(),
+            processes,
+            trust: TrustFiles { authority, all },
+            relays_logins_over_tls: self.policy.current().relays_logins_over_tls(),
+        })
     }
 
     /// Enrols a running tree while it is stopped. Returns its job and how many processes it has.

@@ -40,6 +40,8 @@ pub(crate) fn setup(purpose: Purpose) -> anyhow::Result<()> {
         node::fetch_pinned()?;
         node::install_modules("frameworks/node", "frameworks under test")?;
         python::install_packages("frameworks/python", "frameworks under test")?;
+        node::install_modules("frameworks/migrations", "migration tools under test")?;
+        python::install_packages("frameworks/migrations", "migration tools under test")?;
     }
     Ok(())
 }

@@ -79,7 +79,7 @@ const TEST: [Need; 8] = [
     ("bzip2", "unpacks PostgreSQL's own regression tests"),
 ];
 /// What the shipped policies are tried with, beside what npm and PyPI have.
-const FRAMEWORKS: [Need; 11] = [
+const FRAMEWORKS: [Need; 14] = [
     ("golang-github-lib-pq-dev", "a driver under test"),
     ("libdbd-pg-perl", "a driver under test"),
     ("odbc-postgresql", "a driver under test"),
@@ -90,6 +90,9 @@ const FRAMEWORKS: [Need; 11] = [
     ("php-illuminate-database", "a framework under test, Laravel's"),
     ("php-doctrine-dbal", "a framework under test"),
     ("ruby-activerecord", "a framework under test, Rails'"),
+    ("ruby-sequel", "a migration tool under test"),
+    ("sqitch", "a migration tool under test"),
+    ("sql-migrate", "a migration tool under test"),
     ("ruby-pg", "a driver under test"),
 ];
 const BENCH: [Need; 2] = [

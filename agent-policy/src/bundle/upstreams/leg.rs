@@ -51,6 +51,11 @@ pub struct Role {
 }
 
 impl Leg {
+    /// Whether a job's own login may be relayed over it, with TLS on this leg and on the client's.
+    pub(crate) fn relays_logins_over_tls(&self) -> bool {
+        self.login.is_none() && self.tls != TlsMode::Disable && !self.declines_tls
+    }
+
     /// The login for a member of `groups`: that of the first role with one of these groups, or else the
     /// upstream's own.
     pub fn login_for(&self, groups: &[impl AsRef<str>]) -> Option<&str> {

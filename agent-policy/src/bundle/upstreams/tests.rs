@@ -86,6 +86,17 @@ fn a_leg_has_the_tls_mode_and_the_logins_that_are_declared() {
 }
 
 #[test]
+fn a_login_is_relayed_over_tls_if_it_is_the_jobs_own_and_both_legs_may_have_tls() {
+    let relays = |more: &str| {
+        let upstreams = load(&[&format!("{}{more}", shop("\"127.0.0.1:1\""))]).unwrap();
+        upstreams.named("shop").unwrap().leg.relays_logins_over_tls()
+    };
+    assert!(relays("") && relays("[upstream.tls]\nmode = \"require\""));
+    assert!(!relays("credential = \"rw\""));
+    assert!(!relays("[upstream.tls]\nmode = \"disable\"") && !relays("[upstream.tls]\noffer = false"));
+}
+
+#[test]
 fn every_refusal_names_the_line_and_the_reason() {
     let check = |text: &str, line: usize, reason: &str| {
         let error = load(&[text]).unwrap_err().to_string();

@@ -1,0 +1,3 @@
+import procrastinate
+
+app = procrastinate.App(connector=procrastinate.PsycopgConnector())

@@ -1,0 +1,4 @@
+-- Revert shop:note from pg
+BEGIN;
+ALTER TABLE people DROP COLUMN note;
+COMMIT;

@@ -1,0 +1,4 @@
+-- Revert shop:people from pg
+BEGIN;
+DROP TABLE people;
+COMMIT;
