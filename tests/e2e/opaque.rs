@@ -31,17 +31,20 @@ for line in sys.stdin:
         print("ended", flush=True)
 "#;
 
-/// Starts a server that sends its first client's bytes back until that client has gone, and returns its port.
+/// Starts a server that sends each client's bytes back until that client has gone, and returns its port.
 pub(crate) fn echo() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     thread::spawn(move || {
-        let (mut client, _) = listener.accept().unwrap();
-        let mut bytes = [0; 4096];
-        while let Ok(count @ 1..) = client.read(&mut bytes) {
-            if client.write_all(&bytes[..count]).is_err() {
-                return;
-            }
+        while let Ok((mut client, _)) = listener.accept() {
+            thread::spawn(move || {
+                let mut bytes = [0; 4096];
+                while let Ok(count @ 1..) = client.read(&mut bytes) {
+                    if client.write_all(&bytes[..count]).is_err() {
+                        return;
+                    }
+                }
+            });
         }
     });
     port

@@ -177,7 +177,7 @@ impl Judge {
     ///
     /// # Errors
     /// It must be made on another thread first, and given to [`Judge::take`].
-    pub fn decide(&mut self, facts: &Facts) -> Result<Arc<Judgement>, Undecided> {
+    pub fn decide(&mut self, facts: &Facts) -> Result<Arc<Judgement>, Box<Undecided>> {
         let decided = self.decided.take();
         if let Some(reason) = &self.barred {
             return Ok(Arc::new(self.decisions.decider().denied(facts, reason)));
@@ -189,7 +189,7 @@ impl Judge {
             let fits = |decided: &Decided| Arc::ptr_eq(&decided.decider, decider) && decided.facts == *facts;
             return match decided.filter(fits) {
                 Some(decided) => Ok(decided.judgement),
-                None => Err(Undecided { decider: Arc::clone(decider), facts: facts.clone() }),
+                None => Err(Box::new(Undecided { decider: Arc::clone(decider), facts: facts.clone() })),
             };
         }
         let before = self.decisions.forgotten();

@@ -13,7 +13,7 @@ pub enum NotYet {
     /// What would run can't be told before the upstream has sent something.
     Unsettled,
     /// Something must be done first that would hold up the session's thread.
-    Work(Work),
+    Work(Box<Work>),
 }
 
 /// Work that would hold up the session's thread.
@@ -69,12 +69,12 @@ impl From<Unsettled> for NotYet {
 
 impl From<Unread> for NotYet {
     fn from(unread: Unread) -> Self {
-        Self::Work(Work::Read(unread))
+        Self::Work(Box::new(Work::Read(unread)))
     }
 }
 
-impl From<Undecided> for NotYet {
-    fn from(undecided: Undecided) -> Self {
-        Self::Work(Work::Decide(undecided))
+impl From<Box<Undecided>> for NotYet {
+    fn from(undecided: Box<Undecided>) -> Self {
+        Self::Work(Box::new(Work::Decide(*undecided)))
     }
 }

@@ -127,7 +127,7 @@ impl Pump {
                         Ok(ruled) => self.carry_out(command, ruled),
                         Err(NotYet::Unsettled) => self.machine.postpone(command),
                         Err(NotYet::Work(work)) => {
-                            self.work(session, work);
+                            self.work(session, *work);
                             self.machine.postpone(command)
                         }
                     };
