@@ -1,6 +1,10 @@
 //! Malformed, oversized and unexpected messages end their session with a clear error; the agent and all other
 //! sessions go on.
 
+use std::process::Command;
+
+use lineal_tests::{command::finish, script::PYTHON};
+
 use crate::shared::{WIRE, WIRE_MESSAGES, lab, lines};
 
 /// Client → lineal: after a login, the bytes that the Python expression `bytes` yields. Back: what the
@@ -81,6 +85,23 @@ print("ended", read_to_end(raw))
         );
     }
     assert_eq!(lines(&lab().psql(&["SELECT 1"]).unwrap()), ["1"]);
+}
+
+#[test]
+fn a_terminate_in_place_of_a_startup_is_answered_by_nothing_as_direct() {
+    // Client → lineal, and then client → server: a Terminate as the first message. Back: the end, and nothing
+    // before it.
+    let script = format!(
+        r#"{WIRE_MESSAGES}
+raw = connect()
+raw.sendall(message(b"X", b""))
+print(read_to_end(raw))
+"#
+    );
+    let through = lab().python(&script).unwrap();
+    let direct = finish(&mut lab().inside(Command::new(PYTHON).args(["-c", &script]))).unwrap();
+    assert_eq!(lines(&through), lines(&direct));
+    assert_eq!(lines(&direct), ["b''"]);
 }
 
 #[test]

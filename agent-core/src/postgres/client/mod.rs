@@ -91,6 +91,10 @@ impl Session {
                 self.phase = Phase::Ended;
                 ClientNext::Cancel(key)
             }
+            FirstPacket::Terminate => {
+                self.phase = Phase::Ended;
+                ClientNext::End
+            }
             FirstPacket::Startup { startup, bytes } => {
                 self.phase = Phase::Admission;
                 self.ask(Subject::Startup(Box::new(startup)), bytes)

@@ -14,6 +14,9 @@ use crate::postgres::{
 pub(super) const SSL_REQUEST: u32 = 80_877_103;
 /// The request code of a GSSENCRequest (manual, "Message Formats").
 pub(super) const GSSENC_REQUEST: u32 = 80_877_104;
+/// A Terminate message, which is no untyped packet. As a packet's length its first four bytes are far beyond
+/// any that is accepted.
+const TERMINATE: [u8; 5] = *b"X\0\0\0\x04";
 
 /// What a connection begins with.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,6 +29,9 @@ pub(in crate::postgres) enum FirstPacket {
     Tls { bytes: usize },
     /// A CancelRequest of `bytes` bytes.
     Cancel { key: CancelKey, bytes: usize },
+    /// A Terminate: drivers that are closed before they have logged in send it without waiting. PostgreSQL
+    /// takes it for a packet that is too long, and closes without a word.
+    Terminate,
     /// A StartupMessage of `bytes` bytes.
     Startup { startup: Startup, bytes: usize },
 }
@@ -53,6 +59,12 @@ pub(in crate::postgres) fn read(
     let mut fields = Fields::new(buf);
     let Some(length) = fields.int32() else { return Ok(FirstPacket::NeedMore(8)) };
     let bytes = length as usize;
+    if buf.starts_with(&TERMINATE) {
+        return Ok(FirstPacket::Terminate);
+    }
+    if TERMINATE.starts_with(buf) {
+        return Ok(FirstPacket::NeedMore(TERMINATE.len()));
+    }
     if !(8..=bytes_max).contains(&bytes) {
         return Err(ClientFault::StartupLength { length, max: bytes_max });
     }

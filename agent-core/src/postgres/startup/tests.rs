@@ -68,6 +68,13 @@ fn replication_is_refused_in_every_spelling() {
 }
 
 #[test]
+fn a_terminate_before_the_startup_is_no_packet_of_impossible_length() {
+    assert_eq!(first(b"X\0\0\0\x04"), Ok(FirstPacket::Terminate));
+    assert_eq!(first(b"X\0\0\0"), Ok(FirstPacket::NeedMore(5)));
+    assert!(matches!(first(b"X\0\0\0\x05"), Err(ClientFault::StartupLength { .. })));
+}
+
+#[test]
 fn a_length_is_checked_before_more_bytes_are_awaited() {
     let check = |length: u32| {
         assert!(first(&length.to_be_bytes()).is_err(), "{length}");
