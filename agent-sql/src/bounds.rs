@@ -15,6 +15,10 @@ pub const STATEMENT_BYTES_MAX: usize = 16 << 20;
 /// again and again is the worst. Rows of `INSERT` take about 70 bytes for each token.
 pub const TOKENS_MAX: usize = 2 << 20;
 
+/// How many comments a text may have. The grammar's scanner recurses over comments that follow one another,
+/// with up to 256 bytes of stack for each.
+pub const COMMENTS_MAX: usize = 512 << 10;
+
 /// The stack, in bytes, that a thread needs to call [`analyze`](crate::analyze). The grammar's C parser
 /// recurses over left-nested terms, such as sums, and its own guard against that does not work: on a smaller
 /// stack a text of [`TOKENS_MAX`] tokens would crash the process.
@@ -42,6 +46,11 @@ pub(crate) fn exceeded(sql: &[u8]) -> Option<String> {
     if operator_run_steps(sql) > OPERATOR_RUN_STEPS_MAX {
         return Some("the text holds too long a run of operator characters: shorten it".to_owned());
     }
+    if comments(sql) > COMMENTS_MAX {
+        return Some(format!(
+            "the text has more than {COMMENTS_MAX} comments: send it in parts, or without them"
+        ));
+    }
     // A token has at least one byte.
     if sql.len() > TOKENS_MAX && Lexer::new(sql).nth(TOKENS_MAX).is_some() {
         return Some(format!(
@@ -66,6 +75,16 @@ pub(crate) fn too_many_prepared(items: usize) -> String {
         "a statement that is prepared names {items} relations, functions and settings, and at most \
          {PREPARED_FACTS_MAX} are decided at each execution: execute it without preparing it"
     )
+}
+
+/// How many comments a text has at most: what looks like one in a string counts, too. Dashes begin at most
+/// one, which ends with the line.
+fn comments(sql: &[u8]) -> usize {
+    if sql.len() <= 2 * COMMENTS_MAX {
+        return 0;
+    }
+    let lines = sql.chunk_by(|left, right| *left == b'-' && *right == b'-').filter(|run| run.len() > 1);
+    lines.filter(|run| run.starts_with(b"--")).count() + sql.windows(2).filter(|pair| pair == b"/*").count()
 }
 
 /// The sum of the squares of the lengths of all runs of operator characters, wherever they are; 0 for a text

@@ -44,7 +44,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::collector::Collector;
 pub use crate::{
     analysis::{Analysis, DEALLOCATES_MAX},
-    bounds::{PREPARED_FACTS_MAX, STACK_BYTES_MIN, STATEMENT_BYTES_MAX, TOKENS_MAX},
+    bounds::{COMMENTS_MAX, PREPARED_FACTS_MAX, STACK_BYTES_MIN, STATEMENT_BYTES_MAX, TOKENS_MAX},
     fingerprint::fingerprint,
     names::keeps_names,
     parameters::ByParameters,

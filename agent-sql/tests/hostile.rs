@@ -10,7 +10,9 @@
 use std::{collections::BTreeSet, ops::ControlFlow};
 
 use agent_core::facts::{Action, Resource, SqlResource};
-use agent_sql::{Analysis, STACK_BYTES_MIN, STATEMENT_BYTES_MAX, TOKENS_MAX, analyze, fingerprint, redact};
+use agent_sql::{
+    Analysis, COMMENTS_MAX, STACK_BYTES_MIN, STATEMENT_BYTES_MAX, TOKENS_MAX, analyze, fingerprint, redact,
+};
 use proptest::prelude::*;
 use sqlparser::ast::{Query, Visit, Visitor};
 
@@ -91,14 +93,29 @@ fn the_fullest_texts_are_analysed() {
 fn the_longest_texts_are_analysed_if_they_have_few_tokens() {
     for (head, unit, tail) in [
         ("SELECT '", "x", "' FROM t"),
-        ("SELECT 1 /*", "/* */", "*/ FROM t"),
-        ("SELECT 1 ", "--x\n", " FROM t"),
-        ("INSERT INTO t VALUES (1, '')", ",\n(1, 'a row that has a text of some length')", ""),
+        ("SELECT 1 /*", "x", "*/ FROM t"),
+        ("SELECT 1 ", "                               --x\n", " FROM t"),
+        (
+            "INSERT INTO t VALUES (1, '')",
+            ",\n(1, 'a row that has a text of some length, as most rows of a dump have')",
+            "",
+        ),
     ] {
         let sql = longest(head, unit, tail);
         let analysis = on_deep_stack(|| analyze(sql.as_bytes()));
         assert!(tables(&analysis).contains("t"), "{head}{unit}: {:?}", analysis.unparsed);
     }
+}
+
+#[test]
+fn a_text_with_too_many_comments_is_refused_before_it_is_parsed() {
+    for unit in ["--x\n", "/* */ ", "/* "] {
+        let text = |comments: usize| format!("SELECT 1 {} FROM t", unit.repeat(comments));
+        let refused = on_deep_stack(|| analyze(text(COMMENTS_MAX + 1).as_bytes()));
+        assert!(refused.exceeds.as_deref().is_some_and(|bound| bound.contains("comments")), "{unit}");
+    }
+    let most = format!("SELECT 1 {} FROM t", "--x\n".repeat(COMMENTS_MAX));
+    assert!(tables(&on_deep_stack(|| analyze(most.as_bytes()))).contains("t"));
 }
 
 #[test]
